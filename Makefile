@@ -1,0 +1,64 @@
+# `make study` and `make test` do everything from a fresh clone: no root, nothing installed by hand, in any order.
+# Change a setting on the command line:  make study STUDY_ARGS="--seeds 5"   make test ARGS="-k idx"   make PYTHON=python3.12
+
+PYTHON := python3
+STUDY := mnist-depth-quick
+OUT := droplab-out/$(STUDY)
+STUDY_ARGS :=
+ARGS :=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help study test lint types docs clean
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make study   train and compare the networks of $(STUDY); the report lands in $(OUT)"
+	@echo "             STUDY=mnist-depth   OUT=folder   STUDY_ARGS=\"--seeds 5 --epochs 40\""
+	@echo "make test    every test that can run on this machine; ARGS=\"-k idx -x\", ARGS=--cov=droplab"
+	@echo "make docs    run the code blocks of README.md and docs/"
+	@echo "make lint    ruff       make types   mypy"
+	@echo "make clean   remove .venv and the caches; results and downloads stay"
+
+study: .venv/.installed
+	"$(BIN)/droplab" study "$(STUDY)" --out "$(OUT)" $(STUDY_ARGS)
+	@echo "The report: $(OUT)/report.html (unless STUDY_ARGS names another --out)"
+
+test: .venv/.installed-test
+	$(BIN)/python -m pytest -m "not docs" $(ARGS)
+
+docs: .venv/.installed-test
+	$(BIN)/python -m pytest -m docs -rs $(ARGS)
+
+lint: .venv/.installed-lint
+	$(BIN)/python -m ruff check . $(ARGS)
+
+types: .venv/.installed-lint
+	$(BIN)/python -m mypy $(ARGS)
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist src/*.egg-info
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Set-up: a stamp is written only after its install has succeeded, so a broken one is simply done again.
+.venv/.created:
+	@command -v "$(PYTHON)" >/dev/null || \
+	  { echo "droplab needs Python 3.11 or newer, found no $(PYTHON). Install it, or name one: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "droplab needs Python 3.11 or newer, $(PYTHON) is $$("$(PYTHON)" -V 2>&1). Name another: make PYTHON=python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "$(PYTHON) has no venv module with pip. Install it (Debian, Ubuntu: apt install python3-venv), or name another Python: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PIP) --version >/dev/null 2>&1 || { echo "Creating .venv"; "$(PYTHON)" -m venv --clear .venv; }
+	@touch $@
+
+.venv/.installed: pyproject.toml constraints.txt | .venv/.created
+	@echo "Installing droplab into .venv (a few minutes, once)"
+	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+# .venv/.installed-test and .venv/.installed-lint: what an extra of pyproject.toml adds.
+.venv/.installed-%: .venv/.installed
+	$(PIP) install --quiet -c constraints.txt -e ".[$*]"
+	@touch $@

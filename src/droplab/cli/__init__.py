@@ -1,0 +1,57 @@
+"""The command line. Every module here keeps its heavy imports inside its commands, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import typer
+
+from droplab import __version__
+from droplab.cli import data, doctor, models, runs, study
+
+app = typer.Typer(
+    name="droplab",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="A laboratory for the regularization of fully-connected classifiers.\n\n"
+    "Begin with: droplab study mnist-depth-quick",
+)
+app.command("study")(study.study)
+app.command("presets")(study.presets)
+app.command("report")(study.report)
+app.command("train")(models.train)
+app.command("evaluate")(models.evaluate)
+app.command("doctor")(doctor.doctor)
+app.add_typer(runs.app, name="runs")
+app.add_typer(data.app, name="data")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; an error droplab knows of is one line on stderr and exit code 1."""
+    from droplab.errors import DroplabError
+
+    for stream in (sys.stdout, sys.stderr):  # a path or a sign that the terminal's encoding lacks is no error
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app()
+    except DroplabError as error:
+        line = " ".join(str(error).split())
+        sys.stderr.write(f"error: {''.join(sign if sign.isprintable() else '�' for sign in line)}\n")
+        sys.exit(1)

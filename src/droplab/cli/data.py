@@ -1,0 +1,107 @@
+"""`droplab data`: list, fetch, verify, inspect and export data sets."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from droplab.cli.tables import print_table
+
+app = typer.Typer(name="data", help="Data sets: list, fetch, verify, inspect, export.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="A data set of `droplab data list`.", show_default=False)]
+
+
+@app.command("list")
+def list_() -> None:
+    """List the data sets known by name, and whether the cache has them.
+
+    Example: droplab data list
+    """
+    from droplab.data.catalog import CATALOG
+    from droplab.data.fetch import is_cached
+
+    rows = []
+    for entry in CATALOG.values():
+        train, test = entry.examples
+        rows_columns = "×".join(map(str, entry.image_shape))
+        cached = ("yes" if is_cached(entry) else "no") if entry.files else "built in"
+        classes = str(len(entry.classes))
+        rows.append((entry.name, entry.title, f"{train:,} + {test:,}", rows_columns, classes, entry.licence, cached))
+    print_table(("name", "title", "examples", "features", "classes", "licence", "cached"), rows)
+
+
+@app.command()
+def fetch(name: Name) -> None:
+    """Fetch a data set into the cache, from the first source that serves it.
+
+    Example: droplab data fetch mnist
+    """
+    from droplab.data.fetch import load
+
+    dataset = load(name, notify=_notice)
+    print(f"{dataset.name}: {len(dataset.train_y):,} train and {len(dataset.test_y):,} test examples.")
+    print(f"source: {dataset.source}")
+    print(f"fingerprint: {dataset.fingerprint}")
+
+
+@app.command()
+def verify(name: Name) -> None:
+    """Check the cached files of a data set against their hashes, without any network.
+
+    Example: droplab data verify mnist
+    """
+    from droplab.data.fetch import verify as verify_files
+    from droplab.errors import DataError
+
+    faults = verify_files(name)
+    for file, fault in faults.items():
+        print(f"{file}: {fault or 'sound'}")
+    if not faults:
+        print(f"{name}: inside scikit-learn, nothing to verify.")
+    if any(faults.values()):
+        wrong = sum(map(bool, faults.values()))
+        raise DataError(
+            f"{name}: all {len(faults)} files must be sound; {wrong} are not. Run: droplab data fetch {name}"
+        )
+
+
+@app.command()
+def inspect(path: Annotated[Path, typer.Argument(help="An IDX file (plain or .gz) or an npz file.")]) -> None:
+    """Say what a data file holds: arrays, shapes, ranges, classes.
+
+    Example: droplab data inspect train-labels-idx1-ubyte.gz
+    """
+    from droplab.data.files import inspect as inspect_file
+
+    info = inspect_file(path)
+    print(f"{path}: {info.kind}")
+    rows = []
+    for array in info.arrays:
+        shape = " × ".join(map(str, array.shape))
+        value_range = "" if array.low is None else f"{array.low:g} … {array.high:g}"
+        counts = ", ".join(f"{value}: {count:,}" for value, count in array.counts.items())
+        rows.append((array.name, array.dtype, shape, value_range, str(len(array.counts) or ""), counts))
+    print_table(("array", "dtype", "shape", "range", "classes", "examples a class"), rows)
+
+
+@app.command()
+def export(name: Name, file: Annotated[Path, typer.Argument(help="The npz file to write.")]) -> None:
+    """Write a data set as npz: train_x, train_y, test_x, test_y, features as float32 in 0 … 1.
+
+    Example: droplab data export mnist mnist.npz
+    """
+    from droplab.data.files import load_dataset, write_npz
+    from droplab.errors import ConfigError
+
+    if file.suffix != ".npz":
+        raise ConfigError(f"the file to write must end in .npz; found {str(file)!r}. Write {file.with_suffix('.npz')}.")
+    write_npz(load_dataset(name, notify=_notice), file)
+    print(f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB)")
+
+
+def _notice(message: str) -> None:
+    print(message, file=sys.stderr)

@@ -1,0 +1,118 @@
+"""`droplab train` and `droplab evaluate`: one network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from droplab.cli import options
+
+if TYPE_CHECKING:
+    from droplab.data.dataset import Dataset
+    from droplab.model.file import ModelInfo
+
+
+@options.takes(options.NETWORK)
+def train(
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    store: options.StorePath = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the network goes.")] = Path("model.safetensors"),
+    **flags: Any,
+) -> None:
+    """Train one network, file it in the store, and write it as a safetensors file.
+
+    Example: droplab train --data mnist --widths 512,256 --dropout 0.5 --epochs 10 --momentum 0.9
+    """
+    from droplab.cli.live import watch
+    from droplab.config import RunSettings
+    from droplab.data.disk import write_atomically
+    from droplab.data.files import load_dataset
+    from droplab.errors import DroplabError
+    from droplab.model.file import to_bytes
+    from droplab.study.plan import plan_run
+    from droplab.study.runner import run_all
+    from droplab.study.store import Store
+    from droplab.train.device import resolve_way
+
+    given = options.given(flags)
+    name = given.pop("data", "mnist")
+    settings = RunSettings.parse(given)
+    way = resolve_way(device, precision)
+    folder = out.absolute().parent
+    if (out.exists() and not out.is_file()) or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise DroplabError(f"--out must be a file in a folder that can be written; found {out}. Give another.")
+    with watch() as observer:
+        dataset = load_dataset(name, notify=observer.notice)
+        run = plan_run(settings, dataset.fingerprint, way)
+        with Store(store) as opened:
+            summary = run_all([run], dataset, opened, observer)
+            if summary.failures:
+                raise summary.failures[0]
+            if summary.interrupted:
+                typer.echo("stopped: a network is kept once it is trained; the same command begins it again")
+                raise typer.Exit(130)
+            record = opened.load([run.key])[run.key]
+            model = to_bytes(*opened.read_weights(record))
+    with write_atomically(out) as handle:
+        handle.write(model)
+    for metric in record.outcome.metrics:
+        if metric.name in ("accuracy", "nll"):
+            typer.echo(f"{metric.split} {metric.name}, dropout {metric.inference}: {metric.value:.4f}")
+    typer.echo(f"network: {out}")
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A safetensors file that droplab wrote.")],
+    data: Annotated[str, typer.Option(metavar="NAME|PATH", help="A data set by name, or an npz file.")],
+    samples: Annotated[int, typer.Option(min=1, help="Masks that mc averages over.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Of the masks.")] = 0,
+) -> None:
+    """Say how good a network is on a data set's test examples, in every inference mode.
+
+    Example: droplab evaluate model.safetensors --data mnist
+    """
+    import torch
+
+    from droplab.data.files import load_dataset
+    from droplab.model.file import read
+    from droplab.model.network import layers_of
+    from droplab.model.regularizers import Dropout
+    from droplab.train.device import has_bf16_units
+    from droplab.train.evaluate import evaluate as evaluate_part
+    from droplab.train.examples import Part
+
+    weights, info = read(model)
+    dataset = load_dataset(data, notify=lambda text: typer.echo(text, err=True))
+    _check_fits(info, dataset, model)
+    labels = torch.tensor(dataset.test_y)
+    precision = info.precision
+    if precision == "bf16" and not has_bf16_units("cpu"):
+        precision = "fp32"
+        typer.echo("trained in bf16, for which this processor has no units: evaluated in fp32", err=True)
+    part = Part(torch.tensor(dataset.test_x), labels, torch.arange(len(labels)), dataset.scale)
+    for inference in ("off", "on", "mc"):
+        said = evaluate_part(
+            layers_of(weights), part, "test", precision, inference, Dropout.of([seed], [info.dropout]), samples
+        )
+        typer.echo(f"test, dropout {inference}: accuracy {said.accuracy.item():.4f}, nll {said.nll.item():.4f}")
+
+
+def _check_fits(info: ModelInfo, dataset: Dataset, model: Path) -> None:
+    """Raise unless the network takes such examples and knows their classes."""
+    from droplab.errors import ModelFileError
+
+    if (info.features, info.classes) != (dataset.features, dataset.classes):
+        raise ModelFileError(
+            f"{model}: a network fits data of its own features and classes, {info.features} and "
+            f"{_abridged(info.classes)}; {dataset.name} has {dataset.features} and {_abridged(dataset.classes)}. "
+            f"It was trained on {info.data}."
+        )
+
+
+def _abridged(classes: Sequence[str]) -> str:
+    return f"{len(classes)} ({', '.join(classes[:3])}{', …' if len(classes) > 3 else ''})"

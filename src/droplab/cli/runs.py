@@ -1,0 +1,145 @@
+"""`droplab runs`: look into the store, and delete from it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from droplab.cli.options import StorePath
+from droplab.cli.tables import print_table
+from droplab.errors import ConfigError, StoreError
+
+if TYPE_CHECKING:
+    from droplab.study.records import RunSummary
+    from droplab.study.store import Store
+
+_KEY_DIGITS = 12
+
+app = typer.Typer(name="runs", help="List, show and delete finished runs.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_runs(store: StorePath = None) -> None:
+    """List the runs of the store, the last finished at the end.
+
+    Example: droplab runs list --store study.sqlite
+    """
+    with _open(store) as runs:
+        lines = [_listed(run) for run in runs.summaries()]
+    header = [
+        "key",
+        "data",
+        "depth",
+        "widths",
+        "dropout",
+        "seed",
+        "epochs",
+        "precision",
+        "accuracy",
+        "seconds",
+        "finished",
+    ]
+    print_table(header, lines)
+
+
+@app.command()
+def show(
+    key: Annotated[str, typer.Argument(help="A run's key, or its first digits.")], store: StorePath = None
+) -> None:
+    """Show one run: settings, metrics, times, environment, and where its weights lie.
+
+    Example: droplab runs show 3fa85f64
+    """
+    with _open(store) as runs:
+        key = runs.resolve(key)
+        record = runs.load([key])[key]
+        path = runs.weights_path(record)
+    outcome = record.outcome
+    print_table(
+        ["of", "name", "value"],
+        [
+            ("run", "key", record.key),
+            ("run", "finished", record.finished.isoformat(timespec="seconds")),
+            ("run", "weights", str(path)),
+            ("run", "weights bytes", str(record.weights_bytes)),
+            ("data", "name", record.dataset),
+            ("data", "fingerprint", record.fingerprint),
+            *(("settings", name, str(value)) for name, value in record.settings.model_dump(mode="json").items()),
+            ("way", "device", record.way.device),
+            ("way", "precision", record.way.precision),
+            *((f"{m.split}, dropout {m.inference}", m.name, f"{m.value:.6g}") for m in outcome.metrics),
+            ("times", "train seconds", f"{outcome.train_seconds:.2f}"),
+            ("times", "evaluate seconds", f"{outcome.evaluate_seconds:.2f}"),
+            *(("environment", name, str(value)) for name, value in outcome.environment.items()),
+        ],
+    )
+
+
+@app.command()
+def delete(
+    keys: Annotated[list[str], typer.Argument(metavar="KEY", help="Keys of runs, or their first digits.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    store: StorePath = None,
+) -> None:
+    """Delete runs and their weights from the store; a study that needs them trains them again.
+
+    Example: droplab runs delete 3fa85f64 09ab12cd --yes
+    """
+    with _open(store) as runs:
+        found = list(dict.fromkeys(runs.resolve(key) for key in keys))
+        what = f"{len(found)} run{'' if len(found) == 1 else 's'}"
+        if not yes:
+            if not sys.stdin.isatty():
+                raise ConfigError("deleting runs must be confirmed; found no terminal to ask on. Add --yes.")
+            typer.confirm(f"Delete {what} ({', '.join(key[:_KEY_DIGITS] for key in found)})?", abort=True)
+        runs.delete(found)
+    typer.echo(f"deleted {what}")
+
+
+@app.command()
+def disk(store: StorePath = None) -> None:
+    """Say what the store takes on disk; weights without a run are removed by the next `runs delete`.
+
+    Example: droplab runs disk
+    """
+    with _open(store) as runs:
+        use = runs.disk_use()
+        path, folder = runs.path, runs.weights_folder
+    print_table(
+        ["what", "count", "bytes", "where"],
+        [
+            ("runs", str(use.runs), str(use.database_bytes), str(path)),
+            ("weights", str(use.runs), str(use.weights_bytes), str(folder)),
+            ("weights without a run", str(use.orphans), str(use.orphan_bytes), str(folder)),
+        ],
+    )
+
+
+def _open(location: str | None) -> Store:
+    """Open a store that is there: looking must not make an empty one where a name was mistyped."""
+    from droplab.study.store import Store, store_path
+
+    path = store_path(location)
+    if not path.exists():
+        raise StoreError(f"{path}: there must be a store to look into; found none. A study makes it, --store names it.")
+    return Store(path)
+
+
+def _listed(run: RunSummary) -> Sequence[str]:
+    settings = run.settings
+    return (
+        run.key[:_KEY_DIGITS],
+        run.dataset,
+        str(settings.depth),
+        ",".join(map(str, settings.widths)),
+        f"{settings.dropout:g}",
+        str(settings.seed),
+        str(settings.epochs),
+        run.way.precision,
+        "" if run.test_accuracy is None else f"{run.test_accuracy:.4f}",
+        f"{run.train_seconds + run.evaluate_seconds:.1f}",
+        f"{run.finished:%Y-%m-%d %H:%M:%S}Z",
+    )

@@ -1,0 +1,141 @@
+"""`droplab study`, `droplab report` and `droplab presets`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from droplab.cli import options
+
+if TYPE_CHECKING:
+    from droplab.api import StudyResult
+    from droplab.config import StudySettings
+
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A preset's name or a TOML file.")]
+Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write.", show_default="droplab-out/NAME")]
+
+
+@options.takes(options.STUDY)
+def study(
+    spec: Spec,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    workers: options.Workers = None,
+    store: options.StorePath = None,
+    out: Out = None,
+    **flags: Any,
+) -> None:
+    """Train what a study needs and write its report.
+
+    What the store already has is not trained again, so a study goes on where it was stopped.
+
+    Example: droplab study mnist-depth --depths 2,5 --seeds 3 --epochs 40
+    """
+    from droplab.api import Study
+    from droplab.cli.live import watch
+    from droplab.train.device import resolve_way
+
+    wanted = Study.preset(spec, **options.given(flags))
+    way = resolve_way(device, precision)
+    target = _target(out, wanted.settings)
+    typer.echo(f"{wanted.settings.name}: {wanted.settings.question or 'a study'}")
+    if differences := _differences(wanted.settings):
+        typer.echo(differences)
+    typer.echo(f"training on {way.device} in {way.precision}")
+    with watch() as observer:
+        result = wanted.run(store=store, device=device, precision=precision, workers=workers, observer=observer)
+    _conclude(result, target)
+
+
+@options.takes(options.STUDY)
+def report(
+    spec: Spec,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    store: options.StorePath = None,
+    out: Out = None,
+    **flags: Any,
+) -> None:
+    """Write a study's report, tables, figures and models from the store alone; nothing is trained.
+
+    Example: droplab report mnist-depth-quick --out here
+    """
+    from droplab.api import Study
+
+    wanted = Study.preset(spec, **options.given(flags))
+    target = _target(out, wanted.settings)
+    _conclude(wanted.recall(store=store, device=device, precision=precision), target)
+
+
+def presets() -> None:
+    """List the studies that come with droplab.
+
+    Example: droplab presets
+    """
+    from droplab.config import load_study, preset_names
+
+    for name in preset_names():
+        settings = load_study(name)
+        typer.echo(
+            f"{name}: {len(settings.architectures)} networks × dropout {_listed(settings.dropout)} and control × "
+            f"{len(settings.seeds)} seeds, {settings.epochs} epochs on {settings.data}\n  {settings.question}"
+        )
+
+
+def _target(out: Path | None, settings: StudySettings) -> Path:
+    """The output folder, known to be writable before anything is trained."""
+    from droplab.errors import DroplabError
+
+    target = out or Path("droplab-out") / settings.name
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        probe = target / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise DroplabError(f"--out must be a folder that can be written; {error}. Give another.") from None
+    return target
+
+
+def _differences(settings: StudySettings) -> str:
+    """How the study departs from the published one, or nothing."""
+    from droplab.config import load_study
+
+    if settings.reference is None:
+        return ""
+    published = load_study(settings.reference)
+    parts = [
+        f"{name.replace('_', ' ')} {_listed(here)} (there {_listed(there)})"
+        for name, (here, there) in settings.differences(published).items()
+    ]
+    return f"differs from {published.name}: {', '.join(parts)}" if parts else ""
+
+
+def _conclude(result: StudyResult, target: Path) -> None:
+    """Write everything, say the verdicts and where the report is; then say what is missing, if anything is."""
+    from droplab.errors import TrainingError
+
+    summary = result.summary
+    total = len(result.plan.runs)
+    if result.records:
+        result.write(target, shlex.join(["droplab", *sys.argv[1:]]))
+        typer.echo("dropout against control, test accuracy with dropout off:")
+        for compared in result.comparisons():
+            typer.echo(f"  {compared.arm.name}: {compared.comparison.words}")
+        typer.echo(f"report: {target / 'report.html'}")
+    if summary.interrupted:
+        typer.echo(f"stopped: {len(result.records)} of {total} networks are kept; the same command goes on from there")
+        raise typer.Exit(130)
+    if summary.failures:
+        raise TrainingError(
+            f"{len(summary.failures)} of {total} networks could not be trained, the others are kept. "
+            + " ".join(sorted({str(failure) for failure in summary.failures}))
+        )
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(f"{part:g}" for part in value) if isinstance(value, tuple | list) else str(value)

@@ -1,0 +1,272 @@
+"""Settings as frozen, validated data: a recipe, a run, a study; and a run's content key.
+
+The names are the same in a TOML file, as a command-line flag and as a Python argument.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import numbers
+import re
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+
+from droplab.errors import ConfigError
+
+NUMERICS_VERSION = 1
+"""Raised whenever the same settings would train to other bits; part of every content key."""
+
+MOST_SEEDS = 10_000
+"""Most replicates that a study may be given as a number: more is a slip of the keyboard."""
+
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+Width = Annotated[int, Field(ge=1, le=1_000_000)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Recipe(BaseModel):
+    """How a network is trained, whatever its architecture.
+
+    Attributes:
+        epochs: passes over the training part.
+        batch_size: examples a step; the last, smaller batch of an epoch is kept.
+        learning_rate: step size of SGD.
+        momentum: 0 is plain SGD; v ← m·v + g, w ← w − rate·v, as PyTorch has it.
+        valid_fraction: share of the training examples that is held out for validation.
+        split_seed: scikit-learn's `random_state` of that stratified split.
+        mc_samples: number of masks that inference mode `mc` averages over.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    epochs: Count = 400
+    batch_size: Count = 1024
+    learning_rate: float = Field(0.05, gt=0)
+    momentum: float = Field(0.0, ge=0, lt=1)
+    valid_fraction: float = Field(1 / 6, gt=0, lt=1)
+    split_seed: Seed = 1
+    mc_samples: Count = 20
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("must not be true or false")
+        return value
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], origin: str = "settings") -> Self:
+        """Validate `values`, reporting every fault at once.
+
+        Raises:
+            ConfigError: naming each wrong setting, what was found, and the nearest name to an unknown one.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            faults = [_fault(dict(item), cls) for item in error.errors()]
+            raise ConfigError(f"{origin}: " + "; ".join(faults) + ".") from None
+
+
+class RunSettings(Recipe):
+    """One trained network: an architecture, its regularizers, a recipe and a seed.
+
+    Attributes:
+        widths: units of each hidden layer; empty for a linear classifier.
+        dropout: drop probability on every hidden layer (PyTorch's convention: the papers' retention is 1 − rate).
+        seed: fixes initial weights, batch order and masks.
+    """
+
+    widths: tuple[Width, ...] = ()
+    dropout: Rate = 0.0
+    seed: Seed = 0
+
+    @field_validator("dropout")
+    @classmethod
+    def _no_dropout_without_hidden_layer(cls, value: float, info: ValidationInfo) -> float:
+        return value if value and info.data.get("widths") else 0.0
+
+    @property
+    def depth(self) -> int:
+        """Number of weight layers: hidden layers + 1."""
+        return len(self.widths) + 1
+
+    def content_key(self, fingerprint: str, precision: str) -> str:
+        """Name of this run's result in the store: a hash of everything that decides its bits.
+
+        Args:
+            fingerprint: the data set's.
+            precision: the resolved one, `fp32` or `bf16`.
+        """
+        content = {
+            "settings": self.model_dump(mode="json"),
+            "data": fingerprint,
+            "precision": precision,
+            "numerics": NUMERICS_VERSION,
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+class StudySettings(Recipe):
+    """A study: a data set, the networks, the dropout rates and the seeds.
+
+    Attributes:
+        name: names the output folder.
+        question: what the study asks, one sentence.
+        reference: name of the preset whose settings were published; what differs is said on screen and in the report.
+        data: a name from the catalog, or a file.
+        depths: networks of L layers whose hidden widths halve from `first_width`: depth 3 is (512, 256).
+        first_width: width of the first hidden layer of `depths`.
+        widths: hidden widths of a single network, instead of `depths`.
+        dropout: the rates under comparison; each network's control, rate 0, is always trained too.
+        seeds: the replicates. A number n means 0 … n − 1.
+    """
+
+    name: str = Field("study", pattern=r"^\w[\w.-]*$")
+    question: str = ""
+    reference: str | None = None
+    data: str = "mnist"
+    depths: tuple[Annotated[int, Field(ge=1, le=64)], ...] = ()
+    first_width: Width = 512
+    widths: tuple[Width, ...] | None = None
+    dropout: tuple[Rate, ...] = (0.5,)
+    seeds: tuple[Seed, ...] = (0,)
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _count_to_seeds(cls, value: Any) -> Any:
+        if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+            count = int(value)
+            if not 1 <= count <= MOST_SEEDS:
+                raise ValueError(f"a study needs at least one seed, and may have {MOST_SEEDS}")
+            return tuple(range(count))
+        return value
+
+    @field_validator("dropout", mode="before")
+    @classmethod
+    def _single_rate(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, numbers.Real) and not isinstance(value, bool) else value
+
+    @field_validator("depths", "dropout", "seeds")
+    @classmethod
+    def _no_repeats(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("every value may stand once")
+        return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _some_seed(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value:
+            raise ValueError("a study needs at least one seed")
+        return value
+
+    @model_validator(mode="after")
+    def _one_kind_of_architecture(self) -> Self:
+        if (self.widths is None) == (not self.depths):
+            raise ValueError(
+                "give either depths (networks with halving widths) or widths (one network); "
+                f"found depths={list(self.depths)}, widths={self.widths and list(self.widths)}"
+            )
+        if self.depths and self.first_width >> (max(self.depths) - 2 if max(self.depths) > 1 else 0) < 1:
+            raise ValueError(
+                f"depth {max(self.depths)} halves first_width={self.first_width} below one unit; "
+                "use fewer layers or a larger first_width"
+            )
+        return self
+
+    @property
+    def architectures(self) -> tuple[tuple[int, ...], ...]:
+        """The hidden widths of each network of the study, in the order given."""
+        if self.widths is not None:
+            return (self.widths,)
+        return tuple(halving_widths(depth, self.first_width) for depth in self.depths)
+
+    def override(self, **values: Any) -> StudySettings:
+        """These settings with the given ones in their place; `depths` and `widths` replace one another.
+
+        Raises:
+            ConfigError: as `parse`.
+        """
+        merged = self.model_dump() | values
+        if "depths" in values and "widths" not in values:
+            merged["widths"] = None
+        if "widths" in values and "depths" not in values:
+            merged["depths"] = ()
+        return StudySettings.parse(merged, self.name)
+
+    def differences(self, other: StudySettings) -> dict[str, tuple[Any, Any]]:
+        """What decides the networks and is not as in `other`: name → (here, there)."""
+        mine, theirs = self.model_dump(), other.model_dump()
+        told = set(mine) - {"name", "question", "reference", "seeds"}
+        return {name: (mine[name], theirs[name]) for name in mine if name in told and mine[name] != theirs[name]}
+
+
+def halving_widths(depth: int, first_width: int) -> tuple[int, ...]:
+    """Hidden widths of a network of `depth` weight layers, each half the one before.
+
+    >>> halving_widths(5, 512)
+    (512, 256, 128, 64)
+    """
+    return tuple(first_width >> layer for layer in range(depth - 1))
+
+
+def preset_names() -> list[str]:
+    """Names of the studies that come with droplab."""
+    folder = resources.files("droplab.presets")
+    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_study(spec: str) -> StudySettings:
+    """Settings of a preset (by name) or of a TOML file (by path).
+
+    Raises:
+        ConfigError: if there is no such preset or file, or it holds a fault.
+    """
+    if spec in preset_names():
+        text = resources.files("droplab.presets").joinpath(f"{spec}.toml").read_text("utf-8")
+        return _parse_toml(text, spec)
+    path = Path(spec)
+    try:
+        if path.is_file():
+            name = re.sub(r"[^\w.-]+", "-", path.stem).strip(".-") or "study"
+            return _parse_toml(path.read_text("utf-8-sig"), name, origin=spec)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{spec}: a study must be a readable UTF-8 TOML file; {error}.") from None
+    raise ConfigError(
+        f"a study is the name of a preset or a TOML file; found {spec!r}{_nearest(spec, preset_names())} "
+        f"Presets: {', '.join(preset_names())}."
+    )
+
+
+def _parse_toml(text: str, name: str, origin: str | None = None) -> StudySettings:
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{origin or name}: must be TOML; {error}.") from None
+    return StudySettings.parse({"name": name} | values, origin or name)
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    """`. Did you mean …?` for the nearest known name, or a full stop where none is near."""
+    matches = difflib.get_close_matches(name, known, n=1)
+    return f". Did you mean {matches[0]!r}?" if matches else "."
+
+
+def _fault(item: dict[str, Any], model: type[BaseModel]) -> str:
+    where = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(where, model.model_fields, n=1)
+        return f"there is no setting {where!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
+    message = item["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
+    if not where:
+        return str(message)
+    return f"{where}: {message[0].lower()}{message[1:]}; found {item['input']!r}"

@@ -1,0 +1,89 @@
+"""A labelled data set as droplab keeps it: features as stored, labels, classes, fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from droplab.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Train and test examples with their labels.
+
+    Attributes:
+        name: how the data set is called in tables and file names.
+        train_x: features, shape (train examples, features), `uint8` as stored or `float32`.
+        train_y: classes 0 … len(classes) − 1, shape (train examples,), `int64`.
+        test_x: features, shape (test examples, features), the dtype of `train_x`.
+        test_y: shape (test examples,), `int64`.
+        classes: the name of each class.
+        scale: what a stored feature is multiplied by where batches are made (1/255 for bytes of an image).
+        image_shape: (rows, columns) where the features are an image, else `None`.
+        source: where the bytes came from, in words.
+
+    Raises:
+        DataError: if shapes, dtypes or labels contradict each other, or a feature is not finite.
+    """
+
+    name: str
+    train_x: NDArray[Any]
+    train_y: NDArray[np.int64]
+    test_x: NDArray[Any]
+    test_y: NDArray[np.int64]
+    classes: tuple[str, ...]
+    scale: float = 1.0
+    image_shape: tuple[int, int] | None = None
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        for split, x, y in (("train", self.train_x, self.train_y), ("test", self.test_x, self.test_y)):
+            _check_split(self.name, split, x, y, len(self.classes))
+        if self.train_x.shape[1] != self.test_x.shape[1] or self.train_x.dtype != self.test_x.dtype:
+            raise DataError(
+                f"{self.name}: train and test must have the same features; found {self.train_x.shape[1]} × "
+                f"{self.train_x.dtype} and {self.test_x.shape[1]} × {self.test_x.dtype}."
+            )
+
+    @property
+    def features(self) -> int:
+        """Number of features of an example."""
+        return int(self.train_x.shape[1])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over everything a training can see: features, labels, dtypes, shapes and scale."""
+        digest = hashlib.sha256(f"{self.scale!r}|{len(self.classes)}".encode())
+        for array in (self.train_x, self.train_y, self.test_x, self.test_y):
+            digest.update(f"|{array.dtype.str}{array.shape}|".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+def _check_split(name: str, split: str, x: NDArray[Any], y: NDArray[Any], classes: int) -> None:
+    if x.ndim != 2 or 0 in x.shape:
+        raise DataError(
+            f"{name}: {split} features must be (examples, features) with at least one of each; found shape {x.shape}."
+        )
+    if x.dtype not in (np.uint8, np.float32):
+        raise DataError(f"{name}: {split} features must be uint8 or float32; found {x.dtype}.")
+    if y.dtype != np.int64 or y.shape != (len(x),):
+        raise DataError(
+            f"{name}: {split} labels must be int64, one an example ({len(x)}); found {y.dtype} of shape {y.shape}."
+        )
+    if classes < 2:
+        raise DataError(f"{name}: a classifier needs at least 2 classes; found {classes}.")
+    if y.min() < 0 or y.max() >= classes:
+        raise DataError(f"{name}: {split} labels must lie in 0 … {classes - 1}; found {y.min()} … {y.max()}.")
+    if x.dtype == np.float32 and not np.isfinite(x).all():
+        row, column = (int(i) for i in np.argwhere(~np.isfinite(x))[0])
+        raise DataError(
+            f"{name}: features must be finite; found {x[row, column]} in {split} row {row}, column {column}. "
+            "Remove or replace such values first."
+        )

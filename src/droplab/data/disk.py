@@ -1,0 +1,76 @@
+"""Files on disk: opened only when they are regular files, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from droplab.errors import DataError
+
+_ALWAYS_ALLOWED = 64 << 20
+_MOST_EXPANSION = 200
+
+
+def expansion_limit(stored_bytes: int) -> int:
+    """Return how many bytes a compressed file may unpack to before it is taken for a bomb.
+
+    Deflate reaches 1032:1 on constant bytes and about 5:1 on images, so 200:1 lies far from both; small files may
+    always unpack to 64 MiB.
+
+    Args:
+        stored_bytes: size of the compressed file, in bytes.
+    """
+    return max(_ALWAYS_ALLOWED, _MOST_EXPANSION * stored_bytes)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading; a FIFO or a device is refused before it can block.
+
+    Raises:
+        DataError: if the path is missing, a dangling link, a directory, anything else that is no regular file, or
+            may not be read.
+    """
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise DataError(f"{path}: must be a file; found a directory. Name a file inside it.")
+        if not stat.S_ISREG(mode):
+            raise DataError(f"{path}: must be a regular file; found a pipe, socket or device. Save it to a file first.")
+        return path.open("rb")
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise DataError(f"{path}: is a link to {path.readlink()}, which does not exist. Mend the link.") from None
+        raise DataError(f"{path}: no such file. Check the path.") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
+        raise _from_os(path, "cannot be read", error) from None
+
+
+@contextmanager
+def write_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write to, which takes the place of `path` only once it is complete and on disk.
+
+    Raises:
+        DataError: if it cannot be written (disk full, no permission, no such folder); nothing is left behind then.
+    """
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
+    try:
+        with part.open("xb") as handle:
+            yield handle
+            handle.flush()
+            os.fsync(handle.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise _from_os(path, "cannot be written", error) from None
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def _from_os(path: Path, what: str, error: Exception) -> DataError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return DataError(f"{path}: {what}: {reason}. Check the path, its permissions and the disk.")

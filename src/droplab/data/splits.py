@@ -1,0 +1,65 @@
+"""Stratified splits of the train examples into train and valid."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from droplab.errors import ConfigError, DataError
+
+
+def train_valid_split(
+    labels: ArrayLike, *, test_size: float = 1 / 6, random_state: int = 1
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split examples so that each class has the same share in both parts; exactly scikit-learn's `train_test_split`.
+
+    Args:
+        labels: the class of each example, shape (examples,).
+        test_size: share of the examples that goes to valid, in (0, 1).
+        random_state: which of the possible splits.
+
+    Returns:
+        Indices of the train and of the valid examples, in scikit-learn's order.
+
+    Raises:
+        ConfigError: if `test_size` is out of range.
+        DataError: if the labels have one class, as many classes as examples, a class with one member, or too few
+            examples for each class to be in both parts.
+
+    Example:
+        >>> train, valid = train_valid_split([0, 0, 1, 1, 0, 0, 1, 1, 0, 0, 1, 1])
+        >>> len(train), len(valid)
+        (10, 2)
+    """
+    from sklearn.model_selection import train_test_split
+
+    y = np.asarray(labels)
+    if not 0 < test_size < 1:
+        raise ConfigError(f"the valid share must lie between 0 and 1; found {test_size=}. Choose e.g. 1/6.")
+    if y.ndim != 1 or not len(y):
+        raise DataError(f"labels must be one a example, shape (examples,); found shape {y.shape}. Reshape them.")
+    classes, members = np.unique(y, return_counts=True)
+    if len(classes) == 1:
+        raise DataError(f"labels must have at least 2 classes; found only {classes[0]}. Add examples of another class.")
+    if len(classes) == len(y):
+        raise DataError(
+            f"labels must be classes; found as many classes as examples ({len(y)}). Are they identifiers or measured "
+            "values? Name the column that holds the class."
+        )
+    if members.min() < 2:
+        raise DataError(
+            f"each class must have at least 2 members for a stratified split; found 1 of class "
+            f"{classes[members.argmin()]}. Add examples of it, or leave it out."
+        )
+    valid = math.ceil(test_size * len(y))
+    if min(valid, len(y) - valid) < len(classes):
+        raise DataError(
+            f"train and valid must each have at least one example a class ({len(classes)}); found {len(y) - valid} "
+            f"and {valid} examples. Change {test_size=}, or add examples."
+        )
+    train_indices, valid_indices = train_test_split(
+        np.arange(len(y)), test_size=test_size, stratify=y, random_state=random_state
+    )
+    return train_indices, valid_indices

@@ -1,0 +1,1 @@
+"""Networks: initial weights, layers, regularizers, and the file a network is kept in."""

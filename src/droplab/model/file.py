@@ -1,0 +1,194 @@
+"""The file a network is kept in: safetensors, with what the network is told in its metadata.
+
+The tensors are `layers.K.weight` of shape (outputs, inputs) and `layers.K.bias` of shape (outputs,), K counted from 0,
+all `float32`. One metadata entry, `droplab`, holds a `ModelInfo` as JSON. (One, because safetensors writes several in
+no fixed order, and the same network must give the same bytes.)
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, BinaryIO, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors import numpy as safetensors
+
+from droplab.config import Rate, Width
+from droplab.data.disk import open_regular
+from droplab.errors import DataError, ModelFileError
+
+_ENTRY = "droplab"
+_LONGEST_HEADER = 100_000_000  # safetensors' own limit
+_ADVICE = "Take the file from its source again, or train the network anew."
+
+
+class ModelInfo(BaseModel):
+    """What a network is, beside its weights: enough to use it on new data.
+
+    Attributes:
+        widths: units of each hidden layer.
+        dropout: drop probability it was trained with.
+        features: features of an example.
+        classes: the name of each class, in the order of the logits.
+        scale: what a stored feature is multiplied by before the first layer.
+        image_shape: (rows, columns) where the features are an image.
+        data: name of the data set it was trained on.
+        fingerprint: that data set's.
+        key: content key of the run that trained it.
+        precision: what it was trained in.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    widths: tuple[Width, ...]
+    dropout: Rate
+    features: int = Field(ge=1)
+    classes: tuple[str, ...] = Field(min_length=2)
+    scale: float
+    image_shape: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None
+    data: str
+    fingerprint: str
+    key: str
+    precision: Literal["fp32", "bf16"]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of each tensor of the network."""
+        units = (self.features, *self.widths, len(self.classes))
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer, (inputs, outputs) in enumerate(pairwise(units)):
+            shapes[f"layers.{layer}.weight"] = (outputs, inputs)
+            shapes[f"layers.{layer}.bias"] = (outputs,)
+        return shapes
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights and biases."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+
+def to_bytes(weights: Mapping[str, NDArray[np.float32]], info: ModelInfo) -> bytes:
+    """The model file of a network; the same network gives the same bytes.
+
+    Args:
+        weights: `layers.K.weight` of shape (outputs, inputs) and `layers.K.bias` of shape (outputs,), `float32`, in any
+            memory layout.
+        info: what the network is.
+
+    Raises:
+        ModelFileError: if the weights are not those of the network that `info` describes.
+
+    Example:
+        >>> info = ModelInfo(widths=(), dropout=0.0, features=2, classes=("no", "yes"), scale=1.0, image_shape=None,
+        ...                  data="toy", fingerprint="", key="", precision="fp32")
+        >>> weights = {"layers.0.weight": np.eye(2, dtype="f4"), "layers.0.bias": np.zeros(2, "f4")}
+        >>> from_bytes(to_bytes(weights, info))[1] == info
+        True
+    """
+    _check_tensors(weights, info, "weights")
+    # safetensors reads memory from the first element on and trusts it to be in row order: a transposed view would be
+    # kept scrambled.
+    rows = {name: np.ascontiguousarray(array) for name, array in weights.items()}
+    return safetensors.save(rows, {_ENTRY: json.dumps(info.model_dump(mode="json"), sort_keys=True)})
+
+
+def read(path: str | Path) -> tuple[dict[str, NDArray[np.float32]], ModelInfo]:
+    """Read a model file.
+
+    Returns:
+        The weights, as `to_bytes` takes them, and what the network is.
+
+    Raises:
+        ModelFileError: if the path is no readable regular file, or the file is damaged, truncated, not droplab's, or
+            holds other tensors than it says.
+    """
+    try:
+        with open_regular(Path(path)) as handle:
+            return _parse(handle, os.fstat(handle.fileno()).st_size, str(path))
+    except DataError as error:
+        raise ModelFileError(str(error)) from None
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror}. Check the disk.") from None
+
+
+def from_bytes(data: bytes, origin: str = "model bytes") -> tuple[dict[str, NDArray[np.float32]], ModelInfo]:
+    """Read a model file from its bytes; `origin` names them in errors.
+
+    Raises:
+        ModelFileError: as `read`.
+    """
+    return _parse(io.BytesIO(data), len(data), origin)
+
+
+def _parse(handle: BinaryIO, size: int, origin: str) -> tuple[dict[str, NDArray[np.float32]], ModelInfo]:
+    start = handle.read(8)
+    length = int.from_bytes(start, "little")
+    if len(start) < 8 or length > min(size - 8, _LONGEST_HEADER):
+        raise ModelFileError(
+            f"{origin}: a model file must begin with the length of its header; found {size} bytes that do not. "
+            + _ADVICE
+        )
+    header = handle.read(length)
+    info = _parse_info(header, origin)
+    expected = 8 + length + 4 * info.parameters
+    if size != expected:
+        raise ModelFileError(f"{origin}: must be {expected} bytes, as its header says; found {size}. {_ADVICE}")
+    try:
+        weights = safetensors.load(start + header + handle.read())
+    except (SafetensorError, ValueError, KeyError) as error:  # KeyError: a dtype that NumPy does not have
+        raise ModelFileError(f"{origin}: must be a safetensors file; found {_line(error)}. {_ADVICE}") from None
+    _check_tensors(weights, info, origin)
+    return weights, info
+
+
+def _parse_info(header: bytes, origin: str) -> ModelInfo:
+    try:
+        text = json.loads(header)["__metadata__"][_ENTRY]
+    except (ValueError, RecursionError):
+        raise ModelFileError(
+            f"{origin}: must be a safetensors file; found a header that is no JSON. {_ADVICE}"
+        ) from None
+    except (KeyError, TypeError, IndexError):
+        raise ModelFileError(
+            f"{origin}: must be a model that droplab wrote; found no {_ENTRY!r} entry in its metadata. "
+            "Only networks that droplab trained can be read."
+        ) from None
+    try:
+        return ModelInfo.model_validate_json(text)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc'])) or 'entry'}: {_line(fault['msg'])}" for fault in error.errors()[:4]
+        )
+        raise ModelFileError(
+            f"{origin}: its {_ENTRY!r} metadata must describe a network; found {faults}. {_ADVICE}"
+        ) from None
+
+
+def _check_tensors(weights: Mapping[str, NDArray[np.float32]], info: ModelInfo, origin: str) -> None:
+    shapes = info.shapes
+    if weights.keys() != shapes.keys():
+        odd = sorted(weights.keys() ^ shapes.keys())
+        raise ModelFileError(
+            f"{origin}: a network with hidden widths {list(info.widths)} must have the tensors layers.0.weight … "
+            f"layers.{len(info.widths)}.bias; found {odd[0]!r} missing or too many. {_ADVICE}"
+        )
+    for name, shape in shapes.items():
+        array = weights[name]
+        if array.shape != shape or array.dtype != np.float32:
+            raise ModelFileError(
+                f"{origin}: {name} must be float32 of shape {shape}; found {array.dtype} of shape {array.shape}. "
+                + _ADVICE
+            )
+
+
+def _line(message: object) -> str:
+    return " ".join(str(message).split()).rstrip(".")

@@ -1,0 +1,1 @@
+"""Reports: from what the store holds to tables, verdicts, charts and a page."""

@@ -1,0 +1,237 @@
+"""Tables: from the runs of a study to tidy frames, comparisons and the best arm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from droplab.errors import DataError
+from droplab.report.statistics import Comparison, does_not_apply, paired
+
+if TYPE_CHECKING:
+    from droplab.study.plan import Arm, Plan
+    from droplab.study.records import RunRecord
+
+RESULT_COLUMNS = ["arm", "seed", "depth", "dropout", "inference", "split", "metric", "value", "widths", "run"]
+CURVE_COLUMNS = ["arm", "seed", "depth", "dropout", "epoch", "quantity", "split", "value"]
+
+_ARM_METRICS = {
+    "test accuracy": ("off", "test", "accuracy"),
+    "valid accuracy": ("off", "valid", "accuracy"),
+    "train accuracy": ("off", "train", "accuracy"),
+    "test accuracy, on": ("on", "test", "accuracy"),
+    "valid accuracy, on": ("on", "valid", "accuracy"),
+    "train accuracy, on": ("on", "train", "accuracy"),
+    "test accuracy, mc": ("mc", "test", "accuracy"),
+    "test nll": ("off", "test", "nll"),
+    "test balanced accuracy": ("off", "test", "balanced_accuracy"),
+    "test macro F1": ("off", "test", "macro_f1"),
+}
+
+
+@dataclass(frozen=True)
+class ArmComparison:
+    """`arm` − `against`, on test accuracy with dropout off at inference."""
+
+    arm: Arm
+    against: Arm
+    comparison: Comparison
+
+
+def results_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
+    """Every metric of every finished run, one row a value; a run that serves two arms stands under both.
+
+    Args:
+        plan: the study's.
+        records: the finished runs by content key; those that are not there yet are left out.
+
+    Returns:
+        Columns `arm, seed, depth, dropout, inference, split, metric, value`, then `widths` (`512-256`, or `linear`) and
+        `run`, the content key. `dropout` is the arm's rate. Accuracies are fractions, `nll` is in nats an example.
+    """
+    rows = [
+        (arm.name, seed, arm.depth, arm.dropout, *metric[:3], metric.value, _widths(arm), record.key)
+        for arm, seed, record in _finished(plan, records)
+        for metric in record.outcome.metrics
+    ]
+    return _typed(pd.DataFrame(rows, columns=RESULT_COLUMNS))
+
+
+def curves_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
+    """How the finished runs learned, one row a value.
+
+    Args:
+        plan: the study's.
+        records: the finished runs by content key.
+
+    Returns:
+        Columns `arm, seed, depth, dropout, epoch, quantity, split, value`. `quantity` is `loss` (nats) or `accuracy`
+        (fraction). `split` is `train_as_trained` (an epoch's mean, dropout on), or `train` (a fixed part of it) or
+        `valid`, both evaluated with dropout off.
+    """
+    parts = []
+    for arm, seed, record in _finished(plan, records):
+        curves = record.outcome.curves
+        epochs = np.arange(1, len(curves.train_loss) + 1)
+        lines: list[tuple[str, str, NDArray[Any], NDArray[Any]]] = [
+            ("loss", "train_as_trained", epochs, curves.train_loss)
+        ]
+        for quantity, values in (("loss", curves.losses), ("accuracy", curves.accuracies)):
+            lines += [(quantity, split, curves.points, values[i]) for i, split in enumerate(("train", "valid"))]
+        for quantity, split, at, values in lines:
+            part = pd.DataFrame({"epoch": at.astype(np.int64), "value": values.astype(np.float64)})
+            parts.append(
+                part.assign(
+                    arm=arm.name, seed=seed, depth=arm.depth, dropout=arm.dropout, quantity=quantity, split=split
+                )
+            )
+    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=CURVE_COLUMNS)
+    return _typed(frame[CURVE_COLUMNS])
+
+
+def arms_table(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
+    """Mean and spread over the seeds of what an arm came to.
+
+    Returns:
+        One row an arm that has a finished run, in the plan's order: `arm, depth, dropout, widths, seeds`, and for each
+        of the accuracies (fractions; dropout off at inference unless `on` or `mc` is said), `test nll` (nats), balanced
+        accuracy, macro F1 and `train seconds` a column with the mean and one `… sd` with the standard deviation over
+        seeds (NaN for one seed).
+    """
+    results = results_frame(plan, records)
+    rows = []
+    for arm in plan.arms:
+        mine = results[results["arm"] == arm.name]
+        if mine.empty:
+            continue
+        row: dict[str, object] = {"arm": arm.name, "depth": arm.depth, "dropout": arm.dropout, "widths": _widths(arm)}
+        row["seeds"] = mine["seed"].nunique()
+        columns = {name: by_seed(mine, arm, *where) for name, where in _ARM_METRICS.items()}
+        seconds = [record.outcome.train_seconds for served, _, record in _finished(plan, records) if served == arm]
+        columns["train seconds"] = pd.Series(seconds)
+        for name, values in columns.items():
+            row |= {name: values.mean(), f"{name} sd": values.std(ddof=1)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def by_seed(results: pd.DataFrame, arm: Arm, inference: str, split: str, metric: str) -> pd.Series[float]:
+    """One metric of one arm, indexed by seed.
+
+    Args:
+        results: of `results_frame`.
+        arm: whose.
+        inference: `off`, `on` or `mc`.
+        split: `train`, `valid` or `test`.
+        metric: its name in `results`.
+    """
+    chosen = results[
+        (results["arm"] == arm.name)
+        & (results["inference"] == inference)
+        & (results["split"] == split)
+        & (results["metric"] == metric)
+    ]
+    return chosen.set_index("seed")["value"].sort_index()
+
+
+def control_comparisons(plan: Plan, results: pd.DataFrame) -> list[ArmComparison]:
+    """Dropout − control for each architecture and rate, over the seeds that both have finished.
+
+    Args:
+        plan: the study's.
+        results: of `results_frame`.
+
+    Returns:
+        By depth, then rate; pairs of arms that share no finished seed are left out.
+    """
+    controls = {arm.widths: arm for arm in plan.arms if arm.is_control}
+    pairs = [(arm, controls[arm.widths]) for arm in _by_depth(plan) if not arm.is_control]
+    return _compare(plan, results, pairs)
+
+
+def depth_comparisons(plan: Plan, results: pd.DataFrame) -> list[ArmComparison]:
+    """Each depth − the next shallower one, among the controls and among the arms of each rate.
+
+    Args:
+        plan: the study's.
+        results: of `results_frame`.
+
+    Returns:
+        The controls first, then rate by rate, each by depth.
+    """
+    arms = _by_depth(plan)
+    pairs = []
+    for rate in dict.fromkeys(arm.dropout for arm in arms):
+        ladder = [arm for arm in arms if arm.dropout == rate]
+        pairs += [(deeper, shallower) for shallower, deeper in pairwise(ladder)]
+    return _compare(plan, results, pairs)
+
+
+def best_arm(plan: Plan, results: pd.DataFrame) -> Arm:
+    """The arm with the highest mean valid accuracy (dropout off); the test split chooses nothing.
+
+    Only the arms with the most finished seeds compete. Of equal ones the shallower wins, then the one with less
+    dropout.
+
+    Args:
+        plan: the study's.
+        results: of `results_frame`.
+
+    Raises:
+        DataError: if no run is finished.
+    """
+    valid = {arm: by_seed(results, arm, "off", "valid", "accuracy") for arm in plan.arms}
+    most = max(len(values) for values in valid.values())
+    if not most:
+        raise DataError("the best arm needs at least one finished run; found none. Run the study first.")
+    running = [arm for arm in plan.arms if len(valid[arm]) == most]
+    return min(running, key=lambda arm: (-round(float(valid[arm].mean()), 12), arm.depth, arm.dropout))
+
+
+def runs_done(plan: Plan, records: Mapping[str, RunRecord]) -> int:
+    """How many of the plan's runs are finished."""
+    return sum(run.key in records for run in plan.runs)
+
+
+def _finished(plan: Plan, records: Mapping[str, RunRecord]) -> Iterator[tuple[Arm, int, RunRecord]]:
+    """Each arm and seed with its record, in the plan's order."""
+    found = {(arm, run.settings.seed): run.key for run in plan.runs for arm in run.arms}
+    for arm in plan.arms:
+        for seed in plan.settings.seeds:
+            record = records.get(found[arm, seed])
+            if record is not None:
+                yield arm, seed, record
+
+
+def _compare(plan: Plan, results: pd.DataFrame, pairs: Sequence[tuple[Arm, Arm]]) -> list[ArmComparison]:
+    same = {(arm, other) for run in plan.runs for arm in run.arms for other in run.arms}
+    compared = []
+    for arm, against in pairs:
+        ours, theirs = (by_seed(results, one, "off", "test", "accuracy") for one in (arm, against))
+        seeds = ours.index.intersection(theirs.index)
+        if seeds.empty:
+            continue
+        a, b = (np.asarray(values.loc[seeds], dtype=np.float64) for values in (ours, theirs))
+        comparison = does_not_apply(len(seeds)) if (arm, against) in same else paired(a, b)
+        compared.append(ArmComparison(arm, against, comparison))
+    return compared
+
+
+def _by_depth(plan: Plan) -> list[Arm]:
+    return sorted(plan.arms, key=lambda arm: (arm.depth, arm.dropout))
+
+
+def _widths(arm: Arm) -> str:
+    return "-".join(map(str, arm.widths)) or "linear"
+
+
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Numbers as numbers, even where there is no row."""
+    numbers = {"seed": np.int64, "depth": np.int64, "dropout": np.float64, "epoch": np.int64, "value": np.float64}
+    return frame.astype({name: kind for name, kind in numbers.items() if name in frame})

@@ -1,0 +1,86 @@
+"""What training one network leaves behind: metrics, curves, ledger, weights, times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Inference = Literal["off", "on", "mc"]
+Split = Literal["train", "valid", "test"]
+
+
+class Metric(NamedTuple):
+    """One number about one trained network.
+
+    `name` is `accuracy`, `nll` (nats an example), `balanced_accuracy`, `macro_f1`, or `accuracy_class_K`.
+    """
+
+    inference: Inference
+    split: Split
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a run is executed; decided when it is planned.
+
+    Attributes:
+        device: `cpu` or `cuda`.
+        precision: `fp32`, or `bf16` for bf16 products with fp32 master weights, accumulation, loss and update.
+    """
+
+    device: Literal["cpu", "cuda"]
+    precision: Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """How one training went; E epochs, P evaluated points.
+
+    Attributes:
+        train_loss: mean loss of each epoch as trained (dropout on), in nats, shape (E,), `float32`.
+        points: the epochs (1 … E) after which the network was evaluated with dropout off, shape (P,), `int32`.
+        losses: mean loss on (fixed part of train, valid) at these points, shape (2, P), `float32`.
+        accuracies: accuracy on (fixed part of train, valid) at these points, shape (2, P), `float32`.
+    """
+
+    train_loss: NDArray[np.float32]
+    points: NDArray[np.int32]
+    losses: NDArray[np.float32]
+    accuracies: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """One trained network but for its weights.
+
+    Attributes:
+        metrics: the final ones, every inference mode and split.
+        curves: how it got there.
+        ledger: predicted class with dropout off, example by example, for `valid` and `test`, `uint8` or `uint16`.
+        train_seconds: time in training steps.
+        evaluate_seconds: time in evaluation, curves included.
+        environment: device name, threads, versions: where it was trained.
+    """
+
+    metrics: tuple[Metric, ...]
+    curves: Curves
+    ledger: dict[str, NDArray[Any]]
+    train_seconds: float
+    evaluate_seconds: float
+    environment: dict[str, Any]
+
+    def metric(self, inference: Inference, split: Split, name: str) -> float:
+        """The value of one metric."""
+        return next(m.value for m in self.metrics if (m.inference, m.split, m.name) == (inference, split, name))
+
+
+class Trained(NamedTuple):
+    """An outcome with its weights: `layers.K.weight` of shape (outputs, inputs) and `layers.K.bias`, `float32`."""
+
+    outcome: Outcome
+    weights: dict[str, NDArray[np.float32]]

@@ -1,0 +1,47 @@
+"""What holds for every test: none touches the user's folders, and those that need a GPU are skipped where none is."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# A slow machine is no failure; in CI the examples are the same every time, elsewhere each run looks at new ones.
+settings.register_profile("droplab", deadline=None, derandomize="CI" in os.environ, print_blob=True)
+settings.load_profile("droplab")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    gpu_items = [item for item in items if item.get_closest_marker("gpu")]
+    if not gpu_items:
+        return
+    import torch  # here, so that a test run without GPU tests starts without it
+
+    if not torch.cuda.is_available():
+        for item in gpu_items:
+            item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU, torch.cuda finds none"))
+
+
+def _isolate(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    home = folder / "home"
+    home.mkdir(parents=True)
+    patch.setenv("HOME", str(home))
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):
+        patch.delenv(name, raising=False)
+    patch.setenv("DROPLAB_CACHE_DIR", str(folder / "cache"))
+    patch.setenv("DROPLAB_STORE", f"sqlite:///{folder / 'store.db'}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _isolated_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """For fixtures that live longer than a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        _isolate(patch, tmp_path_factory.mktemp("session"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _isolated_test(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A home, cache and store of its own for each test; not inside `tmp_path`, which tests expect to be empty."""
+    _isolate(monkeypatch, tmp_path_factory.mktemp("user"))

@@ -1,0 +1,237 @@
+"""Settings: every fault is found before anything runs, all at once; a run's content key holds what decides its bits."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from droplab.config import MOST_SEEDS, RunSettings, StudySettings, halving_widths, load_study, preset_names
+from droplab.errors import ConfigError
+
+NAN, INF = float("nan"), float("inf")
+BAD_RECIPE = [
+    ("epochs", 0),
+    ("epochs", 2.5),
+    ("epochs", "many"),
+    ("epochs", True),
+    ("epochs", 10**30),
+    ("batch_size", 0),
+    ("batch_size", -1),
+    ("learning_rate", 0),
+    ("learning_rate", -0.1),
+    ("learning_rate", NAN),
+    ("learning_rate", INF),
+    ("momentum", 1),
+    ("momentum", -0.1),
+    ("momentum", NAN),
+    ("valid_fraction", 0),
+    ("valid_fraction", 1),
+    ("split_seed", -1),
+    ("split_seed", 2**31),
+    ("mc_samples", 0),
+]
+BAD_STUDY = [
+    ("depths", [0]),
+    ("depths", [65]),
+    ("depths", [2, 2]),
+    ("depths", 5),
+    ("first_width", 0),
+    ("dropout", 1),
+    ("dropout", -0.1),
+    ("dropout", [0.5, NAN]),
+    ("dropout", [0.5, 0.5]),
+    ("dropout", "0.5"),
+    ("dropout", True),
+    ("seeds", 0),
+    ("seeds", -3),
+    ("seeds", []),
+    ("seeds", [1, 1]),
+    ("seeds", [-1]),
+    ("seeds", True),
+    ("seeds", MOST_SEEDS + 1),
+    ("seeds", 2_000_000_000),
+    ("name", "../up"),
+    ("name", ""),
+    ("data", 3),
+]
+BAD_RUN = [
+    ("widths", [0]),
+    ("widths", [1.5]),
+    ("dropout", 1),
+    ("dropout", NAN),
+    ("dropout", "much"),
+    ("seed", -1),
+]
+
+
+def study(**values: object) -> StudySettings:
+    return StudySettings.parse({"depths": [2]} | values, "study.toml")
+
+
+def run(**values: object) -> RunSettings:
+    return RunSettings.parse({"widths": [8, 4], "dropout": 0.5} | values)
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_RECIPE + BAD_STUDY)
+def test_a_bad_setting_of_a_study_is_named_with_what_was_found(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=rf"^study\.toml: {name}\b.*; found ") as caught:
+        study(**{name: value})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "value"), BAD_RECIPE + BAD_RUN)
+def test_a_bad_setting_of_a_run_is_named_with_what_was_found(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=rf"\b{name}\b.*; found "):
+        RunSettings.parse({name: value})
+
+
+def test_all_faults_come_in_one_error_with_the_nearest_names() -> None:
+    with pytest.raises(ConfigError) as caught:
+        study(epoch=3, dropuot=0.5, batch_size=0, learning_rate=NAN, zzz=1)
+    assert str(caught.value).startswith("study.toml: ")
+    for part in (
+        "'epoch' (did you mean 'epochs'?)",
+        "'dropuot' (did you mean 'dropout'?)",
+        "batch_size",
+        "learning_rate",
+        "'zzz'",
+    ):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"depths": [2], "widths": [8]}, r"either depths .* or widths .*depths=\[2\], widths=\[8\]"),
+        ({}, "either depths .* or widths"),
+        ({"depths": [11], "first_width": 256}, "depth 11 halves first_width=256 below one unit"),
+    ],
+)
+def test_contradictory_architectures_are_refused(values: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        StudySettings.parse(values)
+
+
+def test_a_network_may_halve_down_to_one_unit() -> None:
+    assert study(depths=[10], first_width=256).architectures == ((256, 128, 64, 32, 16, 8, 4, 2, 1),)
+    assert halving_widths(1, 512) == ()
+
+
+def test_numbers_may_come_from_numpy() -> None:
+    plain = study(seeds=3, dropout=0.5, epochs=2)
+    assert study(seeds=np.int64(3), dropout=np.float32(0.5), epochs=np.int64(2)) == plain
+    assert study(seeds=np.arange(3), dropout=np.array([0.5]), epochs=2) == plain
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        study().epochs = 3
+
+
+def write(path: Path, text: str, encoding: str = "utf-8") -> str:
+    path.write_text(text, encoding)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("depths = [2]\nepochs = ten", r"must be TOML; .*line 2"),
+        ("depths = [2]\ndepths = [3]", "must be TOML"),
+        ("depths = [2]\nepoch = 3", r"no setting 'epoch' \(did you mean 'epochs'\?\)"),
+        ("depths = [2]\n[dropout]\nrate = 0.5", "dropout: input should be a list"),
+        ("", "either depths"),
+    ],
+)
+def test_a_fault_in_a_toml_file_is_named_with_the_file(tmp_path: Path, text: str, words: str) -> None:
+    path = write(tmp_path / "mine.toml", text)
+    with pytest.raises(ConfigError, match=words) as caught:
+        load_study(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_a_file_that_is_no_text_or_cannot_be_looked_at_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    for spec in (tmp_path / "binary.toml", "x" * 5000):
+        with pytest.raises(ConfigError, match="readable UTF-8 TOML file"):
+            load_study(str(spec))
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"), [("my study", "my-study"), ("étude", "étude"), ("(1)", "1"), ("...", "study"), ("a.b", "a.b")]
+)
+def test_a_study_is_named_after_its_file_whatever_that_is_called(tmp_path: Path, stem: str, name: str) -> None:
+    assert load_study(write(tmp_path / f"{stem}.toml", "depths = [2]")).name == name
+
+
+def test_a_name_in_the_file_counts_and_a_byte_order_mark_does_not(tmp_path: Path) -> None:
+    assert load_study(write(tmp_path / "a.toml", 'name = "b"\ndepths = [2]', "utf-8-sig")).name == "b"
+
+
+def test_an_unknown_study_brings_the_nearest_preset() -> None:
+    with pytest.raises(ConfigError, match=r"Did you mean 'mnist-depth'\?.*Presets: "):
+        load_study("mnist-dept")
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_loads_and_is_complete(name: str) -> None:
+    settings = load_study(name)
+    assert settings.name == name
+    assert settings.question.endswith("?")
+    assert settings.reference in preset_names()
+
+
+def test_override_replaces_and_checks() -> None:
+    assert study(epochs=3).override(epochs=7, seeds=2) == study(epochs=7, seeds=[0, 1])
+    with pytest.raises(ConfigError, match="epochs"):
+        study().override(epochs=0)
+    with pytest.raises(ConfigError, match="did you mean 'seeds'"):
+        study().override(seed=1)
+
+
+def test_widths_override_depths_and_depths_override_widths() -> None:
+    by_width = study(depths=[1, 2]).override(widths=[8])
+    assert by_width.architectures == ((8,),)
+    assert by_width.override(depths=[3], first_width=4).architectures == ((4, 2),)
+    with pytest.raises(ConfigError, match="either depths"):
+        study().override(widths=[8], depths=[2])
+
+
+def test_differences_are_what_decides_the_networks() -> None:
+    assert study(epochs=3).differences(study(epochs=4, momentum=0.9)) == {"epochs": (3, 4), "momentum": (0.0, 0.9)}
+    assert study(name="a", question="b?", reference="mnist-depth", seeds=4).differences(study()) == {}
+
+
+def test_the_content_key_is_what_it_was() -> None:
+    """Change this only with NUMERICS_VERSION: with another key, every finished run is trained again."""
+    key = run(epochs=40, batch_size=256, learning_rate=0.1, momentum=0.9, seed=7).content_key("f" * 64, "bf16")
+    assert key == "4b1e98c7af0cf4d09c50facd8e2a64d3c07076a4c57712adce8bf188037c7a5c"
+
+
+def test_the_content_key_differs_with_everything_that_decides_the_bits() -> None:
+    others = {
+        "epochs": 3,
+        "batch_size": 7,
+        "learning_rate": 0.3,
+        "momentum": 0.5,
+        "valid_fraction": 0.25,
+        "split_seed": 2,
+        "mc_samples": 3,
+        "widths": [4, 8],
+        "dropout": 0.25,
+        "seed": 1,
+    }
+    assert set(others) == set(RunSettings.model_fields)
+    keys = [run(**{name: value}).content_key("data", "fp32") for name, value in others.items()]
+    keys += [run().content_key("data", "fp32"), run().content_key("data", "bf16"), run().content_key("other", "fp32")]
+    assert len(set(keys)) == len(keys)
+
+
+def test_the_content_key_does_not_depend_on_how_a_number_is_written() -> None:
+    assert run(epochs=2, dropout=0).content_key("d", "fp32") == run(epochs=2.0, dropout=-0.0).content_key("d", "fp32")
+
+
+def test_a_linear_network_has_one_content_key_whatever_its_dropout() -> None:
+    keys = {RunSettings.parse({"widths": [], "dropout": rate}).content_key("d", "fp32") for rate in (0, 0.2, 0.9)}
+    assert len(keys) == 1
+    assert RunSettings(dropout=0.5).dropout == 0

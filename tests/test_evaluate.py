@@ -1,0 +1,85 @@
+"""Inference modes, each against the plain calculation."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from droplab.model.initialise import initial_layers
+from droplab.model.regularizers import Dropout
+from droplab.train import examples as examples_module
+from droplab.train.evaluate import evaluate
+from droplab.train.metrics import classification_metrics
+from toy import toy_examples
+
+EXAMPLES = toy_examples()
+PART = EXAMPLES.test
+DROPOUT = Dropout.of([7], [0.4])
+LAYERS = [
+    layer._replace(weight=layer.weight * 3)
+    for layer in initial_layers(EXAMPLES.features, (16, 8), EXAMPLES.classes, [7])
+]
+
+
+def plain_probabilities(sample):
+    """Softmax of a plain forward pass; `sample` is the mask's number, or `None` for no mask."""
+    hidden = PART.features[PART.rows].float() / 255
+    for index, layer in enumerate(LAYERS):
+        hidden = hidden @ layer.weight[0].T + layer.bias[0]
+        if index < len(LAYERS) - 1:
+            hidden = hidden.relu()
+            if sample is not None:
+                mask = DROPOUT.inference_mask(index, 2, sample, 0, tuple(hidden.shape), torch.device("cpu"))[0]
+                hidden = hidden * mask * DROPOUT.scale(hidden)[0, 0, 0]
+    return hidden.softmax(dim=1).double()
+
+
+@pytest.mark.parametrize(("inference", "samples"), [("off", [None]), ("on", [0]), ("mc", [0, 1, 2])])
+def test_each_mode_is_the_plain_calculation(inference, samples):
+    probabilities = torch.stack([plain_probabilities(sample) for sample in samples]).mean(0)
+    labels = PART.labels[PART.rows]
+    said = evaluate(LAYERS, PART, "test", "fp32", inference, DROPOUT, 3)
+    assert said.nll.item() == pytest.approx(-probabilities[range(len(PART)), labels].log().mean().item(), rel=1e-5)
+    assert said.accuracy.item() == pytest.approx((probabilities.argmax(1) == labels).double().mean().item())
+    assert torch.equal(said.predictions[0], probabilities.argmax(1))
+
+
+def test_the_modes_differ():
+    values = {m: evaluate(LAYERS, PART, "test", "fp32", m, DROPOUT, 5).nll.item() for m in ("off", "on", "mc")}
+    assert len(set(values.values())) == 3
+    assert values["mc"] < values["on"]
+
+
+@pytest.mark.parametrize("inference", ["off", "on", "mc"])
+def test_the_chunks_do_not_matter(inference, monkeypatch):
+    whole = evaluate(LAYERS, PART, "test", "fp32", inference, DROPOUT, 3)
+    monkeypatch.setattr(examples_module, "CHUNK", 16)
+    chunked = evaluate(LAYERS, PART, "test", "fp32", inference, DROPOUT, 3)
+    assert torch.equal(whole.predictions, chunked.predictions)
+    torch.testing.assert_close(whole.nll, chunked.nll)
+
+
+def test_an_untrained_network_is_as_unsure_as_chance():
+    layers = [layer._replace(weight=layer.weight * 0, bias=layer.bias * 0) for layer in LAYERS]
+    assert evaluate(layers, PART, "test", "fp32").nll.item() == pytest.approx(math.log(EXAMPLES.classes))
+
+
+def test_class_metrics_worked_by_hand():
+    """Truth 0 0 0 1, said 0 0 1 1: recalls 2/3 and 1; F1 4/5 and 2/3; class 2 neither occurs nor is said."""
+    metrics = classification_metrics(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]), 3)
+    assert metrics == pytest.approx(
+        {
+            "accuracy": 3 / 4,
+            "balanced_accuracy": (2 / 3 + 1) / 2,
+            "macro_f1": (4 / 5 + 2 / 3 + 0) / 3,
+            "accuracy_class_0": 2 / 3,
+            "accuracy_class_1": 1.0,
+        }
+    )
+
+
+def test_a_class_that_is_never_predicted_counts_as_missed():
+    metrics = classification_metrics(np.array([0, 1, 1]), np.array([0, 0, 0]), 2)
+    assert metrics["accuracy_class_1"] == 0
+    assert metrics["balanced_accuracy"] == 0.5

@@ -1,0 +1,292 @@
+import json
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from droplab.errors import DataError
+from droplab.report import page, tables
+from droplab.report.write import write_report
+from report_data import CLASSES, ENVIRONMENT, made_up_study
+
+ORIGIN = page.Origin(
+    data="mnist",
+    source="a mirror",
+    classes=CLASSES,
+    examples={"train": 50_000, "valid": 10_000, "test": 10_000},
+    command="droplab study mnist-depth --seeds 3",
+    notices=("The batch was clipped to 800 examples.",),
+    started=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    trained=9,
+    seconds=312.0,
+)
+SVG = '<svg xmlns="http://www.w3.org/2000/svg"><clipPath id="c1"/><g clip-path="url(#c1)"/></svg>'
+HOSTILE = '<script>alert("x")</script><img src=x onerror=y>&amp;'
+
+
+class Seen(HTMLParser):
+    """What a browser would see of a page: its tags, attributes, text and table rows."""
+
+    void = frozenset({"meta", "br", "wbr", "img", "link", "input", "hr"})
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.words, self.rows, self.open = [], [], [], [], []
+        self.feed(text)
+        self.close()
+        self.text = " ".join("".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        if tag not in self.void:
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value) for name, value in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.words.append(data)
+        if self.rows and ("td" in self.open or "th" in self.open):
+            self.rows[-1][-1] += data
+
+
+def page_of(missing=0, origin=ORIGIN, figures=(), noise=0.0006, **values):
+    plan, records = made_up_study(missing, noise, **{"epochs": 20} | values)
+    return page.render_page(plan, records, origin, dict(figures))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    out = tmp_path_factory.mktemp("out") / "deep" / "er"
+    plan, records = made_up_study(epochs=40)
+    return out, write_report(out, plan, records, ORIGIN), plan, records
+
+
+@pytest.fixture(scope="module")
+def seen(written):
+    return Seen((written[0] / "report.html").read_text("utf-8"))
+
+
+def test_the_page_loads_nothing_and_runs_nothing(written, seen):
+    loading = {"src", "href", "xlink:href", "srcset", "data", "action", "poster"}
+    assert [found for found in seen.attributes if found[1] in loading and not str(found[2]).startswith("#")] == []
+    assert not {"script", "link", "iframe", "object", "embed", "img", "base"} & set(seen.tags)
+    assert not [name for _, name, _ in seen.attributes if name.startswith("on")]
+    text = (written[0] / "report.html").read_text("utf-8")
+    assert not re.search(r"@import|url\((?!#)", text)
+    assert set(re.findall(r"https?://[^\"' <)]*", text)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    assert ("meta", "http-equiv", "Content-Security-Policy") in seen.attributes
+
+
+def test_tags_are_closed_and_ids_stand_once(seen):
+    assert seen.open == []
+    ids = [value for _, name, value in seen.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    used = {m for _, _, value in seen.attributes for m in re.findall(r"url\(#([^)]*)\)", value or "")}
+    assert used <= set(ids)
+
+
+def test_the_figures_are_in_the_page(seen):
+    assert seen.tags.count("svg") == 6
+
+
+def test_the_verdicts_come_first(seen):
+    headings = ("Training with dropout", "Does another layer help?", "The arms", "is not “no dropout”")
+    order = (*headings, "Accuracy by class", "How they learned", "To repeat it")
+    places = [seen.text.index(words) for words in order]
+    assert places == sorted(places)
+
+
+def test_each_depth_has_its_verdict_in_words(written, seen):
+    _, _, plan, records = written
+    compared = tables.control_comparisons(plan, tables.results_frame(plan, records))
+    rows = {row[0]: row for row in seen.rows}
+    for one in compared:
+        row = rows[f"{one.arm.name} − control"]
+        assert row[1].startswith(one.comparison.verdict)
+        assert row[5] == "3"
+    assert rows["depth=1,dropout=0.5 − control"][2:5] == ["–", "–", "–"]
+    assert "depth=3,control − depth 2" in rows
+
+
+def test_what_the_post_confused_is_said_in_words(seen):
+    assert "trained with dropout, dropout left on at inference is not a network trained without dropout" in seen.text
+    head = next(row for row in seen.rows if "control: trained without dropout (%)" in row)
+    assert head[3] == "trained with dropout, left on at inference: one mask (%)"
+
+
+def test_origin_is_on_the_page(seen):
+    origin = ("mnist-depth --seeds 3", "clipped to 800", "5 min 12 s", "2026-01-02 03:04 UTC", "a mirror", "f" * 64)
+    for words in (*origin, "Some CPU", "fp32", "2.13.0"):
+        assert words in seen.text
+
+
+def test_class_accuracies_are_means_over_seeds(written, seen):
+    _, _, plan, records = written
+    results = tables.results_frame(plan, records)
+    mean = 100 * tables.by_seed(results, plan.arms[4], "off", "test", "accuracy_class_7").mean()
+    at = next(i for i, row in enumerate(seen.rows) if row[0] == "class")
+    assert seen.rows[at + 8][0] == "7"
+    assert seen.rows[at + 8][5] == f"{mean:.2f}"
+
+
+@pytest.mark.parametrize("where", ["data", "source", "command", "classes", "notices"])
+def test_a_hostile_name_stays_text(where):
+    value = getattr(ORIGIN, where)
+    hostile = (HOSTILE, *value[1:]) if isinstance(value, tuple) else HOSTILE
+    seen = Seen(page_of(origin=replace(ORIGIN, **{where: hostile}), question=HOSTILE))
+    assert "script" not in seen.tags
+    assert "img" not in seen.tags
+    assert seen.text.count('<script>alert("x")</script>') >= 2
+
+
+def test_ids_of_two_figures_cannot_meet():
+    text = page_of(figures={"control": SVG, "loss": SVG})
+    assert re.findall(r'id="[a-z]*-c1"|url\(#[a-z]*-c1\)', text) == [
+        'id="control-c1"', "url(#control-c1)", 'id="loss-c1"', "url(#loss-c1)",
+    ]  # fmt: skip
+
+
+def test_a_partial_study_says_how_much_is_there():
+    assert "Partial: 22 of 27 runs." in Seen(page_of(missing=5)).text
+    assert "Partial" not in Seen(page_of()).text
+
+
+def test_one_seed_is_told_that_it_cannot_tell():
+    seen = Seen(page_of(seeds=1))
+    assert "One seed cannot tell whether dropout helps" in seen.text
+    assert "undecided: one seed cannot tell" in [row[1] for row in seen.rows if row[0].endswith("control")]
+    assert "nan" not in seen.text.lower().split()
+
+
+def test_what_differs_from_the_published_study_is_said():
+    text = Seen(page_of(reference="mnist-depth", epochs=25, momentum=0.9)).text
+    assert "published study 'mnist-depth': epochs 25 (published 400), momentum 0.9 (published 0)." in text
+    assert "Differs" not in Seen(page_of(reference="mnist-depth", epochs=400)).text
+    assert "'nowhere' is not known here" in Seen(page_of(reference="nowhere")).text
+
+
+def test_the_answer_names_where_each_verdict_holds():
+    plan, records = made_up_study(noise=0.0, depths=[1, 2, 3])
+    results = tables.results_frame(plan, records)
+    assert page.answer(tables.control_comparisons(plan, results)) == (
+        "Training with dropout helps at depth 3 (+0.18 points of test accuracy); makes no difference that matters "
+        "at depth 2 (within ±0.1 points); does not apply at depth 1 (no hidden layer)."
+    )
+    results.loc[(results["arm"] == "depth=2,dropout=0.5") & (results["seed"] == 0), "value"] -= 0.01
+    assert "is undecided at depth 2 (more seeds are needed)" in page.answer(tables.control_comparisons(plan, results))
+    assert page.answer([]).startswith("Nothing can be said yet")
+
+
+def test_the_answer_names_rates_where_these_vary():
+    plan, records = made_up_study(noise=0.0, depths=[3], dropout=[0.2, 0.5])
+    found = page.answer(tables.control_comparisons(plan, tables.results_frame(plan, records)))
+    assert found == "Training with dropout helps at rate 0.2 and 0.5 (+0.18 points of test accuracy)."
+    plan, records = made_up_study(noise=0.0, depths=[2, 3], dropout=[0.2, 0.5])
+    assert page.answer(tables.control_comparisons(plan, tables.results_frame(plan, records))) == (
+        "Training with dropout helps at depth 3 with rate 0.2 and 0.5 (+0.18 points of test accuracy); "
+        "makes no difference that matters at depth 2 with rate 0.2 and 0.5 (within ±0.1 points)."
+    )
+    plan, records = made_up_study(depths=[1])
+    found = page.answer(tables.control_comparisons(plan, tables.results_frame(plan, records)))
+    assert found == "Dropout cannot act: the networks compared have no hidden layer."
+
+
+def test_all_files_of_the_design_are_written_and_nothing_else(written):
+    out, paths, _, _ = written
+    names = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    drawn = ("control", "difference", "inference", "loss", "overfitting", "splits")
+    figures = [f"figures/{name}.{kind}" for name in drawn for kind in ("png", "svg")]
+    assert names == ["curves.parquet", *figures, "report.html", "results.csv", "study.json"]
+    assert sorted(str(path.relative_to(out)) for path in paths) == names
+
+
+def test_results_csv_and_curves_parquet_read_back_as_they_were(written):
+    out, _, plan, records = written
+    assert (out / "results.csv").read_text().startswith("arm,seed,depth,dropout,inference,split,metric,value,")
+    results = tables.results_frame(plan, records)
+    pd.testing.assert_frame_equal(pd.read_csv(out / "results.csv"), results, check_exact=True)
+    pd.testing.assert_frame_equal(pd.read_parquet(out / "curves.parquet"), tables.curves_frame(plan, records))
+
+
+def test_study_json_is_strict_and_complete(written):
+    out, _, plan, _ = written
+    document = json.loads((out / "study.json").read_text("utf-8"), parse_constant=pytest.fail)
+    assert document["complete"] is True
+    assert document["best_arm"] == "depth=4,dropout=0.5"
+    assert document["settings"]["depths"] == [1, 2, 3, 4, 5]
+    assert len(document["runs"]) == 27
+    assert document["runs"][0]["arms"] == ["depth=1,control", "depth=1,dropout=0.5"]
+    assert document["environments"] == [ENVIRONMENT | {"runs": 27}]
+    assert document["verdicts"]["dropout_against_control"][0]["verdict"] == "does not apply"
+    assert document["times"] == {"started": "2026-01-02T03:04:05+00:00", "trained": 9, "total_seconds": 312.0}
+    assert document["data"]["fingerprint"] == plan.fingerprint
+
+
+def test_one_seed_leaves_null_and_not_nan_in_study_json():
+    plan, records = made_up_study(seeds=1, epochs=5, missing=1)
+    document = page.study_document(plan, records, ORIGIN)
+    text = json.dumps(document, allow_nan=False)
+    assert document["complete"] is False
+    assert document["arms"][0]["test accuracy sd"] is None
+    assert '"low": null' in text
+
+
+def test_a_report_replaces_an_older_one_and_controls_alone_make_one(tmp_path):
+    plan, records = made_up_study(depths=[2], dropout=[], epochs=5, seeds=1)
+    (tmp_path / "report.html").write_text("old")
+    write_report(tmp_path, plan, records, ORIGIN)
+    text = Seen((tmp_path / "report.html").read_text("utf-8")).text
+    assert "Nothing can be said yet: no network is finished both with dropout and without it." in text
+
+
+def test_an_output_that_is_a_file_is_one_clear_error(tmp_path):
+    plan, records = made_up_study(depths=[2], epochs=5, seeds=1)
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(DataError, match="must be a folder"):
+        write_report(tmp_path / "out", plan, records, ORIGIN)
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_a_full_disk_is_one_clear_error_and_leaves_no_half_file(tmp_path, monkeypatch):
+    plan, records = made_up_study(depths=[2], epochs=5, seeds=1)
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(DataError, match="No space left"):
+        write_report(tmp_path, plan, records, ORIGIN)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_study_without_a_finished_run_has_no_report(tmp_path):
+    plan, _ = made_up_study()
+    with pytest.raises(DataError, match="at least one finished run"):
+        write_report(tmp_path / "out", plan, {}, ORIGIN)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("trained", "words"), [(9, "9 of them trained in 5 min 12 s, the others"), (0, "all from the store")]
+)
+def test_the_page_says_what_was_trained_now_and_what_was_reused(trained, words):
+    plan, records = made_up_study(depths=[2, 3], epochs=3)
+    text = page.render_page(plan, records, replace(ORIGIN, trained=trained), {})
+    assert words in " ".join(text.split())

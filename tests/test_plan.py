@@ -1,0 +1,93 @@
+"""The plan: which arms a study has, what they are called, and which networks serve them."""
+
+import pytest
+
+from droplab.config import RunSettings
+from droplab.study.plan import Plan, plan_run
+from study_help import FP32, toy_plan
+
+
+def names(plan: Plan) -> list[str]:
+    return [arm.name for arm in plan.arms]
+
+
+def test_each_depth_has_its_control_first_then_its_rates() -> None:
+    assert names(toy_plan(depths=[3, 1], dropout=[0.5, 0.2])) == [
+        "depth=3,control",
+        "depth=3,dropout=0.5",
+        "depth=3,dropout=0.2",
+        "depth=1,control",
+        "depth=1,dropout=0.5",
+        "depth=1,dropout=0.2",
+    ]
+
+
+def test_only_what_varies_is_in_the_name() -> None:
+    assert names(toy_plan(depths=[], widths=[8, 4])) == ["control", "dropout=0.5"]
+    assert names(toy_plan(depths=[2], dropout=[0.1])) == ["control", "dropout=0.1"]
+
+
+def test_rate_zero_is_the_control_and_not_an_arm_beside_it() -> None:
+    assert names(toy_plan(depths=[2], dropout=[0, 0.5])) == ["control", "dropout=0.5"]
+    assert names(toy_plan(depths=[2], dropout=[])) == ["control"]
+
+
+def test_rates_that_are_nearly_the_same_have_names_of_their_own() -> None:
+    plan = toy_plan(depths=[2], dropout=[0.5, 0.50000001])
+    assert len(set(names(plan))) == 3
+
+
+def test_without_a_hidden_layer_one_run_serves_every_arm() -> None:
+    plan = toy_plan(depths=[1], dropout=[0.2, 0.5], seeds=2)
+    assert [[arm.name for arm in run.arms] for run in plan.runs] == [["control", "dropout=0.2", "dropout=0.5"]] * 2
+    assert {run.settings.dropout for run in plan.runs} == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("values", "runs"),
+    [
+        ({"depths": [1, 2, 3, 4, 5], "first_width": 16, "seeds": 1}, 9),
+        ({"depths": [1, 2, 3], "seeds": 3}, 15),
+        ({"depths": [2], "dropout": [0.1, 0.2, 0.5], "seeds": 2}, 8),
+        ({"depths": [], "widths": [8], "seeds": 4}, 8),
+        ({"depths": [], "widths": [], "seeds": 4}, 4),
+    ],
+)
+def test_a_plan_has_each_network_once(values: dict[str, object], runs: int) -> None:
+    plan = toy_plan(**values)
+    assert len(plan.runs) == len({run.key for run in plan.runs}) == runs
+
+
+def test_every_arm_and_seed_is_served_by_a_run_with_its_network() -> None:
+    plan = toy_plan(dropout=[0.2, 0.5], seeds=[0, 4])
+    for arm in plan.arms:
+        for seed in (0, 4):
+            settings = plan.run_of(arm, seed).settings
+            assert (settings.widths, settings.seed) == (arm.widths, seed)
+            assert settings.dropout == (arm.dropout if arm.widths else 0)
+            assert (settings.depth, arm.is_control) == (arm.depth, arm.dropout == 0)
+
+
+def test_runs_of_a_seed_are_paired_and_all_runs_share_recipe_and_split() -> None:
+    recipe = {"epochs": 7, "batch_size": 32, "valid_fraction": 0.25, "split_seed": 9, "momentum": 0.5}
+    plan = toy_plan(seeds=[3, 5], **recipe)
+    for arm in plan.arms:
+        assert [plan.run_of(arm, seed).settings.seed for seed in (3, 5)] == [3, 5]
+    assert all(run.settings.model_dump().items() >= recipe.items() for run in plan.runs)
+    assert {run.way for run in plan.runs} == {FP32}
+
+
+def test_runs_keep_their_keys_when_the_study_grows() -> None:
+    small = {run.key for run in toy_plan(depths=[1, 2], seeds=2).runs}
+    assert small < {run.key for run in toy_plan(depths=[1, 2, 3], seeds=3, dropout=[0.2, 0.5]).runs}
+
+
+def test_the_name_and_question_of_a_study_do_not_change_its_runs() -> None:
+    assert toy_plan(name="other", question="Why?").runs == toy_plan().runs
+
+
+def test_a_single_run_has_the_key_it_has_in_a_study() -> None:
+    plan = toy_plan(depths=[2], seeds=1)
+    for planned in plan.runs:
+        alone = plan_run(RunSettings(**planned.settings.model_dump()), plan.fingerprint, FP32)
+        assert (alone.key, alone.arms) == (planned.key, planned.arms)

@@ -1,0 +1,146 @@
+import numpy as np
+import pytest
+
+from droplab.errors import DataError
+from droplab.report import tables
+from report_data import made_up_study
+
+
+@pytest.fixture(scope="module")
+def study():
+    return made_up_study()
+
+
+def accuracy_by_hand(record, inference, split):
+    return next(m.value for m in record.outcome.metrics if m[:3] == (inference, split, "accuracy"))
+
+
+def test_results_begin_with_the_columns_of_the_design(study):
+    frame = tables.results_frame(*study)
+    first = ["arm", "seed", "depth", "dropout", "inference", "split", "metric", "value"]
+    assert list(frame.columns)[:8] == first
+    assert not frame.duplicated(first[:7]).any()
+
+
+def test_every_metric_of_every_arm_and_seed_is_there(study):
+    plan, records = study
+    frame = tables.results_frame(plan, records)
+    metrics = len(next(iter(records.values())).outcome.metrics)
+    assert len(frame) == len(plan.arms) * 3 * metrics
+    run = plan.run_of(plan.arms[5], 2)
+    value = tables.by_seed(frame, plan.arms[5], "on", "valid", "accuracy")[2]
+    assert value == accuracy_by_hand(records[run.key], "on", "valid")
+
+
+def test_depth_one_stands_under_both_arms_with_the_same_run(study):
+    frame = tables.results_frame(*study)
+    linear = frame[(frame["depth"] == 1) & (frame["metric"] == "accuracy")]
+    assert set(linear["dropout"]) == {0.0, 0.5}
+    assert linear["run"].nunique() == 3
+    assert set(linear["widths"]) == {"linear"}
+
+
+def test_curves_hold_every_epoch_as_trained_and_every_evaluated_point(study):
+    plan, records = study
+    frame = tables.curves_frame(plan, records)
+    assert list(frame.columns) == tables.CURVE_COLUMNS
+    mine = frame[(frame["arm"] == "depth=3,dropout=0.5") & (frame["seed"] == 1)]
+    curves = records[plan.run_of(plan.arms[5], 1).key].outcome.curves
+    counts = mine.groupby(["quantity", "split"]).size().to_dict()
+    points = len(curves.points)
+    assert counts == {
+        ("loss", "train_as_trained"): 400,
+        ("loss", "train"): points,
+        ("loss", "valid"): points,
+        ("accuracy", "train"): points,
+        ("accuracy", "valid"): points,
+    }
+    valid = mine[(mine["quantity"] == "accuracy") & (mine["split"] == "valid")]
+    assert valid["epoch"].tolist() == curves.points.tolist()
+    assert valid["value"].to_numpy() == pytest.approx(curves.accuracies[1])
+
+
+def test_arms_table_holds_mean_and_standard_deviation_over_seeds(study):
+    plan, records = study
+    row = tables.arms_table(plan, records).set_index("arm").loc["depth=3,dropout=0.5"]
+    seen = [accuracy_by_hand(records[plan.run_of(plan.arms[5], seed).key], "off", "test") for seed in range(3)]
+    assert row["test accuracy"] == pytest.approx(sum(seen) / 3)
+    assert row["test accuracy sd"] == pytest.approx(np.std(seen, ddof=1))
+    assert row["test accuracy, on"] < row["test accuracy"]
+    assert row["seeds"] == 3
+    assert 20 < row["train seconds"] < 30
+
+
+def test_dropout_is_compared_with_the_control_of_its_own_depth(study):
+    plan, records = study
+    compared = tables.control_comparisons(plan, tables.results_frame(plan, records))
+    assert [(one.arm.name, one.against.name) for one in compared] == [
+        (f"depth={depth},dropout=0.5", f"depth={depth},control") for depth in range(1, 6)
+    ]
+    runs = [[records[plan.run_of(arm, seed).key] for seed in range(3)] for arm in (plan.arms[7], plan.arms[6])]
+    ours, theirs = ([accuracy_by_hand(record, "off", "test") for record in mine] for mine in runs)
+    assert compared[3].comparison.difference == pytest.approx(np.mean(ours) - np.mean(theirs))
+
+
+def test_dropout_without_a_hidden_layer_does_not_apply(study):
+    plan, records = study
+    results = tables.results_frame(plan, records)
+    verdicts = [one.comparison.verdict for one in tables.control_comparisons(plan, results)]
+    assert verdicts[0] == "does not apply"
+    assert "does not apply" not in verdicts[1:]
+    assert all(one.comparison.verdict != "does not apply" for one in tables.depth_comparisons(plan, results))
+
+
+def test_depths_are_compared_with_the_next_shallower_whatever_order_they_were_given_in():
+    plan, records = made_up_study(depths=[5, 2, 3])
+    compared = tables.depth_comparisons(plan, tables.results_frame(plan, records))
+    pairs = [(one.arm.depth, one.against.depth, one.arm.dropout, one.against.dropout) for one in compared]
+    assert pairs == [(3, 2, 0, 0), (5, 3, 0, 0), (3, 2, 0.5, 0.5), (5, 3, 0.5, 0.5)]
+
+
+def test_a_partial_study_pairs_the_seeds_that_both_arms_have():
+    plan, records = made_up_study(depths=[2, 3])
+    del records[plan.run_of(plan.arms[0], 0).key], records[plan.run_of(plan.arms[1], 2).key]
+    for seed in range(3):
+        del records[plan.run_of(plan.arms[2], seed).key]
+    results = tables.results_frame(plan, records)
+    (only,) = tables.control_comparisons(plan, results)
+    assert (only.arm.depth, only.comparison.seeds) == (2, 1)
+    assert set(tables.arms_table(plan, records)["arm"]) == {arm.name for arm in plan.arms} - {plan.arms[2].name}
+    assert tables.runs_done(plan, records) == 7
+
+
+def test_an_empty_study_gives_empty_frames_with_their_columns():
+    plan, _ = made_up_study()
+    frame = tables.results_frame(plan, {})
+    assert list(frame.columns) == tables.RESULT_COLUMNS
+    assert tables.curves_frame(plan, {}).empty
+    assert tables.control_comparisons(plan, frame) == []
+    assert tables.arms_table(plan, {}).empty
+    with pytest.raises(DataError, match="at least one finished run"):
+        tables.best_arm(plan, frame)
+
+
+def test_best_arm_looks_at_valid_and_never_at_test(study):
+    plan, records = study
+    results = tables.results_frame(plan, records)
+    assert tables.best_arm(plan, results).name == "depth=4,dropout=0.5"
+    where = (results["split"] == "test") & (results["arm"] == "depth=2,control")
+    results.loc[where, "value"] = 1.0
+    assert tables.best_arm(plan, results).name == "depth=4,dropout=0.5"
+
+
+def test_best_arm_of_equals_is_the_simpler(study):
+    plan, records = study
+    results = tables.results_frame(plan, records)
+    results.loc[results["split"] == "valid", "value"] = 0.98
+    assert tables.best_arm(plan, results).name == "depth=1,control"
+
+
+def test_best_arm_does_not_prefer_an_arm_for_its_one_lucky_seed(study):
+    plan, records = study
+    results = tables.results_frame(plan, records)
+    lucky = results["arm"] == "depth=5,control"
+    results.loc[lucky & (results["split"] == "valid"), "value"] = 1.0
+    results = results[~lucky | (results["seed"] == 0)]
+    assert tables.best_arm(plan, results).name == "depth=4,dropout=0.5"
