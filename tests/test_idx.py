@@ -146,30 +146,34 @@ def test_other_dimensions_than_meant_are_refused(array: np.ndarray, dims: int, s
         idx.read(sound(array), dims=dims)
 
 
+def read_pair(images: bytes, labels: bytes, label_dims: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    return idx.pair(idx.read(images, dims=3), idx.read(labels, dims=label_dims))
+
+
 def test_a_pair_of_zero_examples_is_refused() -> None:  # case 9
     with pytest.raises(DataError, match="at least one example"):
-        idx.read_pair(header(0, 28, 28), header(0))
+        read_pair(header(0, 28, 28), header(0))
 
 
 def test_a_pair_of_different_counts_is_refused() -> None:  # case 10
     with pytest.raises(DataError, match="found 2 images and 3 labels"):
-        idx.read_pair(sound(IMAGES), header(3) + b"123")
+        read_pair(sound(IMAGES), header(3) + b"123")
 
 
 def test_a_swapped_pair_is_refused() -> None:  # case 11
     with pytest.raises(DataError, match="are the two files swapped"):
-        idx.read_pair(sound(LABELS), sound(IMAGES))
+        read_pair(sound(LABELS), sound(IMAGES))
 
 
 def test_a_pair_gives_images_and_int64_classes() -> None:
-    images, labels = idx.read_pair(sound(IMAGES), sound(LABELS))
+    images, labels = read_pair(sound(IMAGES), sound(LABELS))
     np.testing.assert_array_equal(images, IMAGES)
     assert labels.dtype == np.int64
     assert labels.tolist() == [1, 0]
 
 
 def test_column_0_of_a_label_table_is_the_class() -> None:
-    _, labels = idx.read_pair(sound(IMAGES), sound(np.array([[5, 9], [7, 9]], np.int32)), label_dims=2)
+    _, labels = read_pair(sound(IMAGES), sound(np.array([[5, 9], [7, 9]], np.int32)), 2)
     assert labels.tolist() == [5, 7]
 
 

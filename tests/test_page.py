@@ -179,11 +179,10 @@ def test_what_differs_from_the_published_study_is_said():
     text = Seen(page_of(reference="mnist-depth", epochs=25, momentum=0.9)).text
     assert "published study 'mnist-depth': epochs 25 (published 400), momentum 0.9 (published 0)." in text
     assert "Differs" not in Seen(page_of(reference="mnist-depth", epochs=400)).text
-    assert "'nowhere' is not known here" in Seen(page_of(reference="nowhere")).text
 
 
 def test_the_answer_names_where_each_verdict_holds():
-    plan, records = made_up_study(noise=0.0, depths=[1, 2, 3])
+    plan, records = made_up_study(noise=1e-6, depths=[1, 2, 3])
     results = tables.results_frame(plan, records)
     assert page.answer(tables.control_comparisons(plan, results)) == (
         "Training with dropout helps at depth 3 (+0.18 points of test accuracy); makes no difference that matters "
@@ -195,10 +194,10 @@ def test_the_answer_names_where_each_verdict_holds():
 
 
 def test_the_answer_names_rates_where_these_vary():
-    plan, records = made_up_study(noise=0.0, depths=[3], dropout=[0.2, 0.5])
+    plan, records = made_up_study(noise=1e-6, depths=[3], dropout=[0.2, 0.5])
     found = page.answer(tables.control_comparisons(plan, tables.results_frame(plan, records)))
     assert found == "Training with dropout helps at rate 0.2 and 0.5 (+0.18 points of test accuracy)."
-    plan, records = made_up_study(noise=0.0, depths=[2, 3], dropout=[0.2, 0.5])
+    plan, records = made_up_study(noise=1e-6, depths=[2, 3], dropout=[0.2, 0.5])
     assert page.answer(tables.control_comparisons(plan, tables.results_frame(plan, records))) == (
         "Training with dropout helps at depth 3 with rate 0.2 and 0.5 (+0.18 points of test accuracy); "
         "makes no difference that matters at depth 2 with rate 0.2 and 0.5 (within ±0.1 points)."

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from droplab.model.initialise import initial_layers
-from droplab.model.network import Layer, backward, forward
+from droplab.model.network import Layer, backward, compute_layers, forward
 from droplab.model.regularizers import Dropout
 from droplab.train.optimizers import SGD
 from droplab.train.step import cross_entropy, train_step
@@ -89,10 +89,11 @@ def test_gradients_are_finite_differences_with_the_masks_fixed(rate):
     dropout = Dropout.of([3], [rate])
 
     def run():
-        return forward(layers, inputs, dropout, lambda i, shape: dropout.training_mask(i, 0, 0, shape, CPU))
+        working = compute_layers(layers, "fp32", dropout)
+        return working, *forward(working, inputs, lambda i, shape: dropout.training_mask(i, 0, 0, shape, CPU))
 
-    seen, logits = run()
-    gradients = backward(layers, seen, cross_entropy(logits, labels)[1], dropout.scale(logits))
+    working, seen, logits = run()
+    gradients = backward(working, seen, cross_entropy(logits, labels)[1], dropout)
     for layer, gradient in zip(layers, gradients, strict=True):
         for part, grad in zip(layer, gradient, strict=True):
             flat = part.view(-1)
@@ -100,7 +101,7 @@ def test_gradients_are_finite_differences_with_the_masks_fixed(rate):
                 at, losses = flat[index].item(), []
                 for nudged in (at + 1e-6, at - 1e-6):
                     flat[index] = nudged
-                    losses.append(cross_entropy(run()[1], labels)[0].item())
+                    losses.append(cross_entropy(run()[2], labels)[0].item())
                 flat[index] = at
                 assert grad.view(-1)[index].item() == pytest.approx((losses[0] - losses[1]) / 2e-6, abs=1e-7)
 
@@ -127,6 +128,16 @@ def test_steps_match_torch_sgd_on_torch_modules(widths, rate, momentum):
     for part, parameter in zip(ours, reference.parameters(), strict=True):
         # the optimizer's rates are float32, so 0.9 differs from the reference's in the eighth digit
         torch.testing.assert_close(part[0], parameter.detach(), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.15, 0.3, 0.5])
+def test_the_scale_of_kept_units_is_not_rounded_to_bf16(rate):
+    """bf16 holds 1/(1 − 0.1) as 1.1094: every unit would be 0.16 % too small. Over the weights it is exact."""
+    layers = initial_layers(512, (512,), 10, [0])
+    dropout = Dropout.of([0], [rate])
+    working = compute_layers([layers[0], *layers], "bf16", dropout)[1]
+    ratio = (working.weight.double() * layers[0].weight).sum() / (layers[0].weight.double() ** 2).sum()
+    assert ratio.item() == pytest.approx(dropout.scale(layers[0].weight.double()).item(), rel=1e-4)
 
 
 def test_bf16_products_stay_close_to_fp32():

@@ -31,7 +31,8 @@ from droplab.data.dataset import Dataset
 from droplab.errors import ModelFileError, StoreError
 from droplab.study.plan import Run
 from droplab.study.records import RunRecord
-from droplab.study.store import Store, store_path
+from droplab.study.sqlite import store_path
+from droplab.study.store import Store
 from droplab.train.outcome import Curves, Metric, Outcome, Trained, Way
 
 FEATURES, CLASSES = 4, ("a", "b", "c")

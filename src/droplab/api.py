@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-import math
-import shutil
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from droplab.config import StudySettings, load_study
-from droplab.data.dataset import Dataset
-from droplab.data.files import load_dataset
+from droplab.data.dataset import DatasetCard
+from droplab.data.disk import write_atomically
+from droplab.data.files import dataset_name, load_dataset
 from droplab.errors import DroplabError, StoreError
 from droplab.report.page import Origin
-from droplab.report.tables import ArmComparison, arms_table, best_arm, control_comparisons, results_frame
+from droplab.report.tables import ArmComparison, arms_table, best_arm, compare_arms, control_comparisons, results_frame
 from droplab.report.write import write_report
-from droplab.study.plan import Plan, Run, plan_study
+from droplab.study.plan import Plan, Run, plan_study, plan_way
 from droplab.study.records import RunRecord
-from droplab.study.runner import Observer, Summary, run_all
-from droplab.study.store import Store, store_path
+from droplab.study.runner import Observer, Summary, clipped_batch, run_all
+from droplab.study.sqlite import store_path
+from droplab.study.store import Store
 from droplab.train.device import resolve_way
 from droplab.train.engine import Progress
-from droplab.train.outcome import Trained
+from droplab.train.outcome import PRECISIONS, Precision, Trained, Way
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class Silent:
-    """An observer that says nothing."""
+class Warn:
+    """The observer of who gives none: says nothing of progress, and warns of what must be known."""
 
     def begin(self, runs: Sequence[Run], todo: Sequence[Run]) -> None:
         """Nothing to say."""
@@ -38,10 +39,13 @@ class Silent:
         """Nothing to say."""
 
     def finished(self, run: Run, result: Trained | DroplabError) -> None:
-        """Nothing to say."""
+        """Warn of a run that failed."""
+        if isinstance(result, DroplabError):
+            self.notice(str(result))
 
     def notice(self, text: str) -> None:
-        """Nothing to say."""
+        """Warn."""
+        warnings.warn(text, stacklevel=2)
 
 
 class Study:
@@ -85,39 +89,57 @@ class Study:
             device: `auto`, `cpu` or `cuda`.
             precision: `auto`, `fp32` or `bf16`.
             workers: processes on a CPU; `None` for one a core.
-            observer: told how far it is.
+            observer: told how far it is. Without one, what must be known (a clipped batch, a network that could not be
+                trained) is a warning, and Ctrl-C is a `KeyboardInterrupt`, after which the same call goes on; with one,
+                an interrupted study returns what is finished (`summary.interrupted`).
 
         Raises:
             DroplabError: if the data cannot be had, the device is not there, or the store does not work.
         """
-        observer = observer or Silent()
-        way = resolve_way(device, precision)
+        quiet, observer = observer is None, observer or Warn()
+        resolve_way(device, precision)  # before anything is fetched
         dataset = load_dataset(self.settings.data, notify=observer.notice)
+        way, notices = plan_way(dataset, device, precision)
+        for notice in notices:
+            observer.notice(notice)
         plan = plan_study(self.settings, dataset.fingerprint, way)
         with Store(store) as opened:
             summary = run_all(plan.runs, dataset, opened, observer, workers)
-            return _collect(plan, dataset, opened, summary)
+            summary.notices[:0] = notices
+            if quiet and summary.interrupted:
+                raise KeyboardInterrupt
+            return _collect(plan, dataset.card, opened, summary)
 
-    def recall(
-        self, *, store: str | Path | None = None, device: str = "auto", precision: str = "auto"
-    ) -> StudyResult:
-        """What the store already has of this study; nothing is trained. Arguments and errors as `run`.
+    def recall(self, *, store: str | Path | None = None, precision: str = "auto") -> StudyResult:
+        """What the store has of this study; nothing is trained, and neither data nor device is needed.
+
+        Args:
+            store: as `run`.
+            precision: of the runs wanted; `auto` takes that of which the store has most.
 
         Raises:
             StoreError: if it has none of the study's runs.
         """
         if not (path := store_path(store)).exists():
             raise StoreError(f"{path}: there must be a store to report from; found none. `droplab study` makes it.")
-        dataset = load_dataset(self.settings.data)
-        plan = plan_study(self.settings, dataset.fingerprint, resolve_way(device, precision))
+        precisions: tuple[Precision, ...] = tuple(p for p in PRECISIONS if precision in ("auto", p))
         with Store(store) as opened:
-            had = opened.finished([run.key for run in plan.runs])
-            if not had:
+            candidates = [
+                (plan_study(self.settings, card.fingerprint, Way("cpu", p)), card)
+                for card in opened.datasets(dataset_name(self.settings.data))
+                for p in precisions
+            ]
+            counts = [len(opened.finished([run.key for run in plan.runs])) for plan, _ in candidates]
+            if not any(counts):
                 raise StoreError(
-                    f"the store must have runs of the study {self.settings.name!r} for a report; found none of "
-                    f"{len(plan.runs)}. Train them first: droplab study, with the same settings."
+                    f"{path}: must have runs of the study {self.settings.name!r} on {self.settings.data} in "
+                    f"{' or '.join(precisions) or precision}; found none. Train them first: droplab study, with the "
+                    "same settings."
                 )
-            return _collect(plan, dataset, opened, Summary(reused=len(had)))
+            plan, card = candidates[counts.index(max(counts))]
+            clipped = clipped_batch(self.settings, card.train_examples)
+            summary = Summary(reused=max(counts), notices=[clipped] if clipped else [])
+            return _collect(plan, card, opened, summary)
 
 
 @dataclass(frozen=True)
@@ -127,15 +149,15 @@ class StudyResult:
     Attributes:
         plan: settings, arms and runs.
         records: what the store holds of each run, by content key; an interrupted study lacks some.
-        weights: the file of each run's weights, by content key.
-        dataset: the data.
+        dataset: what is known of the data.
+        store: where records and models lie; closed.
         summary: what was trained now, and what was said on the way.
     """
 
     plan: Plan
     records: dict[str, RunRecord]
-    weights: dict[str, Path]
-    dataset: Dataset
+    dataset: DatasetCard
+    store: Store
     summary: Summary
 
     def table(self) -> pd.DataFrame:
@@ -146,8 +168,20 @@ class StudyResult:
         """Tidy, a row a value: what `results.csv` holds."""
         return results_frame(self.plan, self.records)
 
+    def compare(self, regularizer: str, against: str = "control") -> list[ArmComparison]:
+        """Two regularizers on test with dropout off: difference, 95 % paired t interval and verdict, one a network.
+
+        Args:
+            regularizer: as arms are named: `dropout=0.5`, or `control`.
+            against: likewise.
+
+        Raises:
+            ConfigError: if the study has no such arms.
+        """
+        return compare_arms(self.plan, self.results(), regularizer, against)
+
     def comparisons(self) -> list[ArmComparison]:
-        """Each dropout arm against its control on test, dropout off: difference, 95 % paired t interval, verdict."""
+        """Every dropout arm against its control, as `compare`."""
         return control_comparisons(self.plan, self.results())
 
     def write(self, out: Path, command: str) -> list[Path]:
@@ -160,13 +194,12 @@ class StudyResult:
         return files + self._write_models(out / "models")
 
     def _origin(self, command: str) -> Origin:
-        train = len(self.dataset.train_y)
-        valid = math.ceil(self.plan.settings.valid_fraction * train)
+        train, valid = self.plan.settings.split_sizes(self.dataset.train_examples)
         return Origin(
             data=self.dataset.name,
             source=self.dataset.source,
             classes=self.dataset.classes,
-            examples={"train": train - valid, "valid": valid, "test": len(self.dataset.test_y)},
+            examples={"train": train, "valid": valid, "test": self.dataset.test_examples},
             command=command,
             notices=tuple(self.summary.notices),
             started=self.summary.started,
@@ -175,18 +208,24 @@ class StudyResult:
         )
 
     def _write_models(self, folder: Path) -> list[Path]:
+        """Every run's model under the names of its arms, and the best; models of another study are taken away."""
+        models = {
+            folder / f"{arm.name},seed={run.settings.seed}.safetensors": self.records[run.key]
+            for run in self.plan.runs
+            if run.key in self.records
+            for arm in run.arms
+        }
+        models[folder / "best.safetensors"] = self.records[self._best_run().key]
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            written = [
-                _copy(self.weights[run.key], folder / f"{arm.name},seed={run.settings.seed}.safetensors")
-                for run in self.plan.runs
-                if run.key in self.weights
-                for arm in run.arms
-            ]
-            chosen = self._best_run()
-            return [*written, _copy(self.weights[chosen.key], folder / "best.safetensors")]
+            for path in set(folder.glob("*.safetensors")) - set(models):
+                path.unlink()
         except OSError as error:
             raise DroplabError(f"{folder}: the models must be writable there; {error}.") from None
+        for path, record in models.items():
+            with write_atomically(path) as handle:
+                handle.write(self.store.read_model(record))
+        return list(models)
 
     def _best_run(self) -> Run:
         """Of the arm that is best on valid, the seed that is."""
@@ -200,13 +239,5 @@ def valid_accuracy(record: RunRecord) -> float:
     return record.outcome.metric("off", "valid", "accuracy")
 
 
-def _copy(source: Path, target: Path) -> Path:
-    part = target.with_name(target.name + ".part")
-    shutil.copyfile(source, part)
-    return part.replace(target)
-
-
-def _collect(plan: Plan, dataset: Dataset, store: Store, summary: Summary) -> StudyResult:
-    records = store.load([run.key for run in plan.runs])
-    weights = {key: store.weights_path(record) for key, record in records.items()}
-    return StudyResult(plan, records, weights, dataset, summary)
+def _collect(plan: Plan, card: DatasetCard, store: Store, summary: Summary) -> StudyResult:
+    return StudyResult(plan, store.load([run.key for run in plan.runs]), card, store, summary)

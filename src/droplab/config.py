@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 import numbers
 import re
 import tomllib
@@ -27,6 +28,8 @@ MOST_SEEDS = 10_000
 """Most replicates that a study may be given as a number: more is a slip of the keyboard."""
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
+_FIRST_WIDTH = 512
+
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Width = Annotated[int, Field(ge=1, le=1_000_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -61,6 +64,11 @@ class Recipe(BaseModel):
         if isinstance(value, bool):
             raise ValueError("must not be true or false")
         return value
+
+    def split_sizes(self, train_examples: int) -> tuple[int, int]:
+        """How many of the training examples are trained on, and how many are held out, as scikit-learn rounds it."""
+        valid = math.ceil(self.valid_fraction * train_examples)
+        return train_examples - valid, valid
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], origin: str = "settings") -> Self:
@@ -135,7 +143,7 @@ class StudySettings(Recipe):
     reference: str | None = None
     data: str = "mnist"
     depths: tuple[Annotated[int, Field(ge=1, le=64)], ...] = ()
-    first_width: Width = 512
+    first_width: Width = _FIRST_WIDTH
     widths: tuple[Width, ...] | None = None
     dropout: tuple[Rate, ...] = (0.5,)
     seeds: tuple[Seed, ...] = (0,)
@@ -162,6 +170,13 @@ class StudySettings(Recipe):
             raise ValueError("every value may stand once")
         return value
 
+    @field_validator("reference")
+    @classmethod
+    def _known_reference(cls, value: str | None) -> str | None:
+        if value is not None and value not in preset_names():
+            raise ValueError(f"must be the name of a preset{_nearest(value, preset_names())}".rstrip("."))
+        return value
+
     @field_validator("seeds")
     @classmethod
     def _some_seed(cls, value: tuple[int, ...]) -> tuple[int, ...]:
@@ -176,6 +191,8 @@ class StudySettings(Recipe):
                 "give either depths (networks with halving widths) or widths (one network); "
                 f"found depths={list(self.depths)}, widths={self.widths and list(self.widths)}"
             )
+        if self.widths is not None and self.first_width != _FIRST_WIDTH:
+            raise ValueError(f"first_width belongs to depths, not to widths; found first_width={self.first_width}")
         if self.depths and self.first_width >> (max(self.depths) - 2 if max(self.depths) > 1 else 0) < 1:
             raise ValueError(
                 f"depth {max(self.depths)} halves first_width={self.first_width} below one unit; "
@@ -199,8 +216,8 @@ class StudySettings(Recipe):
         merged = self.model_dump() | values
         if "depths" in values and "widths" not in values:
             merged["widths"] = None
-        if "widths" in values and "depths" not in values:
-            merged["depths"] = ()
+        if values.get("widths") is not None:
+            merged |= {"depths": (), "first_width": _FIRST_WIDTH} | values
         return StudySettings.parse(merged, self.name)
 
     def differences(self, other: StudySettings) -> dict[str, tuple[Any, Any]]:

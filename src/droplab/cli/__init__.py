@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import io
+import signal
 import sys
 
 import typer
@@ -50,8 +52,10 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
-    except DroplabError as error:
+        app(prog_name="droplab")
+    except (DroplabError, OSError) as error:  # OSError: the disk that the output goes to is full, for one
         line = " ".join(str(error).split())
         sys.stderr.write(f"error: {''.join(sign if sign.isprintable() else '�' for sign in line)}\n")
         sys.exit(1)
+    finally:
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # Ctrl-C has nothing left to stop

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -50,11 +48,13 @@ def _versions() -> Iterator[str]:
 def _devices() -> Iterator[str]:
     import torch
 
+    from droplab.study.backends import cores
     from droplab.train.device import cpu_flags, device_name, has_bf16_units
     from droplab.train.outcome import Way
 
     units = sorted(cpu_flags() & {"amx_bf16", "avx512_bf16"})
-    yield f"cpu: {device_name('cpu')}, {os.cpu_count()} cores, bf16 units: {', '.join(units) or 'none'}"
+    yield f"cpu: {device_name('cpu')}, bf16 units: {', '.join(units) or 'none'}"
+    yield f"cores: {cores()}, each a worker of one thread in a study; PyTorch's own threads: {torch.get_num_threads()}"
     cuda = torch.cuda.is_available()
     yield f"cuda: {device_name('cuda')}" if cuda else "cuda: none"
     yield "784-512-256-128-64-10 with dropout, batch 1024, seconds an epoch of 50,000 examples:"
@@ -69,30 +69,42 @@ def _seconds_an_epoch(way: Way) -> float:
     import torch
 
     from droplab.config import RunSettings, halving_widths
+    from droplab.errors import TrainingError
     from droplab.train.engine import train_pack
     from droplab.train.examples import Examples, Part
 
     pixels = torch.randint(0, 256, (1024 * STEPS, 784), dtype=torch.uint8)
     part = Part(pixels, torch.randint(0, 10, (len(pixels),)), torch.arange(len(pixels)), 1 / 255)
     examples = Examples(part, part.first(64), part.first(64), 10).to(torch.device(way.device))
-    settings = RunSettings(widths=halving_widths(5, 512), dropout=0.5, epochs=2, mc_samples=1)
+    settings = RunSettings(widths=halving_widths(5, 512), dropout=0.5, epochs=1, mc_samples=1)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    moments: list[float] = [time.perf_counter()]
     try:
-        train_pack([settings], examples, way, lambda _: moments.append(time.perf_counter()))
+        train_pack([settings], examples, way, lambda _: None)  # warms up
+        trained = train_pack([settings], examples, way, lambda _: None)[0]
     finally:
         torch.set_num_threads(threads)
-    return (moments[2] - moments[1]) / STEPS * 49
+    if isinstance(trained, TrainingError):
+        raise trained
+    return trained.outcome.train_seconds / STEPS * 49
 
 
 def _folders(store: str | None) -> Iterator[str]:
     from droplab.data.fetch import cache_folder
-    from droplab.study.store import Store, store_path
+    from droplab.errors import StoreError
+    from droplab.study.sqlite import store_path
+    from droplab.study.store import Store
 
     yield f"data cache: {cache_folder()}"
-    with Store(store) as opened:
-        yield f"store: {store_path(store)}, {len(opened.summaries())} runs"
+    path = store_path(store)
+    try:
+        if not path.exists():
+            yield f"store: {path}, not there yet"
+            return
+        with Store(store) as opened:
+            yield f"store: {path}, {opened.disk_use().runs} runs"
+    except StoreError as error:
+        yield f"store: {error}"
 
 
 def _sources() -> Iterator[str]:

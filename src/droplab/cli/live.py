@@ -61,7 +61,10 @@ class View:
                 state.runs += 1
                 state.done += run.key not in keys
         self._started = time.monotonic()
-        self.console.print(f"{len(todo)} networks to train, {self._reused} reused from the store")
+        way = runs[0].way
+        self.console.print(
+            f"{len(todo)} networks to train, {self._reused} reused from the store; {way.device}, {way.precision}"
+        )
 
     def progress(self, run: Run, progress: Progress) -> None:
         """Take in how far a run is."""

@@ -33,8 +33,7 @@ def train(
     from droplab.data.disk import write_atomically
     from droplab.data.files import load_dataset
     from droplab.errors import DroplabError
-    from droplab.model.file import to_bytes
-    from droplab.study.plan import plan_run
+    from droplab.study.plan import plan_run, plan_way
     from droplab.study.runner import run_all
     from droplab.study.store import Store
     from droplab.train.device import resolve_way
@@ -42,12 +41,15 @@ def train(
     given = options.given(flags)
     name = given.pop("data", "mnist")
     settings = RunSettings.parse(given)
-    way = resolve_way(device, precision)
+    resolve_way(device, precision)  # before anything is fetched
     folder = out.absolute().parent
     if (out.exists() and not out.is_file()) or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise DroplabError(f"--out must be a file in a folder that can be written; found {out}. Give another.")
     with watch() as observer:
         dataset = load_dataset(name, notify=observer.notice)
+        way, notices = plan_way(dataset, device, precision)
+        for notice in notices:
+            observer.notice(notice)
         run = plan_run(settings, dataset.fingerprint, way)
         with Store(store) as opened:
             summary = run_all([run], dataset, opened, observer)
@@ -57,7 +59,7 @@ def train(
                 typer.echo("stopped: a network is kept once it is trained; the same command begins it again")
                 raise typer.Exit(130)
             record = opened.load([run.key])[run.key]
-            model = to_bytes(*opened.read_weights(record))
+            model = opened.read_model(record)
     with write_atomically(out) as handle:
         handle.write(model)
     for metric in record.outcome.metrics:
@@ -76,6 +78,7 @@ def evaluate(
 
     Example: droplab evaluate model.safetensors --data mnist
     """
+    import numpy as np
     import torch
 
     from droplab.data.files import load_dataset
@@ -94,7 +97,11 @@ def evaluate(
     if precision == "bf16" and not has_bf16_units("cpu"):
         precision = "fp32"
         typer.echo("trained in bf16, for which this processor has no units: evaluated in fp32", err=True)
-    part = Part(torch.tensor(dataset.test_x), labels, torch.arange(len(labels)), dataset.scale)
+    scale = dataset.scale
+    if dataset.train_x.dtype == np.uint8 and info.scale not in (1, scale):
+        scale = info.scale
+        typer.echo(f"stored features are multiplied by {scale:g}, as those the network was trained on", err=True)
+    part = Part(torch.tensor(dataset.test_x), labels, torch.arange(len(labels)), scale)
     for inference in ("off", "on", "mc"):
         said = evaluate_part(
             layers_of(weights), part, "test", precision, inference, Dropout.of([seed], [info.dropout]), samples

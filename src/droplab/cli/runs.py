@@ -120,7 +120,8 @@ def disk(store: StorePath = None) -> None:
 
 def _open(location: str | None) -> Store:
     """Open a store that is there: looking must not make an empty one where a name was mistyped."""
-    from droplab.study.store import Store, store_path
+    from droplab.study.sqlite import store_path
+    from droplab.study.store import Store
 
     path = store_path(location)
     if not path.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -37,24 +38,27 @@ def study(
     """
     from droplab.api import Study
     from droplab.cli.live import watch
+    from droplab.report.page import published_differences
     from droplab.train.device import resolve_way
 
     wanted = Study.preset(spec, **options.given(flags))
-    way = resolve_way(device, precision)
+    resolve_way(device, precision)  # before anything is said or fetched
     target = _target(out, wanted.settings)
     typer.echo(f"{wanted.settings.name}: {wanted.settings.question or 'a study'}")
-    if differences := _differences(wanted.settings):
+    if differences := published_differences(wanted.settings):
         typer.echo(differences)
-    typer.echo(f"training on {way.device} in {way.precision}")
-    with watch() as observer:
-        result = wanted.run(store=store, device=device, precision=precision, workers=workers, observer=observer)
+    try:
+        with watch() as observer:
+            result = wanted.run(store=store, device=device, precision=precision, workers=workers, observer=observer)
+    except KeyboardInterrupt:  # before the first epoch, or for the second time
+        typer.echo("stopped at once: every finished network is kept; the same command goes on from there")
+        raise typer.Exit(130) from None
     _conclude(result, target)
 
 
 @options.takes(options.STUDY)
 def report(
     spec: Spec,
-    device: options.Device = "auto",
     precision: options.Precision = "auto",
     store: options.StorePath = None,
     out: Out = None,
@@ -68,7 +72,7 @@ def report(
 
     wanted = Study.preset(spec, **options.given(flags))
     target = _target(out, wanted.settings)
-    _conclude(wanted.recall(store=store, device=device, precision=precision), target)
+    _conclude(wanted.recall(store=store, precision=precision), target)
 
 
 def presets() -> None:
@@ -101,34 +105,22 @@ def _target(out: Path | None, settings: StudySettings) -> Path:
     return target
 
 
-def _differences(settings: StudySettings) -> str:
-    """How the study departs from the published one, or nothing."""
-    from droplab.config import load_study
-
-    if settings.reference is None:
-        return ""
-    published = load_study(settings.reference)
-    parts = [
-        f"{name.replace('_', ' ')} {_listed(here)} (there {_listed(there)})"
-        for name, (here, there) in settings.differences(published).items()
-    ]
-    return f"differs from {published.name}: {', '.join(parts)}" if parts else ""
-
-
 def _conclude(result: StudyResult, target: Path) -> None:
-    """Write everything, say the verdicts and where the report is; then say what is missing, if anything is."""
+    """Say what is missing, if anything is, write everything, and say the verdicts and where the report is."""
     from droplab.errors import TrainingError
 
     summary = result.summary
     total = len(result.plan.runs)
+    if summary.interrupted:
+        typer.echo(f"stopped: {len(result.records)} of {total} networks are kept; the same command goes on from there")
     if result.records:
-        result.write(target, shlex.join(["droplab", *sys.argv[1:]]))
+        typed = shlex.join(["droplab", "study", *sys.argv[2:]])
+        result.write(target, os.fsencode(typed).decode("utf-8", "replace"))  # a path need not be UTF-8
         typer.echo("dropout against control, test accuracy with dropout off:")
         for compared in result.comparisons():
             typer.echo(f"  {compared.arm.name}: {compared.comparison.words}")
         typer.echo(f"report: {target / 'report.html'}")
     if summary.interrupted:
-        typer.echo(f"stopped: {len(result.records)} of {total} networks are kept; the same command goes on from there")
         raise typer.Exit(130)
     if summary.failures:
         raise TrainingError(
@@ -138,4 +130,6 @@ def _conclude(result: StudyResult, target: Path) -> None:
 
 
 def _listed(value: Any) -> str:
-    return ", ".join(f"{part:g}" for part in value) if isinstance(value, tuple | list) else str(value)
+    if isinstance(value, tuple):
+        return ", ".join(f"{part:g}" for part in value) or "none"
+    return "none" if value is None else str(value)

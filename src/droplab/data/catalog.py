@@ -74,7 +74,6 @@ class Entry:
         image_shape: (rows, columns).
         files: train images, train labels, test images, test labels; empty where a Python package holds the data.
         sources: in the order to try.
-        label_dims: 2 where the labels are a table whose column 0 is the class, else 1.
         scale: what a stored feature is multiplied by to lie in 0 … 1.
     """
 
@@ -86,7 +85,6 @@ class Entry:
     image_shape: tuple[int, int] = (28, 28)
     files: tuple[DataFile, ...] = ()
     sources: tuple[Source, ...] = ()
-    label_dims: int = 1
     scale: float = 1 / 255
 
 
@@ -171,7 +169,6 @@ _QMNIST = Entry(
         DataFile("qmnist-test-labels-idx2-int", gz_md5="5b5b05890a5e13444e108efe57b788aa"),
     ),
     sources=(Http("https://raw.githubusercontent.com/facebookresearch/qmnist/master/"),),
-    label_dims=2,
 )
 
 _OPTICAL_DIGITS = Entry(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,6 +12,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from droplab.errors import DataError
+
+
+@dataclass(frozen=True)
+class DatasetCard:
+    """What a report says of a data set, whose examples need not be at hand any more.
+
+    Attributes:
+        name: the data set's.
+        fingerprint: the data set's.
+        source: where the bytes came from, in words.
+        classes: the name of each class.
+        train_examples: how many there are, those held out for validation among them.
+        test_examples: how many there are.
+    """
+
+    name: str
+    fingerprint: str
+    source: str
+    classes: tuple[str, ...]
+    train_examples: int
+    test_examples: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +80,17 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over everything a training can see: features, labels, dtypes, shapes and scale."""
-        digest = hashlib.sha256(f"{self.scale!r}|{len(self.classes)}".encode())
+        """SHA-256 over all that a network is trained on and told: features, labels, dtypes, shapes, scale, classes."""
+        digest = hashlib.sha256(json.dumps([self.scale, self.classes]).encode())
         for array in (self.train_x, self.train_y, self.test_x, self.test_y):
             digest.update(f"|{array.dtype.str}{array.shape}|".encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
+
+    @property
+    def card(self) -> DatasetCard:
+        """What a report says of it."""
+        return DatasetCard(self.name, self.fingerprint, self.source, self.classes, len(self.train_y), len(self.test_y))
 
 
 def _check_split(name: str, split: str, x: NDArray[Any], y: NDArray[Any], classes: int) -> None:

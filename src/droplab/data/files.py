@@ -51,6 +51,11 @@ def load_dataset(
     return fetch.load(find(text), cache_dir=cache_dir, notify=notify)
 
 
+def dataset_name(name_or_path: str) -> str:
+    """The name of the data set that `load_dataset` gives for the same argument, without loading it."""
+    return name_or_path if name_or_path in CATALOG else Path(name_or_path).stem
+
+
 def load_npz(path: str | Path) -> Dataset:
     """Load a data set from an npz file with the arrays `train_x`, `train_y`, `test_x`, `test_y`.
 

@@ -64,34 +64,15 @@ def read(source: str | Path | bytes, *, dims: int | None = None) -> NDArray[Any]
             size = stored.seek(0, io.SEEK_END)
             stored.seek(0)
             if not zipped:
-                return _decode(stored, where, limit=size, dims=dims)
+                return _decode(stored, where, limit=size, size=size, dims=dims)
             unpacked = stack.enter_context(gzip.GzipFile(fileobj=stored))
-            return _decode(unpacked, where, limit=expansion_limit(size), dims=dims)
+            return _decode(unpacked, where, limit=expansion_limit(size), size=size, dims=dims)
         except EOFError:
             raise DataError(f"{where}: the gzip data end too early: the file is truncated. Fetch it again.") from None
         except (gzip.BadGzipFile, zlib.error) as error:
             raise DataError(f"{where}: the gzip data are damaged ({error}). Fetch it again.") from None
         except OSError as error:
             raise DataError(f"{where}: cannot be read: {error.strerror or error}. Check the disk.") from None
-
-
-def read_pair(
-    images: str | Path | bytes, labels: str | Path | bytes, *, label_dims: int = 1
-) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Read the images and the labels of one split.
-
-    Args:
-        images: path or bytes of an IDX file of shape (examples, rows, columns).
-        labels: path or bytes of an IDX file of shape (examples,), or (examples, columns) with `label_dims=2`.
-        label_dims: 1, or 2 where the labels are a table whose column 0 is the class (QMNIST).
-
-    Returns:
-        The images as stored, and the classes as `int64` of shape (examples,).
-
-    Raises:
-        DataError: if either file is no sound IDX file, the two are swapped, empty, or of different length.
-    """
-    return pair(read(images, dims=3), read(labels, dims=label_dims))
 
 
 def pair(images: NDArray[Any], labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -164,12 +145,17 @@ def _payload(array: NDArray[Any]) -> memoryview:
     return big_endian.reshape(-1).view(np.uint8).data
 
 
-def _decode(stream: BinaryIO | gzip.GzipFile, where: str, *, limit: int, dims: int | None) -> NDArray[Any]:
+def _decode(stream: BinaryIO | gzip.GzipFile, where: str, *, limit: int, size: int, dims: int | None) -> NDArray[Any]:
     dtype, shape = _read_header(stream, where)
     if dims is not None and len(shape) != dims:
         raise DataError(_wrong_dims(where, len(shape), dims))
     promised = math.prod(shape) * dtype.itemsize
     payload = _read_up_to(stream, min(promised, limit) + 1)
+    if len(payload) > limit:
+        raise DataError(
+            f"{where}: its {size} bytes must not unpack to more than {limit}: this looks like a gzip bomb. If it is "
+            "meant, unpack it first."
+        )
     if len(payload) != promised:
         raise DataError(_wrong_length(where, dtype, shape, promised, len(payload)))
     try:

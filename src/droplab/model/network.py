@@ -35,26 +35,35 @@ def layers_of(weights: Mapping[str, NDArray[np.float32]]) -> list[Layer]:
     ]
 
 
-def compute_layers(layers: Sequence[Layer], precision: str) -> list[Layer]:
-    """The layers as products use them: under `bf16` the hidden ones are rounded to `bfloat16`.
+def compute_layers(layers: Sequence[Layer], precision: str, dropout: Dropout | None = None) -> list[Layer]:
+    """The layers as products use them: scaled where their inputs are dropped, and rounded under `bf16`.
 
-    The output layer stays `float32` in either precision: its product is small, and a logit needs more than 8 bits.
+    Dropout scales what is kept by 1 / (1 − rate). Here the weights that follow take the scale: the product is the same,
+    they are fewer than the activations, and under `bf16` each is rounded once, after an exact scale, where a rounded
+    scale would be wrong for every unit in the same direction. The output layer stays `float32` in either precision: its
+    product is small, and a logit needs more than 8 bits.
+
+    Args:
+        layers: `float32` master weights.
+        precision: `fp32` or `bf16`.
+        dropout: of each run, where hidden units are going to be dropped.
     """
+    scaled = list(layers)
+    if dropout is not None:
+        scale = dropout.scale(layers[0].weight)
+        scaled[1:] = [Layer(layer.weight * scale, layer.bias) for layer in layers[1:]]
     if precision == "fp32":
-        return list(layers)
-    return [Layer(*(part.to(torch.bfloat16) for part in layer)) for layer in layers[:-1]] + [layers[-1]]
+        return scaled
+    return [Layer(*(part.to(torch.bfloat16) for part in layer)) for layer in scaled[:-1]] + [scaled[-1]]
 
 
-def forward(
-    layers: Sequence[Layer], inputs: Tensor, dropout: Dropout | None = None, mask: Mask | None = None
-) -> tuple[list[Tensor], Tensor]:
+def forward(layers: Sequence[Layer], inputs: Tensor, mask: Mask | None = None) -> tuple[list[Tensor], Tensor]:
     """What each layer sees, and the logits.
 
     Args:
         layers: as `compute_layers` gives them.
         inputs: shape (R, B, I), of the first layer's dtype (`float32` where that is the output layer).
-        dropout: gives the scale of kept units; needed where `mask` is given.
-        mask: what is kept; without it nothing is dropped and nothing scaled (inference mode `off`).
+        mask: what is kept of each hidden layer; without it nothing is dropped (inference mode `off`).
 
     Returns:
         The input of every layer, shape (R, B, I) each, and the logits, shape (R, B, C).
@@ -62,26 +71,26 @@ def forward(
     seen = [inputs]
     for index, layer in enumerate(layers[:-1]):
         hidden = torch.baddbmm(layer.bias.unsqueeze(1), seen[-1], layer.weight.mT).relu_()
-        if dropout is not None and mask is not None:
-            kept = mask(index, (hidden.shape[1], hidden.shape[2])).to(hidden.dtype)
-            hidden.mul_(kept.mul_(dropout.scale(hidden)))
+        if mask is not None:
+            hidden.mul_(mask(index, (hidden.shape[1], hidden.shape[2])).to(hidden.dtype))
         seen.append(hidden)
     output = layers[-1]
     logits = torch.baddbmm(output.bias.unsqueeze(1), seen[-1].to(output.weight.dtype), output.weight.mT)
     return seen, logits
 
 
-def backward(layers: Sequence[Layer], seen: Sequence[Tensor], grad_logits: Tensor, scale: Tensor | None) -> list[Layer]:
-    """Gradients of every layer by hand, from the gradient of the logits.
+def backward(
+    layers: Sequence[Layer], seen: Sequence[Tensor], grad_logits: Tensor, dropout: Dropout | None = None
+) -> list[Layer]:
+    """Gradients of the master weights by hand, from the gradient of the logits.
 
-    A hidden unit's gradient passes where its activation is above 0: there neither ReLU nor the mask stopped it, and it
-    was scaled by `scale`.
+    A hidden unit's gradient passes where its activation is above 0: there neither ReLU nor the mask stopped it.
 
     Args:
         layers: those of `forward`.
         seen: what `forward` returned.
         grad_logits: shape (R, B, C).
-        scale: the scale of kept units, shape (R, 1, 1), or `None` where nothing was dropped.
+        dropout: what `compute_layers` was given.
 
     Returns:
         Gradients shaped as `layers`, of the output layer's dtype.
@@ -91,10 +100,11 @@ def backward(layers: Sequence[Layer], seen: Sequence[Tensor], grad_logits: Tenso
     grad = grad_logits
     for index in range(len(layers) - 1, -1, -1):
         inputs = seen[index].to(grad.dtype)
-        gradients.append(Layer(torch.bmm(grad.mT, inputs).to(master), grad.sum(1).to(master)))
+        weight = torch.bmm(grad.mT, inputs).to(master)
+        if index > 0 and dropout is not None:
+            weight.mul_(dropout.scale(weight))
+        gradients.append(Layer(weight, grad.sum(1).to(master)))
         if index > 0:
             grad = torch.bmm(grad, layers[index].weight).to(seen[index].dtype)
             grad = torch.ops.aten.threshold_backward(grad, seen[index], 0)
-            if scale is not None:
-                grad.mul_(scale.to(grad.dtype))
     return gradients[::-1]

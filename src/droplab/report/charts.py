@@ -80,7 +80,7 @@ def difference_chart(comparisons: Sequence[ArmComparison]) -> alt.TopLevelMixin:
     titled = _title(
         "What training with dropout changes",
         f"Point: mean difference on test, dropout off at inference; {interval}.",
-        f"Grey: differences within ±{margin:g} points count as none.",
+        f"Grey: the margin of equivalence, ±{margin:g} points.",
     )
     if along == "depth":
         return _finished(layers.properties(data=_data(frame)), titled)
@@ -144,7 +144,7 @@ def splits_chart(results: pd.DataFrame) -> alt.TopLevelMixin:
         panels=("split", _SPLITS),
         lines=("mode", [_OFF, _LEFT_ON], [VERMILLION, SKY]),
         y="independent",
-        title="What leaving dropout on at inference costs",
+        title="Dropout left on at inference against dropout off",
     )
 
 

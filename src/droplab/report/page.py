@@ -16,7 +16,6 @@ from markupsafe import Markup
 
 from droplab import __version__
 from droplab.config import StudySettings, load_study
-from droplab.errors import ConfigError
 from droplab.report import tables
 from droplab.report.statistics import Comparison, Verdict, points
 from droplab.report.tables import ArmComparison
@@ -97,10 +96,7 @@ def published_differences(settings: StudySettings) -> str | None:
     """How the study departs from the published one that it names as its reference, in words; `None` if it does not."""
     if settings.reference is None:
         return None
-    try:
-        differences = settings.differences(load_study(settings.reference))
-    except ConfigError:
-        return f"The published study {settings.reference!r} is not known here, so what differs from it cannot be told."
+    differences = settings.differences(load_study(settings.reference))
     if not differences:
         return None
     told = ", ".join(
@@ -125,8 +121,8 @@ def study_document(plan: Plan, records: Mapping[str, RunRecord], origin: Origin)
             "key": run.key,
             "arms": [arm.name for arm in run.arms],
             "seed": run.settings.seed,
-            "device": run.way.device,
-            "precision": run.way.precision,
+            "device": records[run.key].way.device,
+            "precision": records[run.key].way.precision,
             "finished": records[run.key].finished.isoformat(),
             "train_seconds": records[run.key].outcome.train_seconds,
             "evaluate_seconds": records[run.key].outcome.evaluate_seconds,

@@ -23,12 +23,13 @@ class Comparison:
 
     Attributes:
         difference: mean of a − b, as a fraction (0.01 is one percentage point).
-        low: lower end of the interval for it; `None` with one seed, or where the comparison does not apply.
+        low: lower end of the interval for it; `None` where the differences have no spread (one seed, say) or the
+            comparison does not apply.
         high: upper end, likewise.
         p_value: two-sided, for no difference, not corrected for the number of comparisons; `None` likewise.
         seeds: number of pairs.
         verdict: what it comes to.
-        margin: differences smaller than this count as none.
+        margin: `equivalent` means that the difference is shown to be smaller than this.
         confidence: of the interval.
     """
 
@@ -48,10 +49,13 @@ class Comparison:
             return "Does not apply: without a hidden layer one network serves both arms."
         difference = f"{points(self.difference)} points"
         if self.low is None or self.high is None:
-            return f"Undecided: {difference} in one seed; one seed cannot tell an effect from chance."
+            if self.seeds == 1:
+                return f"Undecided: {difference} in one seed; one seed cannot tell an effect from chance."
+            return f"Undecided: {difference} in each of {self.seeds} seeds; without any spread nothing can be inferred."
         found = f"{difference}, {self.confidence:.0%} interval {points(self.low)} to {points(self.high)}"
         if self.verdict == "equivalent":
-            return f"Equivalent within ±{100 * self.margin:g} points: {found}."
+            tests = f"two one-sided tests at {1 - self.confidence:.0%}"
+            return f"Equivalent within ±{100 * self.margin:g} points ({tests}): {found}."
         if self.verdict == "undecided":
             return f"Undecided: {found}; {self.seeds} seeds leave room for no difference and for one that matters."
         return f"{self.verdict.capitalize()}: {found}."
@@ -64,7 +68,8 @@ def paired(
 
     The verdict is `equivalent` if two one-sided tests (Schuirmann 1987), each at 1 − confidence, put the mean
     difference inside ±margin; else `helps` or `hurts` if p < 1 − confidence; else `undecided`. Differences that do not
-    vary are taken at their word: the interval is a point. What the seeds vary is covered, another data set is not.
+    vary at all give no interval and stay `undecided`: an accuracy is a whole number of examples, so a few seeds agree
+    by chance. What the seeds vary is covered, another data set is not.
 
     Args:
         a: accuracies of the one arm, shape (seeds,), as fractions.
@@ -91,12 +96,8 @@ def paired(
         )
     differences = a - b
     seeds, mean = len(differences), float(differences.mean())
-    if seeds == 1:
-        return Comparison(mean, None, None, None, seeds, "undecided", margin, confidence)
     if np.ptp(differences) < _ROUNDING:
-        mean = 0.0 if abs(mean) < _ROUNDING else mean
-        verdict = _verdict(mean, float(mean == 0), abs(mean) < margin - _ROUNDING, confidence)
-        return Comparison(mean, mean, mean, float(mean == 0), seeds, verdict, margin, confidence)
+        return Comparison(mean, None, None, None, seeds, "undecided", margin, confidence)
     error = float(differences.std(ddof=1) / np.sqrt(seeds))
     student = stats.t(df=seeds - 1)
     reach = float(student.ppf((1 + confidence) / 2)) * error

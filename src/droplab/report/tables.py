@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from droplab.errors import DataError
+from droplab.errors import ConfigError, DataError
 from droplab.report.statistics import Comparison, does_not_apply, paired
 
 if TYPE_CHECKING:
@@ -153,6 +153,30 @@ def control_comparisons(plan: Plan, results: pd.DataFrame) -> list[ArmComparison
     controls = {arm.widths: arm for arm in plan.arms if arm.is_control}
     pairs = [(arm, controls[arm.widths]) for arm in _by_depth(plan) if not arm.is_control]
     return _compare(plan, results, pairs)
+
+
+def compare_arms(plan: Plan, results: pd.DataFrame, regularizer: str, against: str) -> list[ArmComparison]:
+    """One regularizer − another on each architecture, over the seeds that both have finished.
+
+    Args:
+        plan: the study's.
+        results: of `results_frame`.
+        regularizer: the last part of an arm's name: `dropout=0.5`, or `control`.
+        against: likewise.
+
+    Raises:
+        ConfigError: if the study has no arms of that name.
+    """
+    ladders = {
+        name: {arm.widths: arm for arm in _by_depth(plan) if arm.name.rpartition(",")[2] == name}
+        for name in (regularizer, against)
+    }
+    for name, arms in ladders.items():
+        if not arms:
+            known = dict.fromkeys(arm.name.rpartition(",")[2] for arm in plan.arms)
+            raise ConfigError(f"a comparison is between {', '.join(known)} in this study; found {name!r}.")
+    theirs = ladders[against]
+    return _compare(plan, results, [(arm, theirs[widths]) for widths, arm in ladders[regularizer].items()])
 
 
 def depth_comparisons(plan: Plan, results: pd.DataFrame) -> list[ArmComparison]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from droplab.config import RunSettings, StudySettings
+import numpy as np
+
+from droplab.config import Recipe, RunSettings, StudySettings
+from droplab.data.dataset import Dataset
+from droplab.train.device import resolve_way
 from droplab.train.outcome import Way
 
 
@@ -80,7 +84,7 @@ def plan_study(settings: StudySettings, fingerprint: str, way: Way) -> Plan:
 
     A network that serves several arms (dropout without a hidden layer) is planned once.
     """
-    recipe = settings.model_dump(include=set(RunSettings.model_fields) - {"widths", "dropout", "seeds"})
+    recipe = settings.model_dump(include=set(Recipe.model_fields))
     arms = study_arms(settings)
     served: dict[str, tuple[RunSettings, list[Arm]]] = {}
     for seed in settings.seeds:
@@ -90,6 +94,29 @@ def plan_study(settings: StudySettings, fingerprint: str, way: Way) -> Plan:
             served.setdefault(key, (run, []))[1].append(arm)
     runs = tuple(Run(key, run, way, tuple(serves)) for key, (run, serves) in served.items())
     return Plan(settings, fingerprint, arms, runs)
+
+
+def plan_way(dataset: Dataset, device: str = "auto", precision: str = "auto") -> tuple[Way, list[str]]:
+    """Decide how runs on `dataset` are executed on this machine.
+
+    `auto` means bf16 where the device has matrix units for it and the features are bytes, which bf16 holds exactly; it
+    would round `float32` features to 8 bits.
+
+    Returns:
+        The way, and what the user must know of it.
+
+    Raises:
+        DeviceError: if what is asked for is not there.
+    """
+    way = resolve_way(device, precision)
+    if precision != "auto":
+        return way, []
+    if way.precision == "fp32":
+        return way, [f"fp32: this {way.device} has no bf16 matrix units"]
+    if dataset.train_x.dtype != np.uint8:
+        reason = "fp32: the features are float32, and bf16 would round them to 8 bits; --precision bf16 does so"
+        return replace(way, precision="fp32"), [reason]
+    return way, []
 
 
 def plan_run(settings: RunSettings, fingerprint: str, way: Way) -> Run:

@@ -15,13 +15,23 @@ from pydantic import TypeAdapter
 from sqlalchemy import Column, Float, ForeignKey, Integer, LargeBinary, MetaData, Row, String, Table
 
 from droplab.config import RunSettings
-from droplab.data.dataset import Dataset
+from droplab.data.dataset import Dataset, DatasetCard
 from droplab.model.file import ModelInfo
 from droplab.study.plan import Run
 from droplab.train.outcome import Curves, Metric, Outcome, Way
 
 schema = MetaData()
 meta_table = Table("meta", schema, Column("name", String, primary_key=True), Column("value", String, nullable=False))
+datasets_table = Table(
+    "datasets",
+    schema,
+    Column("fingerprint", String, primary_key=True),
+    Column("name", String, nullable=False, index=True),
+    Column("source", String, nullable=False),
+    Column("classes", String, nullable=False),  # JSON
+    Column("train_examples", Integer, nullable=False),
+    Column("test_examples", Integer, nullable=False),
+)
 runs_table = Table(  # what listings read stands first: SQLite reads a row's later pages only where they are asked for
     "runs",
     schema,
@@ -139,6 +149,11 @@ def record_of(row: Row[Any]) -> RunRecord:
         weights_bytes=row.weights_bytes,
         finished=datetime.fromisoformat(row.finished),
     )
+
+
+def card_of(row: Row[Any]) -> DatasetCard:
+    """Build a data set's card from a row of `datasets`."""
+    return DatasetCard(**{**row._mapping, "classes": tuple(json.loads(row.classes))})
 
 
 def summary_of(row: Row[Any]) -> RunSummary:

@@ -6,12 +6,13 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Protocol
 
+from droplab.config import Recipe
 from droplab.data.dataset import Dataset
 from droplab.errors import TrainingError
 from droplab.study.backends import choose_backend
@@ -70,7 +71,7 @@ def run_all(
 ) -> Summary:
     """Train every run that `store` lacks and file it there as soon as it is done.
 
-    Ctrl-C lets the running epochs be, keeps every finished run, and returns; a second one is the usual
+    Ctrl-C drops the trainings under way, keeps every finished run, and returns; a second one is the usual
     `KeyboardInterrupt`.
 
     Args:
@@ -94,15 +95,18 @@ def run_all(
         observer.notice(text)
 
     observer.begin(runs, todo)
+    if clipped := clipped_batch(runs[0].settings, len(dataset.train_y)):
+        notice(clipped)
     if todo:
         first = todo[0].settings
         examples = Examples.of(dataset, first.valid_fraction, first.split_seed)
-        if first.batch_size > len(examples.train):
-            notice(f"batch_size={first.batch_size} is clipped to the {len(examples.train)} training examples there are")
         packs = pack_runs(todo, examples)
         backend = choose_backend(todo[0].way, workers, len(packs))
-        with _stop_on_interrupt() as stop:
-            for run, result in backend.execute(packs, examples, observer.progress, notice, stop.is_set):
+        with (
+            _stop_on_interrupt() as stop,
+            closing(backend.execute(packs, examples, observer.progress, notice, stop.is_set)) as results,
+        ):
+            for run, result in results:
                 if isinstance(result, TrainingError):
                     summary.failures.append(result)
                 else:
@@ -112,6 +116,14 @@ def run_all(
             summary.interrupted = summary.trained + len(summary.failures) < len(todo)
     summary.seconds = time.perf_counter() - started
     return summary
+
+
+def clipped_batch(recipe: Recipe, train_examples: int) -> str | None:
+    """What to say where a batch is larger than the training part; `train_examples` counts those held out, too."""
+    train, _ = recipe.split_sizes(train_examples)
+    if recipe.batch_size <= train:
+        return None
+    return f"batch_size={recipe.batch_size} is clipped to the {train} training examples there are"
 
 
 def pack_runs(runs: Sequence[Run], examples: Examples) -> list[Pack]:
@@ -147,8 +159,10 @@ def _stop_on_interrupt() -> Iterator[threading.Event]:
         return
 
     def on_interrupt(number: int, frame: object) -> None:
+        if stop.is_set():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a third one must not interrupt the ending of workers
+            raise KeyboardInterrupt
         stop.set()
-        signal.signal(signal.SIGINT, before)
 
     signal.signal(signal.SIGINT, on_interrupt)
     try:

@@ -11,40 +11,35 @@ lives as long as one call: none is carried into a forked worker, and an idle sto
 from __future__ import annotations
 
 import hashlib
-import os
+import json
 import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 from sqlalchemy import (
-    URL,
     Connection,
-    NullPool,
     Row,
-    create_engine,
     delete,
-    event,
     func,
     insert,
     inspect,
-    make_url,
     select,
 )
 from sqlalchemy.dialects.sqlite import insert as insert_unless_there
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
-from droplab.data.dataset import Dataset
+from droplab.data.dataset import Dataset, DatasetCard
 from droplab.data.disk import open_regular, write_atomically
-from droplab.errors import DataError, ModelFileError, StoreError
+from droplab.errors import DataError, StoreError
 from droplab.model.file import ModelInfo, from_bytes, to_bytes
 from droplab.study.plan import Run
 from droplab.study.records import (
@@ -52,6 +47,8 @@ from droplab.study.records import (
     RunRecord,
     RunSummary,
     arrays_table,
+    card_of,
+    datasets_table,
     meta_table,
     model_info,
     pack_arrays,
@@ -61,12 +58,12 @@ from droplab.study.records import (
     schema,
     summary_of,
 )
+from droplab.study.sqlite import WRITING, open_engine, store_path, use_write_ahead_log
 from droplab.train.outcome import Trained
 
 _T = TypeVar("_T")
 SCHEMA_VERSION = 1
 _CHUNK = 500  # keys a query: SQLite takes 999 variables before 3.32
-_PATIENCE = 60  # seconds to wait for another process's transaction
 _ABANDONED = 3600  # seconds after which an unfinished weights file has no living writer
 _ADVICE = {
     sqlite3.SQLITE_NOTADB: "Name another file with --store, or move this one away.",
@@ -84,40 +81,6 @@ class DiskUse(NamedTuple):
     weights_bytes: int
     orphans: int
     orphan_bytes: int
-
-
-def store_path(location: str | Path | None = None) -> Path:
-    """Where the store's database lies.
-
-    Args:
-        location: a path or a `sqlite:///path` URL; `None` means the environment's `DROPLAB_STORE`, or a file in the
-            user's data folder.
-
-    Raises:
-        StoreError: if it is a URL of another kind.
-    """
-    where = location or os.environ.get("DROPLAB_STORE") or Path(platformdirs.user_data_dir("droplab"), "store.sqlite")
-    try:
-        if isinstance(where, str) and "://" in where:
-            where = _path_of_url(where)
-        return Path(where).expanduser().resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # a link to itself, an unknown ~user
-        raise StoreError(f"a store must be a path; found {str(where)!r}: {error}. Name another with --store.") from None
-
-
-def _path_of_url(text: str) -> str:
-    scheme = text.split("://", 1)[0]
-    if scheme != "sqlite":
-        raise StoreError(
-            f"a store must be a file or a sqlite:/// URL; found a {scheme}:// URL. SQLite is what this version has."
-        )
-    try:
-        url = make_url(text)
-    except ArgumentError:
-        url = URL.create(scheme)
-    if url.host or url.query or url.database in (None, "", ":memory:"):
-        raise StoreError(f"a store's URL must be sqlite:///PATH, a file; found {text!r}. Name a file.")
-    return str(url.database)
 
 
 class Store:
@@ -151,10 +114,7 @@ class Store:
             raise StoreError(
                 f"{self.path}: the store's folder cannot be used: {error.strerror}. Name another with --store."
             ) from None
-        url = URL.create("sqlite", database=str(self.path))
-        self._engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": _PATIENCE})
-        event.listen(self._engine, "connect", _on_connect)
-        event.listen(self._engine, "begin", _on_begin)
+        self._engine = open_engine(self.path)
         self._prepare()
 
     def close(self) -> None:
@@ -187,8 +147,10 @@ class Store:
         weights_hash = hashlib.sha256(model).hexdigest()
         row, npz = row_of(run, dataset, trained.outcome), pack_arrays(trained.outcome)
         row |= {"weights_hash": weights_hash, "weights_bytes": len(model)}
+        card = asdict(dataset.card) | {"classes": json.dumps(dataset.classes)}
         self._write_weights(weights_hash, model)
         with self._writing() as connection:
+            connection.execute(insert_unless_there(datasets_table).values(card).on_conflict_do_nothing())
             # The time is taken under the lock, so that runs are listed in the order in which they came to be there.
             row["finished"] = datetime.now(UTC).isoformat(timespec="microseconds")
             if connection.execute(insert_unless_there(runs_table).values(row).on_conflict_do_nothing()).rowcount:
@@ -213,13 +175,19 @@ class Store:
                     found[row.key] = self._decoded(row, record_of)
         return {key: found[key] for key in wanted if key in found}
 
+    def datasets(self, name: str) -> list[DatasetCard]:
+        """The data sets of that name that runs were trained on."""
+        query = select(datasets_table).where(datasets_table.c.name == name)
+        with self._reading() as connection:
+            return [card_of(row) for row in connection.execute(query)]
+
     def weights_path(self, run: RunRecord | str) -> Path:
         """Where the model file of a record, or of a `weights_hash`, lies."""
         name = run if isinstance(run, str) else run.weights_hash
         return self.weights_folder / name[:2] / f"{name}.safetensors"
 
-    def read_weights(self, record: RunRecord) -> tuple[dict[str, NDArray[np.float32]], ModelInfo]:
-        """Read the weights of a run, checked against the hash under which they are filed.
+    def read_model(self, record: RunRecord) -> bytes:
+        """The model file of a run, checked against the hash under which it is filed.
 
         Raises:
             StoreError: if the file is missing or damaged.
@@ -228,14 +196,19 @@ class Store:
         try:
             with open_regular(path) as handle:
                 model = handle.read()
-            if hashlib.sha256(model).hexdigest() != record.weights_hash:
-                raise ModelFileError("its bytes have changed")
-            return from_bytes(model, str(path))
-        except (OSError, DataError, ModelFileError) as error:
+            fault = "" if hashlib.sha256(model).hexdigest() == record.weights_hash else "its bytes have changed"
+        except (OSError, DataError) as error:
+            fault = _reason(error)
+        if fault:
             raise StoreError(
-                f"{path}: must hold the weights of run {record.key[:12]} as they were saved; found: "
-                f"{_reason(error)}. `droplab runs delete {record.key[:12]}` and run the study again."
-            ) from None
+                f"{path}: must hold the weights of run {record.key[:12]} as they were saved; found: {fault}. "
+                f"`droplab runs delete {record.key[:12]}` and run the study again."
+            )
+        return model
+
+    def read_weights(self, record: RunRecord) -> tuple[dict[str, NDArray[np.float32]], ModelInfo]:
+        """The weights of a run and what its network is; raises as `read_model`."""
+        return from_bytes(self.read_model(record), str(self.weights_path(record)))
 
     def summaries(self) -> Sequence[RunSummary]:
         """All runs, in the order in which they were finished."""
@@ -327,7 +300,7 @@ class Store:
                     schema.create_all(connection)
                     connection.execute(insert(meta_table).values(name="schema", value=str(SCHEMA_VERSION)))
         with self._failing("opened"):
-            _use_write_ahead_log(self.path)
+            use_write_ahead_log(self.path)
 
     def _version(self, connection: Connection) -> str | None:
         """Return the schema's version, `None` for an empty database; refuse what this droplab does not know."""
@@ -354,7 +327,7 @@ class Store:
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        writer = self._engine.execution_options(droplab_writes=True)
+        writer = self._engine.execution_options(**WRITING)
         with self._failing("written"), writer.begin() as connection:
             yield connection
 
@@ -377,39 +350,6 @@ class Store:
                 f"{self.path}: the record of run {row.key[:12]} must be as it was saved; found: {_reason(error)}. "
                 f"`droplab runs delete {row.key[:12]}` and run the study again."
             ) from None
-
-
-def _on_connect(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # transactions begin where `_on_begin` says, and hold DDL too
-    try:
-        connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute("PRAGMA synchronous=FULL")  # a committed run survives a power cut
-    except sqlite3.Error:
-        connection.close()
-        raise
-
-
-def _on_begin(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("droplab_writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _use_write_ahead_log(path: Path) -> None:
-    """Let readers and a writer work at the same time.
-
-    SQLite does not always wait for the lock that this change needs, whatever its timeout: without the loop, 4 of 900
-    openings of new stores by six processes at once failed with "database is locked".
-    """
-    deadline = time.monotonic() + _PATIENCE
-    with closing(sqlite3.connect(path, timeout=_PATIENCE)) as connection:
-        while True:
-            try:
-                connection.execute("PRAGMA journal_mode=WAL")
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
 
 
 def _chunks(keys: Iterable[str]) -> Iterator[list[str]]:

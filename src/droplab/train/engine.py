@@ -64,7 +64,7 @@ class _Pack:
     optimizer: SGD
     train_losses: list[NDArray[np.float32]] = field(default_factory=list)
     points: list[int] = field(default_factory=list)
-    evaluated: list[tuple[Evaluation, Evaluation]] = field(default_factory=list)
+    evaluated: list[NDArray[np.float64]] = field(default_factory=list)  # each (train or valid, nll or accuracy, R)
     train_seconds: float = 0.0
     evaluate_seconds: float = 0.0
 
@@ -141,19 +141,18 @@ def _add_point(pack: _Pack, epoch: int) -> None:
     """Evaluate a fixed part of train, and valid, with dropout off."""
     started = time.perf_counter()
     train = pack.examples.train.first(CURVE_EXAMPLES)
+    said = [
+        evaluate(pack.layers, train, "train", pack.way.precision),
+        evaluate(pack.layers, pack.examples.valid, "valid", pack.way.precision),
+    ]
     pack.points.append(epoch)
-    pack.evaluated.append((_off(pack, train, "train"), _off(pack, pack.examples.valid, "valid")))
+    pack.evaluated.append(torch.stack([torch.stack((e.nll, e.accuracy)) for e in said]).cpu().numpy())
     pack.evaluate_seconds += time.perf_counter() - started
-
-
-def _off(pack: _Pack, part: Part, split: Split) -> Evaluation:
-    evaluation = evaluate(pack.layers, part, split, pack.way.precision)
-    return Evaluation(evaluation.accuracy.cpu(), evaluation.nll.cpu(), evaluation.predictions[:, :0])
 
 
 def _report(pack: _Pack, epoch: int, losses: NDArray[np.float32], on_progress: Callable[[Progress], None]) -> None:
     for run, loss in enumerate(losses):
-        accuracy = float(pack.evaluated[-1][1].accuracy[run]) if pack.evaluated else None
+        accuracy = float(pack.evaluated[-1][1, 1, run]) if pack.evaluated else None
         on_progress(Progress(run, epoch, float(loss), accuracy))
 
 
@@ -231,8 +230,7 @@ def _split_metrics(
 
 
 def _curves(pack: _Pack, run: int) -> Curves:
-    evaluated = [[(e.nll[run], e.accuracy[run]) for e in point] for point in pack.evaluated]
-    values = np.array(evaluated, dtype=np.float32).reshape(len(pack.points), 2, 2)  # point, part, (nll, accuracy)
+    values = np.stack(pack.evaluated)[..., run].astype(np.float32)  # (points, parts, nll and accuracy)
     return Curves(
         train_loss=np.array([losses[run] for losses in pack.train_losses], dtype=np.float32),
         points=np.array(pack.points, dtype=np.int32),

@@ -53,18 +53,19 @@ def evaluate(
         dropout: of each run; needed for `on` and `mc`.
         samples: masks that `mc` averages over.
     """
-    working = compute_layers(layers, precision)
+    masked = dropout if inference != "off" else None
+    working = compute_layers(layers, precision, masked)
     runs = layers[0].weight.shape[0]
     correct = torch.zeros(runs, dtype=torch.int64, device=part.rows.device)
     nll = torch.zeros(runs, dtype=torch.float64, device=part.rows.device)
     predictions = []
     for start, features, labels in part.chunks(working[0].weight.dtype):
         inputs = features.expand(runs, -1, -1)
-        if dropout is None or inference == "off":
+        if masked is None:
             log_probabilities = torch.log_softmax(forward(working, inputs)[1], dim=2)
         else:
             count = samples if inference == "mc" else 1
-            log_probabilities = _masked(working, inputs, dropout, split, start, count)
+            log_probabilities = _masked(working, inputs, masked, split, start, count)
         truth = labels.expand(runs, -1)
         nll -= log_probabilities.gather(2, truth.unsqueeze(2)).sum(dim=(1, 2), dtype=torch.float64)
         predicted = log_probabilities.argmax(dim=2)
@@ -82,7 +83,6 @@ def _masked(
         _, logits = forward(
             working,
             inputs,
-            dropout,
             lambda layer, shape, sample=sample: dropout.inference_mask(  # type: ignore[misc]
                 layer, _SPLITS.index(split), sample, start, shape, inputs.device
             ),

@@ -89,7 +89,7 @@ class Examples:
         """Split `dataset` as a study's settings say.
 
         Raises:
-            DataError: if the labels cannot be split so that every class is in both parts.
+            DataError: if the labels cannot be split class by class.
         """
         train_rows, valid_rows = train_valid_split(dataset.train_y, test_size=valid_fraction, random_state=split_seed)
         features, labels = torch.tensor(dataset.train_x), torch.tensor(dataset.train_y)

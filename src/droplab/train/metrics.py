@@ -17,16 +17,17 @@ def classification_metrics(labels: NDArray[np.int64], predictions: NDArray[np.in
 
     Returns:
         `accuracy`; `balanced_accuracy`, the mean recall of the classes that occur in `labels`; `macro_f1`, the mean F1
-        of all classes (0 for one that is neither true nor predicted); `accuracy_class_K`, the recall of each class that
-        occurs. All in [0, 1].
+        of the classes that are true or predicted anywhere, as in scikit-learn; `accuracy_class_K`, the recall of each
+        class that occurs. All in [0, 1].
     """
     _, recalls, f1s, support = precision_recall_fscore_support(
         labels, predictions, labels=np.arange(classes), zero_division=0
     )
     occurs = support > 0
+    named = occurs | (np.bincount(predictions, minlength=classes) > 0)
     return {
         "accuracy": float(np.mean(labels == predictions)),
         "balanced_accuracy": float(recalls[occurs].mean()),
-        "macro_f1": float(f1s.mean()),
+        "macro_f1": float(f1s[named].mean()),
         **{f"accuracy_class_{k}": float(recalls[k]) for k in np.flatnonzero(occurs)},
     }

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Inference = Literal["off", "on", "mc"]
 Split = Literal["train", "valid", "test"]
+Precision = Literal["fp32", "bf16"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 
 
 class Metric(NamedTuple):
@@ -34,7 +36,7 @@ class Way:
     """
 
     device: Literal["cpu", "cuda"]
-    precision: Literal["fp32", "bf16"]
+    precision: Precision
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,15 +40,16 @@ def train_step(
     Returns:
         The mean loss of the batch before the update, in nats, shape (R,), `float32`.
     """
-    working = compute_layers(layers, precision)
-    if dropout.acts:
-        seen, logits = forward(
-            working, inputs, dropout, lambda layer, shape: dropout.training_mask(layer, *address, shape, inputs.device)
-        )
-    else:
+    acting = dropout if dropout.acts else None
+    working = compute_layers(layers, precision, acting)
+    if acting is None:
         seen, logits = forward(working, inputs)
+    else:
+        seen, logits = forward(
+            working, inputs, lambda layer, shape: dropout.training_mask(layer, *address, shape, inputs.device)
+        )
     loss, grad_logits = cross_entropy(logits, labels)
-    gradients = backward(working, seen, grad_logits, dropout.scale(logits) if dropout.acts else None)
+    gradients = backward(working, seen, grad_logits, acting)
     optimizer.update(layers, state, gradients)
     return loss
 

@@ -15,8 +15,8 @@ __all__ = ["Backend", "InProcess", "LocalProcesses", "choose_backend", "cores"]
 def choose_backend(way: Way, workers: int | None, packs: int) -> Backend:
     """The backend for this machine: this process for a GPU, else a single-threaded process a core.
 
-    On a CPU two such processes train 1.4 times as much as one process with two threads (docs/log.md), and a network
-    comes out the same however many there are.
+    On a CPU processes of one thread train more than one process with as many threads (docs/decisions/002), and a
+    network comes out the same however many there are.
 
     Args:
         way: how the runs are executed.

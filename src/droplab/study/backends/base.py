@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import torch
 
@@ -35,7 +35,7 @@ class Backend(ABC):
         on_progress: Callable[[Run, Progress], None],
         notify: Callable[[str], None],
         stopping: Callable[[], bool],
-    ) -> Iterator[Result]:
+    ) -> Generator[Result, None, None]:
         """Train `packs`.
 
         Args:
@@ -44,6 +44,7 @@ class Backend(ABC):
             on_progress: called now and then in the caller's thread with how far a run is.
             notify: called with whatever the user must know, a worker that died for one.
             stopping: asked often; once it is true the backend yields what is finished, drops the rest and returns.
+                Closing the generator drops everything at once.
 
         Raises:
             TrainingError: if the backend itself cannot go on.

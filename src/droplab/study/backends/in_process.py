@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import torch
 
@@ -27,7 +27,7 @@ class InProcess(Backend):
         on_progress: Callable[[Run, Progress], None],
         notify: Callable[[str], None],
         stopping: Callable[[], bool],
-    ) -> Iterator[Result]:
+    ) -> Generator[Result, None, None]:
         """As the contract says; on a CPU with one thread, so that the bits are those of a worker process.
 
         A pack that does not fit into memory is trained in halves.

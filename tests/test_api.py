@@ -1,0 +1,204 @@
+"""The Python face: what `import droplab` costs, and what a study gives back."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import droplab
+from droplab.api import StudyResult
+from droplab.errors import ConfigError, DeviceError, StoreError
+from droplab.model.file import read
+from droplab.study import runner
+from droplab.study.backends import InProcess
+from droplab.study.store import RunRecord
+from study_help import SMALL, Watcher, python, toy_npz
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
+    """One small study of a file, trained here."""
+    folder = tmp_path_factory.mktemp("study")
+    study = droplab.Study.preset("mnist-depth-quick", **SMALL, data=str(toy_npz(folder / "toy.npz")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "choose_backend", lambda *_: InProcess())
+        return study.run(store=folder / "store.sqlite", precision="fp32")
+
+
+def store_of(result: StudyResult) -> Path:
+    return result.store.path
+
+
+def test_importing_droplab_imports_nothing_heavy() -> None:
+    heavy = "{'torch', 'pandas', 'pydantic', 'numpy'}"
+    code = f"import sys, droplab; print(droplab.__version__, {heavy} & set(sys.modules))"
+    with python("-c", code) as process:
+        assert process.communicate()[0] == f"{droplab.__version__} set()\n"
+
+
+def test_an_unknown_public_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Studdy'"):
+        _ = droplab.Studdy
+    assert all(getattr(droplab, name) for name in droplab.__all__)
+
+
+def test_a_preset_takes_overrides_and_checks_them() -> None:
+    assert droplab.Study.preset("mnist-depth", seeds=2, depths=(3,)).settings.architectures == ((512, 256),)
+    with pytest.raises(ConfigError, match="did you mean 'seeds'"):
+        droplab.Study.preset("mnist-depth", seed=2)
+
+
+def test_a_study_gives_back_every_run_with_its_weights(finished: StudyResult) -> None:
+    assert (finished.summary.trained, finished.summary.failures) == (10, [])
+    assert set(finished.records) == {run.key for run in finished.plan.runs}
+    for run in finished.plan.runs:
+        _, info = finished.store.read_weights(finished.records[run.key])
+        assert (info.key, info.widths, info.dropout) == (run.key, run.settings.widths, run.settings.dropout)
+
+
+def test_its_tables_are_by_value_and_by_arm(finished: StudyResult) -> None:
+    names = [arm.name for arm in finished.plan.arms]
+    assert list(finished.table()["arm"]) == names
+    assert list(finished.table()["seeds"]) == [2] * len(names)
+    results = finished.results()
+    assert list(results.columns)[:8] == ["arm", "seed", "depth", "dropout", "inference", "split", "metric", "value"]
+    assert set(results["arm"]) == set(names)
+
+
+def test_each_dropout_arm_is_compared_with_its_control(finished: StudyResult) -> None:
+    compared = {one.arm.name: one.against.name for one in finished.comparisons()}
+    assert compared == {f"depth={depth},dropout=0.5": f"depth={depth},control" for depth in (1, 2, 3)}
+    assert finished.comparisons()[0].comparison.verdict == "does not apply"
+
+
+def test_an_observer_is_told_and_a_second_run_trains_nothing(finished: StudyResult) -> None:
+    watcher = Watcher()
+    again = droplab.Study(finished.plan.settings).run(store=store_of(finished), precision="fp32", observer=watcher)
+    assert (again.summary.trained, again.summary.reused, watcher.todo) == (0, 10, [])
+    assert again.results().equals(finished.results())
+
+
+def test_recall_gives_what_the_store_has_and_trains_nothing(finished: StudyResult) -> None:
+    grown = finished.plan.settings.override(seeds=3)
+    recalled = droplab.Study(grown).recall(store=store_of(finished), precision="fp32")
+    assert (len(recalled.records), len(recalled.plan.runs), recalled.summary.trained) == (10, 15, 0)
+    assert list(recalled.table()["seeds"]) == [2] * 6
+
+
+def test_recall_needs_neither_the_data_nor_the_precision(finished: StudyResult) -> None:
+    """The file is gone, and `auto` means bf16 on some machines and fp32 on others: the store tells."""
+    gone = finished.plan.settings.override(data="elsewhere/toy.npz")
+    recalled = droplab.Study(gone).recall(store=store_of(finished))
+    assert len(recalled.records) == 10
+    assert recalled.dataset == finished.dataset
+    assert recalled.dataset.train_examples == 480
+
+
+def test_recall_of_what_the_store_has_not_is_a_store_error(finished: StudyResult) -> None:
+    other = droplab.Study(finished.plan.settings.override(epochs=9))
+    with pytest.raises(StoreError, match="in fp32; found none"):
+        other.recall(store=store_of(finished), precision="fp32")
+
+
+def test_recall_from_a_store_that_is_not_there_makes_none(finished: StudyResult, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="found none"):
+        droplab.Study(finished.plan.settings).recall(store=tmp_path / "mistyped.sqlite")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_ways_to_train_are_refused_before_data_is_fetched() -> None:
+    with pytest.raises(DeviceError, match="device must be auto, cpu or cuda; found 'gpu'"):
+        droplab.Study.preset("mnist-depth").run(device="gpu")
+    with pytest.raises(DeviceError, match="precision must be"):
+        droplab.Study.preset("mnist-depth").run(precision="fp16")
+
+
+def doctored(record: RunRecord, valid: float, test: float) -> RunRecord:
+    accuracies = {"valid": valid, "test": test, "train": test}
+    metrics = tuple(
+        metric._replace(value=accuracies[metric.split]) if metric.name == "accuracy" else metric
+        for metric in record.outcome.metrics
+    )
+    return replace(record, outcome=replace(record.outcome, metrics=metrics))
+
+
+def test_the_best_model_is_chosen_on_valid_whatever_test_says(finished: StudyResult, tmp_path: Path) -> None:
+    best_arm = finished.plan.arms[3]  # depth 2 with dropout
+    best = finished.plan.run_of(best_arm, 1)
+    assert best_arm.name == "depth=2,dropout=0.5"
+    records = {}
+    for run in finished.plan.runs:
+        favoured = best_arm in run.arms
+        valid, test = (0.8 + 0.1 * run.settings.seed, 0.1) if favoured else (0.6, 0.9 + 0.01 * run.settings.depth)
+        records[run.key] = doctored(finished.records[run.key], valid, test)
+    chosen = replace(finished, records=records)
+    models = {path.name: path for path in chosen._write_models(tmp_path / "models")}
+    assert read(models["best.safetensors"])[1].key == best.key
+    assert len(models) == 6 * 2 + 1, "a model for every arm and seed, and the best"
+    assert {path.name for path in (tmp_path / "models").iterdir()} == set(models)
+    for arm in finished.plan.arms:
+        for seed in (0, 1):
+            name = f"{arm.name},seed={seed}.safetensors"
+            record = finished.records[finished.plan.run_of(arm, seed).key]
+            assert models[name].read_bytes() == finished.store.read_model(record)
+
+
+def test_models_of_another_study_are_taken_away_and_a_damaged_one_is_never_copied(
+    finished: StudyResult, tmp_path: Path
+) -> None:
+    stale = tmp_path / "models" / "depth=9,control,seed=0.safetensors"
+    stale.parent.mkdir()
+    stale.touch()
+    copied = finished._write_models(tmp_path / "models")
+    assert set(stale.parent.iterdir()) == set(copied)
+    record = finished.records[finished.plan.runs[0].key]
+    model = finished.store.weights_path(record)
+    sound = model.read_bytes()
+    try:
+        model.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+        with pytest.raises(StoreError, match="its bytes have changed"):
+            finished._write_models(tmp_path / "models")
+    finally:
+        model.write_bytes(sound)
+
+
+def test_regularizers_are_compared_by_name(finished: StudyResult) -> None:
+    for mine, other in zip(finished.compare("dropout=0.5", against="control"), finished.comparisons(), strict=True):
+        assert mine == other
+    backwards = finished.compare("control", against="dropout=0.5")[1].comparison.difference
+    assert backwards == pytest.approx(-finished.comparisons()[1].comparison.difference)
+    with pytest.raises(ConfigError, match=r"between control, dropout=0\.5 in this study; found 'dropout=0\.2'"):
+        finished.compare("dropout=0.2")
+
+
+def test_without_an_observer_what_must_be_known_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "choose_backend", lambda *_: InProcess())
+    values = SMALL | {
+        "depths": [1],
+        "seeds": 1,
+        "epochs": 1,
+        "batch_size": 5000,
+        "data": str(toy_npz(tmp_path / "toy.npz")),
+    }
+    study = droplab.Study.preset("mnist-depth-quick", **values)
+    with pytest.warns(UserWarning, match="batch_size=5000 is clipped to the 400"):
+        said = study.run(store=tmp_path / "store.sqlite", precision="fp32").summary.notices
+    assert said == ["batch_size=5000 is clipped to the 400 training examples there are"]
+
+
+def test_features_that_bf16_would_round_are_trained_in_fp32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "choose_backend", lambda *_: InProcess())
+    values = SMALL | {"depths": [1], "seeds": 1, "epochs": 1, "data": str(toy_npz(tmp_path / "toy.npz"))}
+    with pytest.warns(UserWarning, match="fp32: "):
+        result = droplab.Study.preset("mnist-depth-quick", **values).run(store=tmp_path / "store.sqlite")
+    assert {run.way.precision for run in result.plan.runs} == {"fp32"}
+
+
+def test_one_lucky_seed_does_not_make_an_arm_the_best(finished: StudyResult) -> None:
+    lucky = finished.plan.run_of(finished.plan.arms[0], 0)
+    steady = finished.plan.arms[2]
+    records = {}
+    for run in finished.plan.runs:
+        valid = 0.99 if run == lucky else 0.9 if steady in run.arms else 0.5
+        records[run.key] = doctored(finished.records[run.key], valid, 0.5)
+    assert steady in replace(finished, records=records)._best_run().arms

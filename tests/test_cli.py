@@ -1,0 +1,256 @@
+"""The command line: what its commands print, write and refuse."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from droplab import __version__
+from droplab.cli import doctor
+from droplab.config import preset_names
+from droplab.study.store import Store
+from study_help import WITHOUT_REPORT, Said, droplab, python, toy_npz, toy_spec
+
+DROPLAB = Path(sys.executable).with_name("droplab")
+COMMANDS = [
+    ["study"],
+    ["presets"],
+    ["report"],
+    ["train"],
+    ["evaluate"],
+    ["doctor"],
+    ["runs", "list"],
+    ["runs", "show"],
+    ["runs", "delete"],
+    ["runs", "disk"],
+    ["data", "list"],
+    ["data", "fetch"],
+    ["data", "verify"],
+    ["data", "inspect"],
+    ["data", "export"],
+]
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    return toy_spec(tmp_path)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return toy_npz(tmp_path / "toy.npz")
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports have tests of their own, and take seconds."""
+    monkeypatch.setattr("droplab.api.StudyResult.write", lambda *_: [])
+
+
+def trained_seeds(said: Said) -> list[int]:
+    return sorted({int(seed) for seed in re.findall(r"^trained .* seed (\d+):", said.out, re.MULTILINE)})
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_the_help_of_every_command_has_an_example_of_it(words: list[str]) -> None:
+    for flag in ("--help", "-h"):
+        said = droplab(*words, flag)
+        assert (said.code, said.errors) == (0, "")
+        assert f"Example: droplab {' '.join(words)}" in said.out
+
+
+def test_these_are_all_the_commands() -> None:
+    def listed(*group: str) -> set[str]:
+        return set(re.findall(r"^  (\w+)  ", droplab(*group, "--help").out.partition("Commands:")[2], re.MULTILINE))
+
+    groups = {words[0] for words in COMMANDS if len(words) == 2}
+    assert listed() == {words[0] for words in COMMANDS}
+    assert {(group, name) for group in groups for name in listed(group)} == {
+        tuple(words) for words in COMMANDS if len(words) == 2
+    }
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = """
+import sys
+sys.argv = ["droplab", "--help"]
+from droplab.cli import main
+try:
+    main()
+finally:
+    print(sorted({"torch", "pandas", "pydantic", "numpy", "sklearn", "sqlalchemy"} & set(sys.modules)))
+"""
+    with python("-c", code) as process:
+        out, errors = process.communicate()
+    assert "Begin with: droplab study" in out
+    assert (out.splitlines()[-1], errors) == ("[]", "")
+
+
+def test_the_installed_script_tells_its_version() -> None:
+    said = subprocess.run([DROPLAB, "--version"], capture_output=True, text=True, check=True)
+    assert (said.stdout, said.stderr) == (f"{__version__}\n", "")
+
+
+def test_presets_are_listed_with_what_they_ask() -> None:
+    said = droplab("presets")
+    assert said.code == 0
+    for name in preset_names():
+        assert re.search(
+            rf"^{name}: \d+ networks × dropout 0.5 and control × \d+ seeds, \d+ epochs on ", said.out, re.M
+        )
+    assert said.out.count("?") == len(preset_names())
+
+
+def test_a_study_writes_every_file_of_the_design_and_plain_lines(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ["study", "mnist-depth-quick", "--data", "digits", "--depths", "1,2", "--first-width", "32"]
+    arguments += ["--epochs", "4", "--batch-size", "64", "--seeds", "2", "--workers", "1", "--out", str(out)]
+    said = subprocess.run([DROPLAB, *arguments], capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert {path.name for path in out.iterdir()} == {
+        "results.csv",
+        "curves.parquet",
+        "study.json",
+        "report.html",
+        "figures",
+        "models",
+    }
+    results = pd.read_csv(out / "results.csv")
+    assert list(results.columns)[:8] == ["arm", "seed", "depth", "dropout", "inference", "split", "metric", "value"]
+    arms = {"depth=1,control", "depth=1,dropout=0.5", "depth=2,control", "depth=2,dropout=0.5"}
+    assert set(results["arm"]) == set(pd.read_parquet(out / "curves.parquet")["arm"]) == arms
+    assert "verdict" in json.dumps(json.loads((out / "study.json").read_text("utf-8")))
+    models = {f"{arm},seed={seed}.safetensors" for arm in arms for seed in (0, 1)}
+    assert {path.name for path in (out / "models").iterdir()} == models | {"best.safetensors"}
+    lines = said.stdout.splitlines()
+    assert all(line.isprintable() for line in lines), "no colours and no control characters"
+    assert lines[1].startswith("Differs from the published study 'mnist-depth': epochs 4 (published 400), ")
+    assert any(line.startswith("6 networks to train, 0 reused from the store") for line in lines)
+    assert sum(line.startswith("trained depth=") for line in lines) == 6
+    assert any(line.startswith("  depth=1,dropout=0.5: Does not apply") for line in lines)
+    assert lines[-1] == f"report: {out / 'report.html'}"
+
+
+@pytest.mark.usefixtures("no_report")
+def test_flags_override_the_file(spec: Path, tmp_path: Path) -> None:
+    said = droplab("study", spec, "--out", tmp_path / "out", "--depths", "2", "--dropout", "0.2,0.4", "--seeds", "3")
+    assert said.code == 0
+    assert "9 networks to train" in said.out
+    assert trained_seeds(said) == [0, 1, 2]
+    assert {"control", "dropout=0.2", "dropout=0.4"} == set(re.findall(r"^trained (\S+) seed", said.out, re.M))
+
+
+@pytest.mark.usefixtures("no_report")
+def test_seeds_are_a_number_or_a_list(spec: Path, tmp_path: Path) -> None:
+    out = ["--out", tmp_path / "out", "--widths", "4"]
+    assert trained_seeds(droplab("study", spec, *out, "--seeds", "3")) == [0, 1, 2]
+    said = droplab("study", spec, *out, "--seeds", "0,4")
+    assert trained_seeds(said) == [4]
+    assert "2 networks to train, 2 reused from the store" in said.out
+
+
+@pytest.mark.usefixtures("no_report")
+def test_networks_that_diverge_are_an_error_at_the_end(spec: Path, tmp_path: Path) -> None:
+    said = droplab("study", spec, "--out", tmp_path / "out", "--learning-rate", "1e30", "--depths", "2", "--seeds", "1")
+    assert said.code == 1
+    assert said.errors.startswith("error: 2 of 2 networks could not be trained, the others are kept. ")
+    assert said.errors.count("\n") == 1
+    assert "failed: control seed 0: the loss must stay a finite number; with widths=[8]" in said.out
+
+
+def test_a_ctrl_c_that_stops_at_once_says_how_to_go_on(
+    spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("droplab.api.run_all", interrupted)
+    said = droplab("study", spec, "--out", tmp_path / "out")
+    assert (said.code, said.errors) == (130, "")
+    assert "every finished network is kept; the same command goes on from there" in said.out
+
+
+def test_report_writes_from_the_store_alone(spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Path] = []
+    monkeypatch.setattr("droplab.api.StudyResult.write", lambda _, out, typed: written.append(out))
+    said = droplab("report", spec, "--out", tmp_path / "early")
+    assert (said.code, written) == (1, [])
+    assert "there must be a store to report from" in said.errors
+    assert droplab("study", spec, "--out", tmp_path / "a").code == 0
+    monkeypatch.setattr("droplab.api.run_all", None)
+    assert droplab("report", spec, "--out", tmp_path / "b").code == 0
+    assert written == [tmp_path / "a", tmp_path / "b"]
+
+
+def test_a_trained_network_evaluates_to_its_recorded_metrics(data: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.safetensors"
+    flags = ["--widths", "16,8", "--dropout", "0.3", "--epochs", "4", "--batch-size", "32", "--seed", "5"]
+    trained = droplab("train", "--data", data, *flags, "--out", model, "--mc-samples", "7")
+    assert (trained.code, trained.errors) == (0, "")
+    recorded = dict(re.findall(r"^test accuracy, dropout (\w+): (\S+)$", trained.out, re.M))
+    recorded_nll = dict(re.findall(r"^test nll, dropout (\w+): (\S+)$", trained.out, re.M))
+    said = droplab("evaluate", model, "--data", data, "--seed", "5", "--samples", "7")
+    assert (said.code, said.errors) == (0, "")
+    found = re.findall(r"^test, dropout (\w+): accuracy (\S+), nll (\S+)$", said.out, re.M)
+    assert {mode: accuracy for mode, accuracy, _ in found} == recorded
+    assert {mode: nll for mode, _, nll in found} == recorded_nll
+    assert set(recorded) == {"off", "on", "mc"}
+    with Store() as store:
+        (summary,) = store.summaries()
+        assert f"{summary.test_accuracy:.4f}" == recorded["off"]
+    again = droplab("train", "--data", data, *flags, "--out", tmp_path / "again", "--mc-samples", "7")
+    assert "0 networks to train, 1 reused from the store" in again.out
+    assert (tmp_path / "again").read_bytes() == model.read_bytes()
+
+
+def test_doctor_tells_the_machine_and_the_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_seconds_an_epoch", lambda _: 0.125)
+    said = droplab("doctor", "--offline")
+    assert (said.code, said.errors) == (0, "")
+    assert re.match(rf"droplab {__version__}, Python 3", said.out)
+    for part in (
+        r"^cpu: .*bf16 units: ",
+        "^cuda: ",
+        r"fp32, one thread: 0\.125$",
+        "^data cache: ",
+        "^store: .*, not there yet$",
+    ):
+        assert re.search(part, said.out, re.MULTILINE), part
+
+
+def on_terminal(*arguments: object, columns: int = 100) -> str:
+    """What a study shows on a terminal, with the sequences that move the cursor taken out."""
+    controller, terminal = pty.openpty()
+    env = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
+    os.environ.update(COLUMNS=str(columns), LINES="40", TERM="xterm")
+    with python("-c", WITHOUT_REPORT, *arguments, **env) as process:
+        os.close(terminal)
+        shown = b""
+        with suppress(OSError):  # the end of a terminal that its last process has left
+            while part := os.read(controller, 9999):
+                shown += part
+        os.close(controller)
+        assert process.wait() == 0
+    return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown.decode()).replace("\r", "")
+
+
+def test_on_a_terminal_a_live_table_shows_a_line_an_arm(
+    spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("COLUMNS", "LINES", "TERM"):
+        monkeypatch.setenv(name, "")  # and so to what it was, afterwards
+    shown = on_terminal("study", spec, "--out", tmp_path / "out", "--epochs", "400", "--workers", "1")
+    head = r"arm +networks +seed +epoch +train loss +valid accuracy"
+    assert re.search(head, shown)
+    last = shown[[match.start() for match in re.finditer(head, shown)][-1] :]
+    for arm in ("depth=1,control", "depth=1,dropout=0.5", "depth=2,control", "depth=2,dropout=0.5"):
+        assert len(re.findall(rf"^{arm} +2/2 +[01] +400/400 +\d\.\d{{4}} +[01]\.\d{{4}} *$", last, re.M)) == 1, last
+    assert re.search(r"^\d+% done, \d+:\d\d passed, about \d+:\d\d left", shown, re.MULTILINE)
+    assert "100% done" in last

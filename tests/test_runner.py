@@ -1,0 +1,227 @@
+"""The runner: nothing finished is trained twice, nothing finished is lost, and a resumed study has the same bits."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from droplab.data.dataset import Dataset
+from droplab.errors import StoreError, TrainingError
+from droplab.study import runner
+from droplab.study.backends import InProcess
+from droplab.study.plan import Run, plan_study
+from droplab.study.runner import PACK_RUNS, pack_runs, run_all
+from droplab.study.store import Store
+from droplab.train.outcome import Trained, Way
+from study_help import WITHOUT_REPORT, Watcher, python, run_toy, stored_bits, toy_plan, toy_spec, wait_until
+from toy import toy_dataset, toy_examples
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train here: no worker process has to be started."""
+    monkeypatch.setattr(runner, "choose_backend", lambda *_: InProcess())
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "store.sqlite"
+
+
+def finished(store: Path) -> int:
+    if not store.exists():
+        return 0
+    with Store(store) as opened:
+        return len(opened.summaries())
+
+
+def keys(values: dict[str, object]) -> set[str]:
+    return {run.key for run in toy_plan(**values).runs}
+
+
+@pytest.mark.usefixtures("in_process")
+def test_finished_runs_are_never_trained_again(store: Path) -> None:
+    first, again = Watcher(), Watcher()
+    summary = run_toy(store, first)
+    assert (summary.reused, summary.trained, len(first.todo), finished(store)) == (0, 10, 10, 10)
+    before = stored_bits(store)
+    summary = run_toy(store, again)
+    assert (summary.reused, summary.trained, again.todo, again.progressed) == (10, 0, [], [])
+    assert stored_bits(store) == before
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("more", [{"seeds": 3}, {"seeds": [1, 7]}, {"depths": [1, 2, 3, 4]}, {"dropout": [0.2, 0.5]}])
+def test_a_grown_study_trains_only_what_is_new(store: Path, more: dict[str, object]) -> None:
+    run_toy(store)
+    watcher = Watcher()
+    summary = run_toy(store, watcher, **more)
+    assert {run.key for run in watcher.todo} == keys(more) - keys({})
+    assert (summary.trained, summary.reused) == (len(keys(more) - keys({})), len(keys(more) & keys({})))
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_study_of_other_settings_shares_nothing(store: Path) -> None:
+    run_toy(store)
+    assert run_toy(store, epochs=2).reused == 0
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_batch_larger_than_the_data_is_clipped_and_it_is_said(store: Path) -> None:
+    watcher = Watcher()
+    summary = run_toy(store, watcher, batch_size=10**9, depths=[2])
+    assert watcher.notices == summary.notices
+    assert watcher.notices == ["batch_size=1000000000 is clipped to the 400 training examples there are"]
+    assert summary.trained == 4
+
+
+@pytest.mark.usefixtures("in_process")
+def test_two_empty_stores_come_to_identical_numbers_and_another_seed_to_others(tmp_path: Path) -> None:
+    run_toy(tmp_path / "a.sqlite")
+    run_toy(tmp_path / "b.sqlite")
+    run_toy(tmp_path / "c.sqlite", seeds=[2, 3])
+    a, b, c = (stored_bits(tmp_path / f"{name}.sqlite") for name in "abc")
+    assert a == b
+    assert len(a) == len(c) == 10
+    assert not set(a.values()) & set(c.values())
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_run_that_diverges_is_told_and_not_filed_and_the_others_are(store: Path) -> None:
+    watcher = Watcher()
+    sound, wreck = toy_plan(depths=[2], seeds=1).runs, toy_plan(depths=[3], seeds=1, learning_rate=1e30).runs
+    with Store(store) as opened:
+        summary = run_all([*wreck, *sound], toy_dataset(), opened, watcher)
+        assert opened.finished(run.key for run in (*wreck, *sound)) == {run.key for run in sound}
+    assert (summary.trained, len(summary.failures), summary.interrupted) == (2, 2, False)
+    assert sum(isinstance(result, TrainingError) for _, result in watcher.results) == 2
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_store_that_fails_in_mid_study_keeps_what_was_filed(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved: list[Run] = []
+
+    def fill_up(self: Store, run: Run, dataset: Dataset, trained: Trained) -> None:
+        if len(saved) == 3:
+            raise StoreError("no space left")
+        saved.append(run)
+        save(self, run, dataset, trained)
+
+    save = Store.save
+    monkeypatch.setattr(Store, "save", fill_up)
+    with pytest.raises(StoreError, match="no space"):
+        run_toy(store)
+    monkeypatch.undo()
+    assert finished(store) == 3
+
+
+def test_a_gpu_pack_holds_runs_of_one_shape_and_a_cpu_pack_one_run() -> None:
+    plan = toy_plan(seeds=PACK_RUNS, depths=[1, 2])
+    assert [len(pack) for pack in pack_runs(plan.runs, toy_examples())] == [1] * len(plan.runs)
+    on_gpu = plan_study(plan.settings, plan.fingerprint, Way("cuda", "fp32")).runs
+    packs = pack_runs(on_gpu, toy_examples())
+    assert [len(pack) for pack in packs] == [PACK_RUNS] * 3
+    assert all(len({run.settings.widths for run in pack}) == 1 for pack in packs)
+    assert sorted(run.key for pack in packs for run in pack) == sorted(run.key for run in on_gpu)
+
+
+def test_the_most_work_is_begun_first() -> None:
+    packs = pack_runs(toy_plan(seeds=1).runs, toy_examples())
+    assert [(run.settings.depth, run.settings.dropout) for (run,) in packs] == [
+        (3, 0.5),
+        (2, 0.5),
+        (3, 0.0),
+        (2, 0.0),
+        (1, 0.0),
+    ]
+
+
+@pytest.mark.usefixtures("in_process")
+def test_ctrl_c_keeps_what_is_finished_and_gives_the_old_handler_back(store: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    watcher = Watcher()
+    watcher.at_progress = lambda *_: len(watcher.results) == 4 and os.kill(os.getpid(), signal.SIGINT)
+    summary = run_toy(store, watcher)
+    assert (summary.interrupted, summary.trained, finished(store)) == (True, 4, 4)
+    assert signal.getsignal(signal.SIGINT) is before
+    summary = run_toy(store)
+    assert (summary.interrupted, summary.reused, summary.trained) == (False, 4, 6)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_second_ctrl_c_is_the_usual_one(store: Path) -> None:
+    watcher = Watcher()
+
+    def twice(*_: object) -> None:
+        if len(watcher.results) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    watcher.at_progress = twice
+    with pytest.raises(KeyboardInterrupt):
+        run_toy(store, watcher)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert finished(store) == 4
+
+
+@pytest.mark.usefixtures("in_process")
+def test_ctrl_c_at_the_very_end_is_no_interruption(store: Path) -> None:
+    watcher = Watcher()
+    watcher.finished = lambda *_: finished(store) == 10 and os.kill(os.getpid(), signal.SIGINT)
+    assert not run_toy(store, watcher).interrupted
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_study_that_is_to_ignore_ctrl_c_does(store: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        summary = run_toy(store, Watcher(lambda *_: os.kill(os.getpid(), signal.SIGINT)), depths=[2])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (summary.interrupted, summary.trained) == (False, 4)
+
+
+HERE = "from droplab.study import backends, runner; runner.choose_backend = lambda *_: backends.InProcess()\n"
+RUN = "import sys; from pathlib import Path; from study_help import run_toy\nrun_toy(Path(sys.argv[1]), epochs=60)"
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_study_killed_again_and_again_ends_with_the_bits_it_would_have_had(tmp_path: Path, store: Path) -> None:
+    run_toy(tmp_path / "uninterrupted.sqlite", epochs=60)
+    for backend in (HERE, ""):
+        had = finished(store)
+        with python("-c", backend + RUN, store) as study:
+            wait_until(lambda had=had: finished(store) > had, what="a finished run")
+            time.sleep(random.uniform(0, 0.2))
+            study.kill()
+        assert finished(store) > had
+    assert finished(store) < 10, "the study was over before it could be killed"
+    kept = stored_bits(store)
+    summary = run_toy(store, epochs=60)
+    assert summary.reused == len(kept)
+    assert stored_bits(store) == stored_bits(tmp_path / "uninterrupted.sqlite")
+
+
+@pytest.mark.usefixtures("in_process")
+def test_two_studies_at_once_share_one_store(tmp_path: Path, store: Path) -> None:
+    with python("-c", HERE + RUN, store) as one, python("-c", HERE + RUN, store) as other:
+        assert [study.communicate(timeout=100) for study in (one, other)] == [("", ""), ("", "")]
+        assert (one.returncode, other.returncode) == (0, 0)
+    run_toy(tmp_path / "alone.sqlite", epochs=60)
+    assert stored_bits(store) == stored_bits(tmp_path / "alone.sqlite")
+
+
+def test_ctrl_c_on_the_command_line_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path, store: Path) -> None:
+    arguments = ["study", toy_spec(tmp_path), "--store", store, "--out", tmp_path / "out"]
+    arguments += ["--epochs", 300, "--seeds", 100]
+    with python("-c", WITHOUT_REPORT, *arguments, "--workers", 1) as study:
+        wait_until(lambda: study.stdout.readline().startswith("trained "))
+        os.killpg(study.pid, signal.SIGINT)
+        out, errors = study.communicate(timeout=30)
+    assert (study.returncode, errors) == (130, "")
+    assert 0 < finished(store) < 300
+    assert f"stopped: {finished(store)} of 300 networks are kept; the same command goes on from there" in out
