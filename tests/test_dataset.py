@@ -24,6 +24,7 @@ SOUND = Dataset("some", X, Y, X[:2], Y[:2], ("a", "b"))
         {"test_y": 1 - Y[:2]},
         {"scale": 0.5},
         {"classes": ("a", "b", "c")},
+        {"classes": ("a", "z")},
         {"train_x": X.astype(np.uint8), "test_x": X[:2].astype(np.uint8)},
     ],
 )
@@ -59,3 +60,8 @@ def test_contradictory_arrays_are_refused(change, says: str) -> None:
 
 def test_features_counts_columns() -> None:
     assert SOUND.features == 3
+
+
+def test_a_name_that_cannot_be_printed_or_kept_is_refused() -> None:
+    with pytest.raises(DataError, match="must be printable text"):
+        replace(SOUND, name="caf\udce9")

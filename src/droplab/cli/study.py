@@ -84,9 +84,10 @@ def presets() -> None:
 
     for name in preset_names():
         settings = load_study(name)
+        seeds = f"{len(settings.seeds)} seed{'s' if len(settings.seeds) > 1 else ''}"
         typer.echo(
             f"{name}: {len(settings.architectures)} networks × dropout {_listed(settings.dropout)} and control × "
-            f"{len(settings.seeds)} seeds, {settings.epochs} epochs on {settings.data}\n  {settings.question}"
+            f"{seeds}, {settings.epochs} epochs on {settings.data}\n  {settings.question}"
         )
 
 

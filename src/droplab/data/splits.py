@@ -37,7 +37,7 @@ def train_valid_split(
 
     y = np.asarray(labels)
     if not 0 < test_size < 1:
-        raise ConfigError(f"the valid share must lie between 0 and 1; found {test_size=}. Choose e.g. 1/6.")
+        raise ConfigError(f"the valid share must lie between 0 and 1; found {test_size}. Choose e.g. 1/6.")
     if y.ndim != 1 or not len(y):
         raise DataError(f"labels must be one a example, shape (examples,); found shape {y.shape}. Reshape them.")
     classes, members = np.unique(y, return_counts=True)
@@ -57,7 +57,7 @@ def train_valid_split(
     if min(valid, len(y) - valid) < len(classes):
         raise DataError(
             f"train and valid must each have at least one example a class ({len(classes)}); found {len(y) - valid} "
-            f"and {valid} examples. Change {test_size=}, or add examples."
+            f"and {valid} examples. Change the valid share ({test_size:g}), or add examples."
         )
     train_indices, valid_indices = train_test_split(
         np.arange(len(y)), test_size=test_size, stratify=y, random_state=random_state
