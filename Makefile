@@ -24,7 +24,6 @@ help:
 
 study: .venv/.installed
 	"$(BIN)/droplab" study "$(STUDY)" --out "$(OUT)" $(STUDY_ARGS)
-	@echo "The report: $(OUT)/report.html (unless STUDY_ARGS names another --out)"
 
 test: .venv/.installed-test
 	$(BIN)/python -m pytest -m "not docs" $(ARGS)
@@ -33,7 +32,8 @@ docs: .venv/.installed-test
 	$(BIN)/python -m pytest -m docs -rs $(ARGS)
 
 lint: .venv/.installed-lint
-	$(BIN)/python -m ruff check . $(ARGS)
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
 
 types: .venv/.installed-lint
 	$(BIN)/python -m mypy $(ARGS)

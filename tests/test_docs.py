@@ -71,8 +71,15 @@ def run(page: Path, language: str, folder: Path, env: dict[str, str]) -> None:
     file.write_text(code + "\n", "utf-8")
     command = ["bash" if language == "bash" else sys.executable, str(file)]
     done = subprocess.run(
-        command, cwd=work, env=env, check=False, timeout=TIME_LIMIT,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8",
+        command,
+        cwd=work,
+        env=env,
+        check=False,
+        timeout=TIME_LIMIT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
     )
     if done.returncode:
         pytest.fail(f"{page.name}, {language} blocks: exit {done.returncode}\n{done.stdout}", pytrace=False)
