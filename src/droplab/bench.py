@@ -80,8 +80,9 @@ def droplab_epochs(examples: Examples, dropout: float, way: Way, workers: int) -
     from droplab.study.plan import plan_run
     from droplab.study.runner import pack_runs
 
+    recipe = RunSettings(dropout=dropout, widths=(1,), epochs=EPOCHS, mc_samples=1)
     runs = [
-        plan_run(RunSettings(widths=halving_widths(depth, 512), dropout=dropout, epochs=EPOCHS, seed=seed), "", way)
+        plan_run(recipe.model_copy(update={"widths": halving_widths(depth, 512), "seed": seed}), "", way)
         for depth in DEPTHS
         for seed in range(workers)
     ]
@@ -92,7 +93,7 @@ def droplab_epochs(examples: Examples, dropout: float, way: Way, workers: int) -
         if isinstance(trained, TrainingError):
             raise trained
         total += trained.outcome.train_seconds
-    return total / EPOCHS / workers / (workers if way.device == "cpu" else 1)
+    return total / EPOCHS / workers / workers  # as many sets of five as workers, which share the time
 
 
 def compare(examples: Examples, dropout: float, way: Way, turns: int) -> list[Turn]:
