@@ -5,6 +5,7 @@ R runs, N examples of a part, B of a chunk, C classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -90,4 +91,4 @@ def _masked(
         logs = torch.log_softmax(logits, dim=2)
         total = logs if total is None else torch.logaddexp(total, logs)
     assert total is not None
-    return total - torch.log(torch.tensor(float(samples)))
+    return total - math.log(samples)

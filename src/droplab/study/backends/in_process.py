@@ -28,9 +28,9 @@ class InProcess(Backend):
         notify: Callable[[str], None],
         stopping: Callable[[], bool],
     ) -> Generator[Result, None, None]:
-        """As the contract says; on a CPU with one thread, so that the bits are those of a worker process.
+        """As the contract says, for at least one pack; one that does not fit into memory is trained in halves.
 
-        A pack that does not fit into memory is trained in halves.
+        On a CPU there is one thread, so that the bits are those of a worker process.
         """
 
         def forward_progress(progress: Progress) -> None:
@@ -42,10 +42,10 @@ class InProcess(Backend):
         torch.set_num_threads(1)
         try:
             left = deque(packs)
+            way = left[0][0].way
+            there = examples.to(torch.device(way.device))
             while left:
                 pack = left.popleft()
-                way = pack[0].way
-                there = examples.to(torch.device(way.device))
                 try:
                     trained = train([run.settings for run in pack], there, way, forward_progress)
                 except OutOfMemoryError as error:
