@@ -65,8 +65,8 @@ class Dataset:
     source: str = ""
 
     def __post_init__(self) -> None:
-        if not self.name.isprintable():  # a lone surrogate, from a file name that is no UTF-8, is not
-            raise DataError(f"a data set's name must be printable text; found {self.name!r}. Rename the file.")
+        if self.name != self.name.encode(errors="replace").decode():  # a file name may be no UTF-8
+            raise DataError(f"a data set's name must be Unicode text; found {self.name!r}. Rename the file.")
         for split, x, y in (("train", self.train_x, self.train_y), ("test", self.test_x, self.test_y)):
             _check_split(self.name, split, x, y, len(self.classes))
         if self.train_x.shape[1] != self.test_x.shape[1] or self.train_x.dtype != self.test_x.dtype:
