@@ -85,8 +85,9 @@ def presets() -> None:
     for name in preset_names():
         settings = load_study(name)
         seeds = f"{len(settings.seeds)} seed{'s' if len(settings.seeds) > 1 else ''}"
+        rates = ", ".join(f"{rate:g}" for rate in settings.dropout)
         typer.echo(
-            f"{name}: {len(settings.architectures)} networks × dropout {_listed(settings.dropout)} and control × "
+            f"{name}: {len(settings.architectures)} networks × dropout {rates} and control × "
             f"{seeds}, {settings.epochs} epochs on {settings.data}\n  {settings.question}"
         )
 
@@ -128,9 +129,3 @@ def _conclude(result: StudyResult, target: Path) -> None:
             f"{len(summary.failures)} of {total} networks could not be trained, the others are kept. "
             + " ".join(sorted({str(failure) for failure in summary.failures}))
         )
-
-
-def _listed(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(f"{part:g}" for part in value) or "none"
-    return "none" if value is None else str(value)
