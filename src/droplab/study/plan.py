@@ -99,8 +99,8 @@ def plan_study(settings: StudySettings, fingerprint: str, way: Way) -> Plan:
 def plan_way(dataset: Dataset, device: str = "auto", precision: str = "auto") -> tuple[Way, list[str]]:
     """Decide how runs on `dataset` are executed on this machine.
 
-    `auto` means bf16 where the device has matrix units for it and the features are bytes, which bf16 holds exactly; it
-    would round `float32` features to 8 bits.
+    `auto` means bf16 where the device has matrix units for it and the features are bytes, whose 256 values bf16 keeps
+    apart; it would round `float32` features to 8 bits.
 
     Returns:
         The way, and what the user must know of it.
