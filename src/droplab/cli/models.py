@@ -102,11 +102,10 @@ def evaluate(
         scale = info.scale
         typer.echo(f"stored features are multiplied by {scale:g}, as those the network was trained on", err=True)
     part = Part(torch.tensor(dataset.test_x), labels, torch.arange(len(labels)), scale)
-    for inference in ("off", "on", "mc"):
-        said = evaluate_part(
-            layers_of(weights), part, "test", precision, inference, Dropout.of([seed], [info.dropout]), samples
-        )
-        typer.echo(f"test, dropout {inference}: accuracy {said.accuracy.item():.4f}, nll {said.nll.item():.4f}")
+    dropout = Dropout.of([seed], [info.dropout])
+    said = evaluate_part(layers_of(weights), part, "test", precision, ("off", "on", "mc"), dropout, samples)
+    for inference, numbers in said.items():
+        typer.echo(f"test, dropout {inference}: accuracy {numbers.accuracy.item():.4f}, nll {numbers.nll.item():.4f}")
 
 
 def _check_fits(info: ModelInfo, dataset: Dataset, model: Path) -> None:

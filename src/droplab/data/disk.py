@@ -1,4 +1,4 @@
-"""Files on disk: opened only when they are regular files, written whole or not at all."""
+"""Files on disk: where the cache is; opened only when they are regular files, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,6 +14,14 @@ from droplab.errors import DataError
 
 _ALWAYS_ALLOWED = 64 << 20
 _MOST_EXPANSION = 200
+
+
+def cache_folder(cache_dir: str | Path | None = None) -> Path:
+    """Return the root of the cache: `cache_dir`, else `$DROPLAB_CACHE_DIR`, else the platform's user cache folder."""
+    import platformdirs
+
+    chosen = cache_dir or os.environ.get("DROPLAB_CACHE_DIR") or platformdirs.user_cache_dir("droplab")
+    return Path(chosen).expanduser()
 
 
 def expansion_limit(stored_bytes: int) -> int:

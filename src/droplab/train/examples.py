@@ -15,8 +15,8 @@ from droplab.data.dataset import Dataset
 from droplab.data.splits import train_valid_split
 from droplab.train.outcome import Split
 
-CHUNK = 2048
-"""Examples evaluated at once; a multiple of 8, as addressed masks need."""
+CHUNK = 1024
+"""Examples evaluated at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,27 +38,24 @@ class Part:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def batch(self, picked: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Scaled features and labels.
+    def batch(self, picked: Tensor) -> tuple[Tensor, Tensor]:
+        """Features as stored, and labels.
 
         Args:
             picked: positions in this part, shape (R, B), `int64`.
-            dtype: of the features.
 
         Returns:
             Features of shape (R, B, F) and labels of shape (R, B).
         """
         rows = self.rows[picked]
-        features = self.features.index_select(0, rows.view(-1)).to(dtype)
-        if self.scale != 1:
-            features.mul_(self.scale)
+        features = self.features.index_select(0, rows.view(-1))
         return features.view(*rows.shape, -1), self.labels[rows]
 
-    def chunks(self, dtype: torch.dtype) -> Iterator[tuple[int, Tensor, Tensor]]:
+    def chunks(self) -> Iterator[tuple[int, Tensor, Tensor]]:
         """The part in order, `CHUNK` examples at a time: (first position, features (1, B, F), labels (1, B))."""
         for start in range(0, len(self), CHUNK):
             picked = torch.arange(start, min(start + CHUNK, len(self)), device=self.rows.device)
-            yield start, *self.batch(picked[None], dtype)
+            yield start, *self.batch(picked[None])
 
     def first(self, count: int) -> Part:
         """The first `count` examples of the part."""
