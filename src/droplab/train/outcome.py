@@ -33,10 +33,14 @@ class Way:
     Attributes:
         device: `cpu` or `cuda`.
         precision: `fp32`, or `bf16` for bf16 products with fp32 master weights, accumulation, loss and update.
+        compiled: whether the step runs as a compiled program.
+        stacked: whether products of all runs of a pack are one, instead of separate.
     """
 
     device: Literal["cpu", "cuda"]
     precision: Precision
+    compiled: bool = False
+    stacked: bool = False
 
 
 @dataclass(frozen=True, eq=False)
