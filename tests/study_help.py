@@ -152,7 +152,8 @@ def python(*arguments: object, **options: object) -> Iterator[subprocess.Popen]:
     """Python in a process group of its own, which does not outlive the block; it can import this module."""
     command = [sys.executable, *map(str, arguments)]
     given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True} | options
-    env = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    path = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
     with subprocess.Popen(command, env=env, **given) as process:
         try:
             yield process

@@ -82,6 +82,7 @@ def run_all(
         workers: processes on a CPU; `None` for one a core.
 
     Raises:
+        DataError: if a mapped data file is changed or taken away meanwhile; nothing is filed from then on.
         TrainingError: if workers die again and again.
         StoreError: if a result cannot be filed; those before are.
     """
@@ -110,6 +111,7 @@ def run_all(
                 if isinstance(result, TrainingError):
                     summary.failures.append(result)
                 else:
+                    examples.check_files()  # a result belongs to the bytes that the fingerprint is of
                     store.save(run, dataset, result)
                     summary.trained += 1
                 observer.finished(run, result)

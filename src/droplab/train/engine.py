@@ -126,7 +126,8 @@ def _run_epoch(pack: _Pack, epoch: int) -> NDArray[np.float32]:
     dtype = torch.bfloat16 if precision == "bf16" and pack.settings[0].widths else torch.float32
     total = torch.zeros(len(pack.settings), device=device)
     for step, picked in enumerate(torch.split(order, pack.settings[0].batch_size, dim=1)):
-        inputs, labels = train.batch(picked, dtype)
+        stored, labels = train.batch(picked)
+        inputs = stored.to(dtype).mul_(train.scale)
         loss = train_step(
             pack.layers, pack.state, inputs, labels, pack.dropout, pack.optimizer, precision, (epoch, step)
         )

@@ -59,9 +59,10 @@ def evaluate(
     runs = layers[0].weight.shape[0]
     correct = torch.zeros(runs, dtype=torch.int64, device=part.rows.device)
     nll = torch.zeros(runs, dtype=torch.float64, device=part.rows.device)
-    predictions = []
-    for start, features, labels in part.chunks(working[0].weight.dtype):
-        inputs = features.expand(runs, -1, -1)
+    # One tensor for all: small ones, made between the large ones of each chunk, keep glibc from reusing those.
+    predictions = torch.empty(runs, len(part), dtype=torch.int64, device=part.rows.device)
+    for start, stored, labels in part.chunks():
+        inputs = stored.to(working[0].weight.dtype).mul_(part.scale).expand(runs, -1, -1)
         if masked is None:
             log_probabilities = torch.log_softmax(forward(working, inputs)[1], dim=2)
         else:
@@ -69,10 +70,10 @@ def evaluate(
             log_probabilities = _masked(working, inputs, masked, split, start, count)
         truth = labels.expand(runs, -1)
         nll -= log_probabilities.gather(2, truth.unsqueeze(2)).sum(dim=(1, 2), dtype=torch.float64)
-        predicted = log_probabilities.argmax(dim=2)
+        predicted = predictions[:, start : start + labels.shape[1]]
+        torch.argmax(log_probabilities, dim=2, out=predicted)
         correct += (predicted == truth).sum(dim=1)
-        predictions.append(predicted)
-    return Evaluation(correct.double() / len(part), nll / len(part), torch.cat(predictions, dim=1))
+    return Evaluation(correct.double() / len(part), nll / len(part), predictions)
 
 
 def _masked(
