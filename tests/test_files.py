@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from droplab.data import idx
+from droplab.data.contents import inspect
 from droplab.data.dataset import Dataset
-from droplab.data.files import inspect, load_dataset, load_npz, write_npz
+from droplab.data.files import load_dataset, load_npz, write_npz
 from droplab.errors import ConfigError, DataError
 
 
@@ -206,7 +207,7 @@ def test_a_path_that_is_no_readable_file_is_refused_without_blocking(tmp_path: P
     (tmp_path / "link.npz").symlink_to("nowhere")
     os.mkfifo(tmp_path / "fifo.npz")
     for name, says in (
-        ("", "a directory"),
+        ("", "a folder must hold"),
         ("fifo.npz", "a pipe"),
         ("link.npz", "nowhere"),
         ("no.npz", "no such file"),
@@ -257,7 +258,7 @@ def test_names_of_the_catalog_and_paths_are_told_apart(tmp_path: Path, monkeypat
     saved(Path("other.npz")).rename("plain")
     assert load_dataset("digits").source == "scikit-learn's load_digits"
     assert load_dataset("plain").source == "file plain"
-    with pytest.raises(DataError, match="found a directory"):
+    with pytest.raises(DataError, match="digits: a folder must hold"):
         load_dataset("./digits/")
     with pytest.raises(DataError, match="no such file"):
         load_dataset("absent.npz")

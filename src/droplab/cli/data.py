@@ -70,14 +70,16 @@ def verify(name: Name) -> None:
 
 
 @app.command()
-def inspect(path: Annotated[Path, typer.Argument(help="An IDX file (plain or .gz) or an npz file.")]) -> None:
-    """Say what a data file holds: arrays, shapes, ranges, classes.
+def inspect(
+    path: Annotated[Path, typer.Argument(help="An IDX (plain or .gz), npy or npz file, or a folder of such.")],
+) -> None:
+    """Say what a data file or folder holds: arrays, shapes, ranges, classes.
 
     Example: droplab data inspect train-labels-idx1-ubyte.gz
     """
-    from droplab.data.files import inspect as inspect_file
+    from droplab.data.contents import inspect as inspect_path
 
-    info = inspect_file(path)
+    info = inspect_path(path)
     print(f"{path}: {info.kind}")
     rows = []
     for array in info.arrays:

@@ -79,7 +79,6 @@ def evaluate(
     Example: droplab evaluate model.safetensors --data mnist
     """
     import numpy as np
-    import torch
 
     from droplab.data.files import load_dataset
     from droplab.model.file import read
@@ -92,7 +91,6 @@ def evaluate(
     weights, info = read(model)
     dataset = load_dataset(data, notify=lambda text: typer.echo(text, err=True))
     _check_fits(info, dataset, model)
-    labels = torch.tensor(dataset.test_y)
     precision = info.precision
     if precision == "bf16" and not has_bf16_units("cpu"):
         precision = "fp32"
@@ -101,7 +99,7 @@ def evaluate(
     if dataset.train_x.dtype == np.uint8 and info.scale not in (1, scale):
         scale = info.scale
         typer.echo(f"stored features are multiplied by {scale:g}, as those the network was trained on", err=True)
-    part = Part(torch.tensor(dataset.test_x), labels, torch.arange(len(labels)), scale)
+    part = Part.of(dataset.test_x, dataset.test_y, np.arange(len(dataset.test_y)), scale)
     dropout = Dropout.of([seed], [info.dropout])
     said = evaluate_part(layers_of(weights), part, "test", precision, ("off", "on", "mc"), dropout, samples)
     for inference, numbers in said.items():

@@ -34,7 +34,10 @@ def seeds(text: str) -> int | list[int]:
 
 
 RECIPE: dict[str, tuple[type, Any]] = {
-    "data": (str, typer.Option(metavar="NAME|PATH", help="A data set by name, or an npz file.")),
+    "data": (
+        str,
+        typer.Option(metavar="NAME|PATH", help="A data set by name, an npz file, or a folder of npy or IDX files."),
+    ),
     "epochs": (int, typer.Option(help="Passes over the training part.")),
     "batch_size": (int, typer.Option(help="Examples a step.")),
     "learning_rate": (float, typer.Option(help="Step size of SGD.")),

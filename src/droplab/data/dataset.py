@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from droplab.data.mapped import row_chunks
 from droplab.errors import DataError
 
 
@@ -41,7 +42,7 @@ class Dataset:
 
     Attributes:
         name: how the data set is called in tables and file names.
-        train_x: features, shape (train examples, features), `uint8` as stored or `float32`.
+        train_x: features, shape (train examples, features), `uint8` as stored or `float32`; may be a mapped file.
         train_y: classes 0 … len(classes) − 1, shape (train examples,), `int64`.
         test_x: features, shape (test examples, features), the dtype of `train_x`.
         test_y: shape (test examples,), `int64`.
@@ -86,13 +87,24 @@ class Dataset:
         digest = hashlib.sha256(json.dumps([self.scale, self.classes]).encode())
         for array in (self.train_x, self.train_y, self.test_x, self.test_y):
             digest.update(f"|{array.dtype.str}{array.shape}|".encode())
-            digest.update(np.ascontiguousarray(array).data)
+            for _, rows in row_chunks(array):
+                digest.update(np.ascontiguousarray(rows).data)
         return digest.hexdigest()
 
     @property
     def card(self) -> DatasetCard:
         """What a report says of it."""
         return DatasetCard(self.name, self.fingerprint, self.source, self.classes, len(self.train_y), len(self.test_y))
+
+
+def first_not_finite(x: NDArray[Any]) -> tuple[int, ...] | None:
+    """Where the first infinite number or NaN of an array is; looked for in chunks, so that memory stays flat."""
+    for start, rows in row_chunks(x):
+        finite = np.isfinite(rows)
+        if not finite.all():
+            row, *rest = (int(i) for i in np.argwhere(~finite)[0])
+            return (start + row, *rest)
+    return None
 
 
 def _check_split(name: str, split: str, x: NDArray[Any], y: NDArray[Any], classes: int) -> None:
@@ -110,8 +122,8 @@ def _check_split(name: str, split: str, x: NDArray[Any], y: NDArray[Any], classe
         raise DataError(f"{name}: a classifier needs at least 2 classes; found {classes}.")
     if y.min() < 0 or y.max() >= classes:
         raise DataError(f"{name}: {split} labels must lie in 0 … {classes - 1}; found {y.min()} … {y.max()}.")
-    if x.dtype == np.float32 and not np.isfinite(x).all():
-        row, column = (int(i) for i in np.argwhere(~np.isfinite(x))[0])
+    if x.dtype == np.float32 and (place := first_not_finite(x)):
+        row, column = place
         raise DataError(
             f"{name}: features must be finite; found {x[row, column]} in {split} row {row}, column {column}. "
             "Remove or replace such values first."

@@ -36,6 +36,11 @@ def expansion_limit(stored_bytes: int) -> int:
     return max(_ALWAYS_ALLOWED, _MOST_EXPANSION * stored_bytes)
 
 
+def is_folder(path: Path) -> bool:
+    """Say whether a path is a folder or a link to one; `False` for what is no path at all."""
+    return os.path.isdir(path)  # noqa: PTH112 - Path.is_dir raises where a name is too long
+
+
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file for reading; a FIFO or a device is refused before it can block.
 

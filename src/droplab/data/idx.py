@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from droplab.data.disk import expansion_limit, open_regular, write_atomically
+from droplab.data.mapped import MappedFile
 from droplab.errors import DataError
 
 TYPES: dict[int, np.dtype[Any]] = {
@@ -73,6 +74,30 @@ def read(source: str | Path | bytes, *, dims: int | None = None) -> NDArray[Any]
             raise DataError(f"{where}: the gzip data are damaged ({error}). Fetch it again.") from None
         except OSError as error:
             raise DataError(f"{where}: cannot be read: {error.strerror or error}. Check the disk.") from None
+
+
+def open_mapped(path: Path, *, dims: int | None = None) -> NDArray[Any]:
+    """As `read`, but an uncompressed file is mapped read-only instead; its elements stay big-endian, as stored.
+
+    Raises:
+        DataError: as `read` does, or if the file cannot be mapped.
+    """
+    with open_regular(path) as stored:
+        try:
+            zipped = stored.read(2) == GZIP_MAGIC
+            stored.seek(0)
+            if not zipped:
+                dtype, shape = _read_header(stored, str(path))
+                file = MappedFile.of(stored, path, stored.tell(), dtype, shape)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror or error}. Check the disk.") from None
+    if zipped:
+        return read(path, dims=dims)
+    _check_dims(str(path), shape, dims)
+    promised, found = math.prod(shape) * dtype.itemsize, file.length - file.offset
+    if found != promised:
+        raise DataError(_wrong_length(str(path), dtype, shape, promised, found))
+    return file.map()
 
 
 def pair(images: NDArray[Any], labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -147,8 +172,7 @@ def _payload(array: NDArray[Any]) -> memoryview:
 
 def _decode(stream: BinaryIO | gzip.GzipFile, where: str, *, limit: int, size: int, dims: int | None) -> NDArray[Any]:
     dtype, shape = _read_header(stream, where)
-    if dims is not None and len(shape) != dims:
-        raise DataError(_wrong_dims(where, len(shape), dims))
+    _check_dims(where, shape, dims)
     promised = math.prod(shape) * dtype.itemsize
     payload = _read_up_to(stream, min(promised, limit) + 1)
     if len(payload) > limit:
@@ -212,11 +236,14 @@ def _read_up_to(stream: BinaryIO | gzip.GzipFile, most: int) -> bytearray:
     return payload
 
 
-def _wrong_dims(where: str, found: int, meant: int) -> str:
+def _check_dims(where: str, shape: tuple[int, ...], meant: int | None) -> None:
+    found = len(shape)
+    if meant is None or found == meant:
+        return
     if {found, meant} in ({1, 3}, {2, 3}):
         kind = "an image file (3 dimensions)" if found == 3 else f"a label file ({found} dimension{'s'[: found - 1]})"
-        return f"{where}: this is {kind} where {_MEANT[meant]} are meant: are the two files swapped?"
-    return f"{where}: must have {meant} dimension(s), as {_MEANT.get(meant, 'asked')}; found {found}."
+        raise DataError(f"{where}: this is {kind} where {_MEANT[meant]} are meant: are the two files swapped?")
+    raise DataError(f"{where}: must have {meant} dimension(s), as {_MEANT.get(meant, 'asked')}; found {found}.")
 
 
 def _wrong_length(where: str, dtype: np.dtype[Any], shape: tuple[int, ...], promised: int, found: int) -> str:

@@ -85,6 +85,7 @@ def run_all(
         workers: processes on a CPU; `None` for one a core.
 
     Raises:
+        DataError: if a mapped data file is changed or taken away meanwhile; nothing is filed from then on.
         TrainingError: if workers die again and again.
         StoreError: if a result cannot be filed; those before are.
     """
@@ -111,6 +112,7 @@ def run_all(
             results = backend.execute(packs, examples, observer.progress, notice, stop.is_set, store.checkpoints_folder)
             with closing(results):
                 for pack, answer in results:
+                    examples.check_files()  # a result belongs to the bytes that the fingerprint is of
                     _file(pack, answer, dataset, store, summary)
                     for run, result in zip(pack, answer, strict=True):
                         observer.finished(run, result)

@@ -68,23 +68,23 @@ def evaluate(
     masked = compute_layers(layers, precision, drops[0]) if drops else working
     scale = torch.tensor(part.scale, dtype=torch.float32, device=device)
     runs = layers[0].weight.shape[0]
-    tallies = {mode: _Tally(runs, device) for mode in (modes if drops else ["off"])}
+    tallies = {mode: _Tally(runs, len(part), device) for mode in (modes if drops else ["off"])}
     for start, stored, labels in part.chunks():
         inputs = scaled(stored, scale, working[0].weight.dtype).expand(runs, -1, -1)
         truth = labels.expand(runs, -1)
         first = hidden_units(working[0], inputs) if hidden else inputs
         if "off" in tallies:
-            tallies["off"].add(_log_probabilities(working, first), truth)
+            tallies["off"].add(start, _log_probabilities(working, first), truth)
         total: Tensor | None = None
         for dropping in drops:
             here = dropping._replace(first=start)
             dropped = here.drop(0, first.clone())
             logs = torch.log_softmax(forward(masked[1:], dropped, here.after_first_layer())[1], dim=2)
             if total is None and "on" in tallies:
-                tallies["on"].add(logs, truth)
+                tallies["on"].add(start, logs, truth)
             total = logs if total is None else torch.logaddexp(total, logs)
         if total is not None and "mc" in tallies:
-            tallies["mc"].add(total - math.log(len(drops)), truth)
+            tallies["mc"].add(start, total - math.log(len(drops)), truth)
     said = {mode: tally.evaluation() for mode, tally in tallies.items()}
     return {mode: said.get(mode) or said["off"] for mode in modes}
 
@@ -98,18 +98,18 @@ def _log_probabilities(working: Sequence[Layer], first: Tensor) -> Tensor:
 class _Tally:
     """Sums over the chunks of a part."""
 
-    def __init__(self, runs: int, device: torch.device) -> None:
+    def __init__(self, runs: int, examples: int, device: torch.device) -> None:
         self.correct = torch.zeros(runs, dtype=torch.int64, device=device)
         self.nll = torch.zeros(runs, dtype=torch.float64, device=device)
-        self.predictions: list[Tensor] = []
+        # One tensor for all: small ones, made between the large ones of each chunk, keep glibc from reusing those.
+        self.predictions = torch.empty(runs, examples, dtype=torch.int64, device=device)
 
-    def add(self, log_probabilities: Tensor, truth: Tensor) -> None:
+    def add(self, start: int, log_probabilities: Tensor, truth: Tensor) -> None:
         self.nll -= log_probabilities.gather(2, truth.unsqueeze(2)).sum(dim=(1, 2), dtype=torch.float64)
-        predicted = log_probabilities.argmax(dim=2)
+        predicted = self.predictions[:, start : start + truth.shape[1]]
+        torch.argmax(log_probabilities, dim=2, out=predicted)
         self.correct += (predicted == truth).sum(dim=1)
-        self.predictions.append(predicted)
 
     def evaluation(self) -> Evaluation:
-        predictions = torch.cat(self.predictions, dim=1)
-        count = predictions.shape[1]
-        return Evaluation(self.correct.double() / count, self.nll / count, predictions)
+        count = self.predictions.shape[1]
+        return Evaluation(self.correct.double() / count, self.nll / count, self.predictions)

@@ -1,17 +1,22 @@
-"""The examples that networks are trained and evaluated on, as tensors: one copy, features as stored.
+"""The examples that networks are trained and evaluated on, as tensors: one copy or a mapped file, features as stored.
 
 N examples, F features, R runs, B examples of a batch.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from droplab.data.dataset import Dataset
+from droplab.data.mapped import MappedArray, MappedFile
 from droplab.data.splits import train_valid_split
 from droplab.train.outcome import Split
 
@@ -23,51 +28,70 @@ CHUNK = 1024
 class Part:
     """Examples of one split: rows of a feature table.
 
+    Features that are a mapped file are read-only memory: whoever writes into them ends the process. They do not travel
+    with the part; the process that receives it maps the file again.
+
     Attributes:
         features: shape (N, F), `uint8` or `float32`.
         labels: shape (N,), `int64`.
         rows: which rows of the two belong to the part, in order, shape (n,), `int64`.
         scale: what a stored feature is multiplied by.
+        file: what `features` is mapped from, if it is.
     """
 
     features: Tensor
     labels: Tensor
     rows: Tensor
     scale: float
+    file: MappedFile | None = None
+
+    @classmethod
+    def of(cls, x: NDArray[Any], y: NDArray[np.int64], rows: NDArray[np.int64], scale: float) -> Part:
+        """The examples `rows` of `x` and `y`; `x` is copied unless it is mapped."""
+        file = x.file if isinstance(x, MappedArray) else None
+        features = torch.tensor(x) if file is None else _wrapped(x)
+        return cls(features, torch.tensor(y), torch.tensor(rows), scale, file)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | ({"features": None} if self.file else {})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        file: MappedFile | None = state["file"]
+        vars(self).update(state | ({"features": _wrapped(file.map())} if file else {}))
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def batch(self, picked: Tensor) -> tuple[Tensor, Tensor]:
-        """Features as stored, and labels.
+        """Features and labels, copied; of a mapped file only the rows picked are touched.
 
         Args:
             picked: positions in this part, shape (R, B), `int64`.
 
         Returns:
-            Features of shape (R, B, F) and labels of shape (R, B).
+            Features as stored, not scaled, of shape (R, B, F), and labels of shape (R, B).
         """
         rows = self.rows[picked]
         features = self.features.index_select(0, rows.view(-1))
         return features.view(*rows.shape, -1), self.labels[rows]
 
     def chunks(self) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """The part in order, `CHUNK` examples at a time: (first position, features (1, B, F), labels (1, B))."""
+        """The part in order, `CHUNK` at a time: (first position, features as stored (1, B, F), labels (1, B))."""
         for start in range(0, len(self), CHUNK):
             picked = torch.arange(start, min(start + CHUNK, len(self)), device=self.rows.device)
             yield start, *self.batch(picked[None])
 
     def first(self, count: int) -> Part:
         """The first `count` examples of the part."""
-        return Part(self.features, self.labels, self.rows[:count], self.scale)
+        return replace(self, rows=self.rows[:count])
 
     def to(self, device: torch.device) -> Part:
-        """The part on another device."""
+        """The part on another device, where it is no mapped file any more."""
         return Part(self.features.to(device), self.labels.to(device), self.rows.to(device), self.scale)
 
     def share(self) -> Part:
-        """The part in memory that worker processes can share."""
-        for tensor in (self.features, self.labels, self.rows):
+        """The part in memory that worker processes can share; a mapped file is that already."""
+        for tensor in (self.labels, self.rows) if self.file else (self.features, self.labels, self.rows):
             tensor.share_memory_()  # type: ignore[no-untyped-call]
         return self
 
@@ -89,14 +113,10 @@ class Examples:
             DataError: if the labels cannot be split class by class.
         """
         train_rows, valid_rows = train_valid_split(dataset.train_y, test_size=valid_fraction, random_state=split_seed)
-        features, labels = torch.tensor(dataset.train_x), torch.tensor(dataset.train_y)
-        test_y = torch.tensor(dataset.test_y)
-        return cls(
-            train=Part(features, labels, torch.tensor(train_rows), dataset.scale),
-            valid=Part(features, labels, torch.tensor(valid_rows), dataset.scale),
-            test=Part(torch.tensor(dataset.test_x), test_y, torch.arange(len(test_y)), dataset.scale),
-            classes=len(dataset.classes),
-        )
+        train = Part.of(dataset.train_x, dataset.train_y, train_rows, dataset.scale)
+        valid = replace(train, rows=torch.tensor(valid_rows))
+        test = Part.of(dataset.test_x, dataset.test_y, np.arange(len(dataset.test_y)), dataset.scale)
+        return cls(train, valid, test, len(dataset.classes))
 
     @property
     def features(self) -> int:
@@ -113,7 +133,7 @@ class Examples:
         if device.type == "cpu":
             return self
         train = self.train.to(device)
-        valid = Part(train.features, train.labels, self.valid.rows.to(device), self.valid.scale)
+        valid = replace(train, rows=self.valid.rows.to(device))
         return Examples(train, valid, self.test.to(device), self.classes)
 
     def share(self) -> Examples:
@@ -121,3 +141,16 @@ class Examples:
         for part in (self.train, self.valid, self.test):
             part.share()
         return self
+
+    def check_files(self) -> None:
+        """Raise `DataError` unless every mapped file is still what it was when it was loaded."""
+        for part in (self.train, self.test):
+            if part.file:
+                part.file.check()
+
+
+def _wrapped(array: NDArray[Any]) -> Tensor:
+    """A tensor over a mapped array, without a copy."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing here writes to it
+        return torch.from_numpy(array)

@@ -54,6 +54,7 @@ class Backend(ABC):
 
         Raises:
             TrainingError: if the backend itself cannot go on.
+            DataError: if a mapped file of the examples is no longer what it was.
         """
 
 

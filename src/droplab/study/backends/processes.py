@@ -1,4 +1,4 @@
-"""Training in local processes of one thread each, over one shared copy of the data."""
+"""Training in local processes of one thread each, over one shared copy of the data, or one mapped file."""
 
 from __future__ import annotations
 
@@ -69,6 +69,7 @@ class LocalProcesses(Backend):
         left = list(packs)
         deaths = 0
         while left and not stopping():
+            examples.check_files()  # a worker that maps a file which has shrunk, dies
             try:
                 for pack, answer in self._pool(tuple(left), examples, on_progress, stopping, checkpoints):
                     left.remove(pack)

@@ -1,0 +1,83 @@
+"""What a data file or folder holds: arrays, ranges, classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from droplab.data import idx, npy
+from droplab.data.disk import is_folder, open_regular
+from droplab.data.files import open_npz
+from droplab.data.folder import data_files
+
+_ZIP_MAGIC = b"PK"
+_MOST_COUNTED = 1_000  # an integer array with more distinct values holds no classes
+
+
+@dataclass(frozen=True)
+class ArrayInfo:
+    """What one array of a data file holds.
+
+    Attributes:
+        name: its key in an npz, or the name of the npy or IDX file.
+        dtype: as stored.
+        shape: as stored.
+        low: least value; `None` where the array is empty or holds no real numbers.
+        high: greatest value, likewise.
+        counts: examples of each class, if the array looks like labels (one integer or string an example).
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    low: float | None
+    high: float | None
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """What a data file holds: its kind in words, and its arrays."""
+
+    kind: str
+    arrays: tuple[ArrayInfo, ...]
+
+
+def inspect(path: str | Path) -> FileInfo:
+    """Say what an IDX file (plain or gzip), an npy or npz file, or a folder of npy or IDX files holds.
+
+    Raises:
+        DataError: if it is none of these, or damaged; if a folder holds no file of the names a data set has.
+    """
+    path = Path(path)
+    if is_folder(path):
+        files = [file for kind in data_files(path) for file in kind.values()]
+        return FileInfo("folder", tuple(array for file in files for array in _file(file).arrays))
+    return _file(path)
+
+
+def _file(path: Path) -> FileInfo:
+    with open_regular(path) as handle:
+        head = handle.read(len(npy.MAGIC))
+    if head.startswith(_ZIP_MAGIC):
+        with open_npz(path) as members:
+            return FileInfo("npz", tuple(_info(name, members.read(name)) for name in members.names))
+    if head == npy.MAGIC:
+        return FileInfo("npy", (_info(path.name, npy.open_mapped(path)),))
+    kind = "IDX, gzip" if head.startswith(idx.GZIP_MAGIC) else "IDX"
+    return FileInfo(kind, (_info(path.name, idx.open_mapped(path)),))
+
+
+def _info(name: str, array: NDArray[Any]) -> ArrayInfo:
+    real = array.size and array.dtype.kind in "biuf"
+    counts: dict[str, int] = {}
+    if array.ndim == 1 and array.dtype.kind in "biuU":
+        values, members = np.unique(array, return_counts=True)
+        if len(values) <= _MOST_COUNTED:
+            counts = {str(value): int(count) for value, count in zip(values, members, strict=True)}
+    low, high = (float(array.min()), float(array.max())) if real else (None, None)
+    return ArrayInfo(name, str(array.dtype.newbyteorder("=")), array.shape, low, high, counts)
