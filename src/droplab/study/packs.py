@@ -41,6 +41,9 @@ COMPILING_SECONDS = 20.0
 SAVED_SHARE = {False: 0.25, True: 0.6}
 """About which share of the training compiling saves, for separate and for stacked runs (docs/log.md)."""
 
+WORTH_A_WORD = 5.0
+"""Seconds of work ahead from which it is said that they are done uncompiled."""
+
 MEMORY_SHARE = 0.8
 """Which share of the free memory the packs under way may take together."""
 
@@ -189,7 +192,8 @@ def _decide_compiling(packs: list[Pack], examples: Examples) -> tuple[list[Pack]
         saved[program] = saved.get(program, 0) + SAVED_SHARE[program.stacked] * seconds
     paying = {program for program in ahead if saved[program] > COMPILING_SECONDS or program.path.exists()}
     notices = []
-    if plain := [seconds for program, seconds in ahead.items() if program not in paying]:
+    plain = [seconds for program, seconds in ahead.items() if program not in paying]
+    if sum(plain) > WORTH_A_WORD:
         notices.append(
             f"{len(plain)} of {len(ahead)} kinds of network are trained uncompiled: about {sum(plain):.0f} s of work "
             "ahead do not repay compiling"

@@ -34,7 +34,7 @@ class Checkpoint:
     """
 
     path: Path
-    every: float = EVERY_SECONDS
+    every: float = field(default_factory=lambda: EVERY_SECONDS)
     cost: CheckpointCost = field(default_factory=CheckpointCost)
     _last: float | None = None
 
