@@ -117,8 +117,8 @@ def run_all(
                     for run, result in zip(pack, answer, strict=True):
                         observer.finished(run, result)
         summary.interrupted = summary.trained + len(summary.failures) < len(todo)
-        if text := _checkpoint_notice(summary.checkpoints):
-            notice(text)
+        if fault := next((cost.fault for cost in summary.checkpoints if cost.fault), None):
+            notice(f"checkpoints could not be written: {fault}")
     summary.seconds = time.perf_counter() - started
     return summary
 
@@ -141,17 +141,6 @@ def _file(pack: Pack, answer: Answer, dataset: Dataset, store: Store, summary: S
     store.drop_checkpoint(pack_name(pack))
     summary.trained += len(trained)
     summary.failures += failures
-
-
-def _checkpoint_notice(costs: Sequence[CheckpointCost]) -> str | None:
-    """What the checkpoints of a study took, if there were any."""
-    if not (count := sum(cost.count for cost in costs)):
-        return None
-    fault = next((cost.fault for cost in costs if cost.fault), None)
-    size, seconds = max(cost.bytes for cost in costs), sum(cost.seconds for cost in costs)
-    return f"{count} checkpoints, {size / 1e6:.1f} MB the largest, took {seconds:.2f} s" + (
-        f"; some could not be written: {fault}" if fault else ""
-    )
 
 
 def _planned_packs(
