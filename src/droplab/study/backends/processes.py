@@ -100,7 +100,7 @@ class LocalProcesses(Backend):
         context = torch.multiprocessing.get_context("spawn")
         news: SimpleQueue[tuple[int, Progress]] = context.SimpleQueue()
         pool = ProcessPoolExecutor(self.workers, context, _begin_worker, (examples, news))
-        with _spawning():
+        with spawning():
             futures: dict[Future[Answer], Pack] = {
                 pool.submit(
                     _train, index, [run.settings for run in pack], pack[0].way, checkpoint_of(pack, checkpoints)
@@ -128,7 +128,7 @@ class LocalProcesses(Backend):
 
 
 @contextmanager
-def _spawning() -> Iterator[None]:
+def spawning() -> Iterator[None]:
     """What workers inherit: deafness to Ctrl-C from their first moment, and no main module.
 
     Without a main module to import again, a study can be run from a script without an `if __name__` guard, from
