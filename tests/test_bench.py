@@ -15,7 +15,7 @@ from droplab.bench import show, turns
 from droplab.bench.cases import CASES, Case, Group, find_case, network
 from droplab.bench.comparison import Comparison
 from droplab.bench.jax_program import Jax
-from droplab.bench.measure import Alone, Whole, plan, run_study, stacked_runs, train_alone, workers_for
+from droplab.bench.measure import Alone, Whole, packs_of, plan, run_study, train_alone, workers_for
 from droplab.bench.memory import Memory, framework_memory, memory_of
 from droplab.bench.rivals import PlainTorch, Rival, ScikitLearn, Table, sequential
 from droplab.bench.roofline import Product, _call, step_products, time_products
@@ -113,8 +113,8 @@ def test_the_plain_program_is_a_shuffling_loader_and_pytorchs_sgd(monkeypatch: p
 def test_other_programs_get_the_training_part_scaled() -> None:
     assert TABLE.features.shape == (len(EXAMPLES.train), 20)
     assert (TABLE.features.dtype, TABLE.labels.dtype) == (torch.float32, torch.int64)
-    inputs, labels = EXAMPLES.train.batch(torch.tensor([[7]]), torch.float32)
-    torch.testing.assert_close(TABLE.features[7], inputs[0, 0])
+    stored, labels = EXAMPLES.train.batch(torch.tensor([[7]]))
+    torch.testing.assert_close(TABLE.features[7], stored[0, 0] / 255)
     assert TABLE.labels[7] == labels[0, 0]
 
 
@@ -239,12 +239,8 @@ def test_memory_is_the_peak_of_that_process_alone() -> None:
 def test_training_alone_is_that_of_the_studys_workers() -> None:
     runs = plan((SMALL, LINEAR), 2, 2, toy_dataset(), FP32)
     assert [(run.settings.epochs, run.settings.seed) for run in runs] == [(2, 0), (2, 1)] * 2
-    assert (workers_for(runs, EXAMPLES, 2), workers_for(runs[:1], EXAMPLES, 2), stacked_runs(runs, EXAMPLES)) == (
-        2,
-        1,
-        1,
-    )
-    alone = train_alone(runs, EXAMPLES, 2)
+    assert (workers_for(runs, 2), workers_for(runs[:1], 2)) == (2, 1)
+    alone = train_alone(runs, packs_of(runs, EXAMPLES, 2, compiled=False), EXAMPLES, 2)
     assert 0 < alone.seconds < alone.start_up
     if sys.platform == "linux":
         assert alone.memory.peak > 100e6
@@ -255,7 +251,7 @@ def test_the_parts_of_a_study_are_its_whole(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("droplab.study.runner.choose_backend", lambda *_: InProcess())
     monkeypatch.setattr("droplab.bench.measure.choose_backend", lambda *_: InProcess())
     runs = plan((SMALL, LINEAR), 2, 2, toy_dataset(), FP32)
-    whole = run_study(runs, toy_dataset(), EXAMPLES, None)
+    whole = run_study(runs, packs_of(runs, EXAMPLES, 1, compiled=False), toy_dataset(), 1)
     assert (whole.workers, whole.networks, whole.idle) == (1, 4, 0)
     assert min(whole.training, whole.evaluation, whole.start_up, whole.own) > 0
     parts = whole.training + whole.evaluation + whole.start_up + whole.idle + whole.own
@@ -266,7 +262,7 @@ def test_the_parts_of_a_study_are_its_whole(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_network_that_diverges_is_an_error() -> None:
     (run,) = plan((SMALL.model_copy(update={"learning_rate": 1e30}),), 2, 1, toy_dataset(), FP32)
     with pytest.raises(TrainingError, match="finite"):
-        train_alone([run], EXAMPLES, 1)
+        train_alone([run], [(run,)], EXAMPLES, 1)
 
 
 # Figures
@@ -391,6 +387,7 @@ def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bench_compares_prints_and_writes(tmp_path: Path) -> None:
     file = tmp_path / "bench.json"
     flags = ["--turns", "2", "--device", "cpu", "--precision", "fp32", "--against", "sklearn", "--json", file]
+    flags.append("--uncompiled")
     said = droplab("bench", "toy", *flags)
     assert said.code == 0, said.errors
     assert re.findall(r"^turn (\d) of 2, (.+) on cpu: ", said.errors, re.M) == [
@@ -494,7 +491,7 @@ def test_ctrl_c_ends_it_with_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("droplab.bench.turns.compare", interrupted)
-    said = droplab("bench", "toy", "--device", "cpu")
+    said = droplab("bench", "toy", "--device", "cpu", "--uncompiled")
     assert (said.code, said.out) == (130, "")
     assert "stopped: turns are compared when all are done" in said.errors
 

@@ -20,7 +20,7 @@ from droplab.study.backends import LocalProcesses
 from droplab.study.runner import run_all
 from droplab.study.store import Store
 from droplab.train.examples import Examples
-from study_help import LONG, Watcher, bits, direct_bits, python, toy_plan
+from study_help import LONG, Watcher, bits, direct_bits, one_by_one, python, toy_plan
 from toy import toy_dataset, toy_examples
 
 MIB = 1 << 20
@@ -173,7 +173,7 @@ def test_workers_give_the_bits_of_data_in_memory(tmp_path: Path) -> None:
     runs = toy_plan(depths=[2]).runs
     examples = mapped_examples(toy_folder(tmp_path / "toy"))
     results = LocalProcesses(2).execute([(run,) for run in runs], examples, lambda *_: None, print, lambda: False)
-    assert {run.key: bits(result) for run, result in results} == direct_bits(runs)
+    assert {run.key: bits(result) for run, result in one_by_one(results)} == direct_bits(runs)
 
 
 def grow(path: Path) -> None:
