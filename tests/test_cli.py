@@ -29,6 +29,7 @@ COMMANDS = [
     ["runs", "list"],
     ["runs", "show"],
     ["runs", "delete"],
+    ["runs", "forget"],
     ["runs", "disk"],
     ["data", "list"],
     ["data", "fetch"],
