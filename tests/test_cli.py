@@ -30,6 +30,7 @@ COMMANDS = [
     ["runs", "list"],
     ["runs", "show"],
     ["runs", "delete"],
+    ["runs", "forget"],
     ["runs", "disk"],
     ["data", "list"],
     ["data", "fetch"],

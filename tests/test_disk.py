@@ -45,8 +45,8 @@ def test_each_file_is_on_disk_before_it_takes_its_place_and_each_folder_after(tm
     sync, replace = os.fsync, Path.replace
 
     def listen_sync(descriptor: int) -> None:
-        done.append(("sync", Path(f"/proc/self/fd/{descriptor}").readlink().name))
         sync(descriptor)
+        done.append(("sync", Path(f"/proc/self/fd/{descriptor}").readlink().name))
 
     def listen_replace(part: Path, path: Path) -> Path:
         assert ("sync", part.name) in done

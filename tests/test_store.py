@@ -164,6 +164,12 @@ def test_the_first_of_two_savings_stays(store: Store) -> None:
     assert weights_files(store) == {store.weights_path(record)}
 
 
+def test_a_run_saved_again_with_the_same_bits_keeps_its_weights(store: Store) -> None:
+    for _ in range(2):
+        store.save(make_run(), make_dataset(), make_trained(make_run()))
+    assert check_whole(store) == {make_run().key}
+
+
 def test_weights_that_a_deletion_swept_away_before_the_row_came_are_written_again(store: Store, monkeypatch) -> None:
     run = make_run()
     write = Store._write_weights

@@ -266,7 +266,7 @@ class TestOlderStores:
     def test_many_may_open_one_at_once(self, tmp_path: Path) -> None:
         for number in range(10):
             make_version_1(tmp_path / f"{number}.sqlite", range(1))
-        together = Barrier(4)
+        together = Barrier(4, timeout=30)
 
         def open_each(_: int) -> int:
             opened = 0

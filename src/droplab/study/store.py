@@ -28,7 +28,7 @@ from sqlalchemy.dialects.sqlite import insert as insert_unless_there
 from droplab.data.dataset import Dataset, DatasetCard
 from droplab.data.disk import open_regular, write_together
 from droplab.errors import DataError, StoreError
-from droplab.model.file import ModelInfo, check_weights, from_bytes, to_bytes
+from droplab.model.file import ModelInfo, from_bytes, to_bytes
 from droplab.study.files import DiskUse, StoredFile, checkpoint_name, stored_files, weights_name
 from droplab.study.plan import Run
 from droplab.study.records import (
@@ -169,8 +169,6 @@ class Store:
             StoreError: if they cannot be written; nothing finished is lost by it, and no run is there in part.
             ModelFileError: if weights are not those of their run's network; nothing is written then.
         """
-        for run, trained in results:
-            check_weights(trained.weights, model_info(run, dataset))
         rows = [row_of(run, dataset, trained.outcome) for run, trained in results]
         arrays = [{"key": run.key, "npz": pack_arrays(trained.outcome)} for run, trained in results]
         for row, columns in zip(rows, self._write_weights(results, dataset), strict=True):
