@@ -3,9 +3,13 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from droplab.study.store import Store
 
 # A slow machine is no failure; in CI the examples are the same every time, elsewhere each run looks at new ones.
 settings.register_profile("droplab", deadline=None, derandomize="CI" in os.environ, print_blob=True)
@@ -45,3 +49,12 @@ def _isolated_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 def _isolated_test(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A home, cache and store of its own for each test; not inside `tmp_path`, which tests expect to be empty."""
     _isolate(monkeypatch, tmp_path_factory.mktemp("user"))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator["Store"]:
+    """An empty store."""
+    from droplab.study.store import Store
+
+    with Store(tmp_path / "store.sqlite") as opened:
+        yield opened

@@ -7,19 +7,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
+import pytest
 import torch
 
 from droplab import cli
 from droplab.config import StudySettings
 from droplab.data.files import write_npz
 from droplab.errors import TrainingError
+from droplab.study import packs
 from droplab.study.backends import InProcess
+from droplab.study.backends.base import Result
 from droplab.study.plan import Plan, Run, plan_study
 from droplab.study.runner import Summary, run_all
 from droplab.study.store import Store
@@ -76,15 +79,25 @@ class Watcher:
         self.notices.append(text)
 
 
-def run_toy(store: Path, watcher: Watcher | None = None, workers: int | None = None, **values: object) -> Summary:
-    """Run a small study of the toy data in a store."""
-    with Store(store) as opened:
+def run_toy(
+    store: Path, watcher: Watcher | None = None, workers: int | None = None, stacked: bool = False, **values: object
+) -> Summary:
+    """Run a small study of the toy data in a store, each run in a pack of its own unless `stacked`."""
+    with Store(store) as opened, pytest.MonkeyPatch.context() as patch:
+        if not stacked:
+            patch.setattr(packs, "STACKED_PRODUCTS", 0)
         return run_all(toy_plan(**values).runs, toy_dataset(), opened, watcher or Watcher(), workers)
 
 
 def bits(trained: Trained) -> str:
     """A hash of everything about a network but where and how long it was trained."""
     return _hash(trained.outcome, [trained.weights[name].tobytes() for name in sorted(trained.weights)])
+
+
+def one_by_one(results: Iterable[Result]) -> Iterator[tuple[Run, Trained | TrainingError]]:
+    """Each run with its result, of packs with their answers."""
+    for pack, answer in results:
+        yield from zip(pack, answer, strict=True)
 
 
 def direct_bits(runs: Sequence[Run]) -> dict[str, str]:
@@ -152,8 +165,8 @@ def python(*arguments: object, **options: object) -> Iterator[subprocess.Popen]:
     """Python in a process group of its own, which does not outlive the block; it can import this module."""
     command = [sys.executable, *map(str, arguments)]
     given = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True} | options
-    path = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
+    search = filter(None, (str(Path(__file__).parent), os.environ.get("PYTHONPATH")))
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(search)}
     with subprocess.Popen(command, env=env, **given) as process:
         try:
             yield process

@@ -26,6 +26,7 @@ COMMANDS = [
     ["train"],
     ["evaluate"],
     ["doctor"],
+    ["bench"],
     ["runs", "list"],
     ["runs", "show"],
     ["runs", "delete"],

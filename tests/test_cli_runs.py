@@ -13,7 +13,8 @@ from typer.testing import CliRunner, Result
 from droplab.cli import runs as cli
 from droplab.errors import ConfigError, StoreError
 from droplab.study.store import Store
-from test_store import make_dataset, make_run, make_trained, save_many
+from droplab.train.outcome import Way
+from store_help import make_dataset, make_run, make_trained, pack_name, plan_pack, save_many
 
 KEYS = [make_run(seed).key for seed in range(3)]
 
@@ -117,13 +118,63 @@ def test_show_tells_settings_metrics_times_environment_and_where_the_weights_lie
     assert told["times", "train seconds"] == "1.50"
     assert told["environment", "threads"] == "2"
     assert told["way", "precision"] == "fp32"
+    assert (told["way", "compiled"], told["way", "stacked"]) == ("False", "False")
+
+
+def test_show_tells_what_was_compiled_and_stacked(path: Path) -> None:
+    run = make_run(7, way=Way("cuda", "bf16", compiled=True, stacked=True))
+    with Store(path) as store:
+        store.save(run, make_dataset(), make_trained(run))
+    told = {name: value for of, name, value in cells(invoke("show", run.key, "--store", str(path))) if of == "way"}
+    assert told == {"device": "cuda", "precision": "bf16", "compiled": "True", "stacked": "True"}
 
 
 def test_disk_counts_runs_and_bytes(path: Path) -> None:
-    told = {what: (count, int(size)) for what, count, size, _ in cells(invoke("disk", "--store", str(path)))[1:]}
-    assert told["runs"][0] == "3"
-    assert told["weights"][1] > 0
-    assert told["weights without a run"] == ("0", 0)
+    plan(path)
+    told = {what: rest for what, *rest in cells(invoke("disk", "--store", str(path)))[1:]}
+    folder = path.parent
+    assert told["runs"][::2] == ["3", str(path)]
+    assert int(told["runs"][1]) >= path.stat().st_size
+    assert int(told["weights"][1]) > 0
+    assert told["planned runs"] == ["2", "", str(path)]
+    assert told["checkpoints"] == ["1", "5", str(folder / "store-checkpoints")]
+    assert told["weights and checkpoints that nothing needs"] == ["1", "3", str(folder)]
+
+
+def plan(path: Path) -> tuple[Path, Path]:
+    """Two runs of a pack with a checkpoint, and the checkpoint of a pack that nothing plans."""
+    with Store(path) as store:
+        plan_pack(store, 1, range(10, 12))
+        store.checkpoints_folder.mkdir()
+        files = store.checkpoint_path(pack_name(1)), store.checkpoint_path(pack_name(2))
+    files[0].write_bytes(b"12345")
+    files[1].write_bytes(b"123")
+    return files
+
+
+def planned(path: Path) -> int:
+    with Store(path) as store:
+        return store.disk_use().planned
+
+
+def test_nothing_is_forgotten_without_a_terminal_unless_yes_is_said(path: Path) -> None:
+    files = plan(path)
+    with pytest.raises(ConfigError, match=r"must be confirmed; found no terminal to ask on\. Add --yes"):
+        invoke("forget", "--store", str(path), answer="y\n")
+    assert (planned(path), *(file.exists() for file in files)) == (2, True, True)
+    result = invoke("forget", "--yes", "--store", str(path))
+    assert result.output == "forgot 2 planned runs and 1 checkpoint\n"
+    assert (planned(path), *(file.exists() for file in files)) == (0, False, False)
+    assert finished(path) == set(KEYS)
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y\n", 0), ("n\n", 2), ("\n", 2)])
+def test_on_a_terminal_forgetting_says_how_much_and_asks_first(path: Path, answer: str, left: int) -> None:
+    plan(path)
+    shown, code = on_terminal("forget", "--store", str(path), answer=answer)
+    assert "Forget 2 planned runs and 1 checkpoint (5 bytes)?" in shown
+    assert planned(path) == left
+    assert (code == 0) == (left == 0)
 
 
 def test_nothing_is_deleted_without_a_terminal_unless_yes_is_said(path: Path) -> None:
@@ -141,7 +192,9 @@ def test_one_unknown_key_deletes_nothing(path: Path) -> None:
     assert finished(path) == set(KEYS)
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["show", "ab"], ["delete", "ab", "--yes"], ["disk"]])
+@pytest.mark.parametrize(
+    "arguments", [["list"], ["show", "ab"], ["delete", "ab", "--yes"], ["forget", "--yes"], ["disk"]]
+)
 def test_looking_into_a_store_that_is_not_there_makes_none(tmp_path: Path, arguments: list[str]) -> None:
     with pytest.raises(StoreError, match="there must be a store to look into; found none"):
         invoke(*arguments, "--store", str(tmp_path / "typo.sqlite"))
@@ -153,7 +206,7 @@ def test_the_environment_names_the_store(path: Path, monkeypatch: pytest.MonkeyP
     assert len(cells(invoke("list"))) == 4
 
 
-@pytest.mark.parametrize("command", ["list", "show", "delete", "disk"])
+@pytest.mark.parametrize("command", ["list", "show", "delete", "forget", "disk"])
 def test_each_help_shows_an_example(command: str) -> None:
     result = invoke(command, "--help")
     assert result.exit_code == 0

@@ -30,8 +30,8 @@ def plain_probabilities(sample):
         if index < len(LAYERS) - 1:
             hidden = hidden.relu()
             if sample is not None:
-                mask = DROPOUT.inference_mask(index, 2, sample, 0, tuple(hidden.shape), torch.device("cpu"))[0]
-                hidden = hidden * mask * DROPOUT.scale(hidden)[0, 0, 0]
+                dropping = DROPOUT.inference(2, 2, sample, torch.device("cpu"))
+                hidden = hidden * dropping.kept(index, *hidden.shape)[0] * dropping.scale(hidden.dtype)[0, 0, 0]
     return hidden.softmax(dim=1).double()
 
 
@@ -39,30 +39,39 @@ def plain_probabilities(sample):
 def test_each_mode_is_the_plain_calculation(inference, samples):
     probabilities = torch.stack([plain_probabilities(sample) for sample in samples]).mean(0)
     labels = PART.labels[PART.rows]
-    said = evaluate(LAYERS, PART, "test", "fp32", inference, DROPOUT, 3)
+    said = evaluate(LAYERS, PART, "test", "fp32", (inference,), DROPOUT, 3)[inference]
     assert said.nll.item() == pytest.approx(-probabilities[range(len(PART)), labels].log().mean().item(), rel=1e-5)
     assert said.accuracy.item() == pytest.approx((probabilities.argmax(1) == labels).double().mean().item())
     assert torch.equal(said.predictions[0], probabilities.argmax(1))
 
 
 def test_the_modes_differ():
-    values = {m: evaluate(LAYERS, PART, "test", "fp32", m, DROPOUT, 5).nll.item() for m in ("off", "on", "mc")}
+    said = evaluate(LAYERS, PART, "test", "fp32", ("off", "on", "mc"), DROPOUT, 5)
+    values = {mode: numbers.nll.item() for mode, numbers in said.items()}
     assert len(set(values.values())) == 3
     assert values["mc"] < values["on"]
 
 
+def test_modes_evaluated_together_are_those_evaluated_one_by_one():
+    together = evaluate(LAYERS, PART, "test", "fp32", ("off", "on", "mc"), DROPOUT, 5)
+    for mode, numbers in together.items():
+        alone = evaluate(LAYERS, PART, "test", "fp32", (mode,), DROPOUT, 5)[mode]
+        assert torch.equal(numbers.predictions, alone.predictions)
+        assert torch.equal(numbers.nll, alone.nll)
+
+
 @pytest.mark.parametrize("inference", ["off", "on", "mc"])
 def test_the_chunks_do_not_matter(inference, monkeypatch):
-    whole = evaluate(LAYERS, PART, "test", "fp32", inference, DROPOUT, 3)
-    monkeypatch.setattr(examples_module, "CHUNK", 16)
-    chunked = evaluate(LAYERS, PART, "test", "fp32", inference, DROPOUT, 3)
+    whole = evaluate(LAYERS, PART, "test", "fp32", (inference,), DROPOUT, 3)[inference]
+    monkeypatch.setattr(examples_module, "CHUNK", 17)
+    chunked = evaluate(LAYERS, PART, "test", "fp32", (inference,), DROPOUT, 3)[inference]
     assert torch.equal(whole.predictions, chunked.predictions)
     torch.testing.assert_close(whole.nll, chunked.nll)
 
 
 def test_an_untrained_network_is_as_unsure_as_chance():
     layers = [layer._replace(weight=layer.weight * 0, bias=layer.bias * 0) for layer in LAYERS]
-    assert evaluate(layers, PART, "test", "fp32").nll.item() == pytest.approx(math.log(EXAMPLES.classes))
+    assert evaluate(layers, PART, "test", "fp32")["off"].nll.item() == pytest.approx(math.log(EXAMPLES.classes))
 
 
 def test_class_metrics_worked_by_hand():

@@ -10,17 +10,18 @@ from pathlib import Path
 import pytest
 
 from droplab.errors import TrainingError
-from droplab.study.backends import choose_backend, processes
+from droplab.study.backends import processes, worker_count
+from droplab.study.backends.base import OutOfMemoryError
 from droplab.study.backends.processes import RESTARTS, LocalProcesses
 from droplab.study.store import Store
-from study_help import FP32, LONG, Watcher, alive, bits, direct_bits, python, toy_npz, toy_plan, wait_until
+from study_help import FP32, LONG, Watcher, alive, bits, direct_bits, one_by_one, python, toy_npz, toy_plan, wait_until
 from toy import toy_examples
 
 EXAMPLES = toy_examples()
 
 
 def execute(backend: LocalProcesses, packs: list, watcher: Watcher) -> dict:
-    return dict(backend.execute(packs, EXAMPLES, watcher.progress, watcher.notice, lambda: False))
+    return dict(one_by_one(backend.execute(packs, EXAMPLES, watcher.progress, watcher.notice, lambda: False)))
 
 
 def test_a_worker_killed_in_mid_run_costs_a_notice_and_no_bit() -> None:
@@ -82,7 +83,7 @@ def test_a_network_too_large_for_memory_is_that_networks_error(monkeypatch: pyte
 
     monkeypatch.setattr("droplab.study.backends.base.train_pack", cramped)
     monkeypatch.setitem(processes._worker, "examples", EXAMPLES)
-    (error,) = processes._train(0, [toy_plan().runs[-1].settings], FP32)
+    (error,) = processes._train(0, [toy_plan().runs[-1].settings], FP32, None)
     assert "must fit into the memory of the cpu; with widths=[16, 8] and batch_size=64" in str(error)
 
 
@@ -134,10 +135,29 @@ def test_a_study_can_be_run_from_a(way: str, tmp_path: Path) -> None:
         assert len(opened.summaries()) == 1
 
 
-@pytest.mark.parametrize(("workers", "packs", "expected"), [(3, 9, 3), (9, 2, 2), (1, 5, 1)])
-def test_there_are_never_more_workers_than_asked_for_or_than_packs(workers: int, packs: int, expected: int) -> None:
-    assert choose_backend(FP32, workers, packs).workers == expected
+@pytest.mark.parametrize(("workers", "runs", "expected"), [(3, 9, 3), (9, 2, 2), (1, 5, 1)])
+def test_there_are_never_more_workers_than_asked_for_or_than_runs(workers: int, runs: int, expected: int) -> None:
+    assert worker_count(FP32, workers, runs) == expected
 
 
 def test_unasked_there_is_a_worker_a_core() -> None:
-    assert choose_backend(FP32, None, 1000).workers == len(os.sched_getaffinity(0))
+    assert worker_count(FP32, None, 1000) == len(os.sched_getaffinity(0))
+
+
+def test_a_pack_too_large_for_memory_is_halved_and_comes_out_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first answer of the worker says so; a pool is then given the halves."""
+    real, asked = LocalProcesses._pool, []
+
+    def pool(self: LocalProcesses, packs: tuple, *arguments: object) -> Iterator:
+        asked.append([len(pack) for pack in packs])
+        if len(asked) == 1:
+            yield packs[0], [OutOfMemoryError("too large")] * len(packs[0])
+        else:
+            yield from real(self, packs, *arguments)
+
+    monkeypatch.setattr(LocalProcesses, "_pool", pool)
+    watcher, runs = Watcher(), toy_plan(depths=[2], dropout=[], seeds=3).runs
+    results = execute(LocalProcesses(1), [runs], watcher)
+    assert asked == [[3], [1, 2]]
+    assert watcher.notices == ["3 networks do not fit into memory together; they are trained in smaller packs"]
+    assert {run.key: bits(result) for run, result in results.items()} == direct_bits(runs)

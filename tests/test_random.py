@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from droplab.random import Purpose, key_tensor, permutation, random_bytes, stream_key, uniform, words
+from droplab.random import Purpose, fold, key_tensor, permutation, random_bytes, stream_key, uniform, words
 
 MASK64 = 2**64 - 1
 
@@ -66,9 +66,25 @@ def test_uniform_numbers_are_uniform():
 
 def test_bytes_are_uniform_and_addressed_by_whole_words():
     key = key_tensor([stream_key(3, Purpose.MASK, 0)])
-    many = random_bytes(key, 2**20)[0]
-    assert stats.chisquare(np.bincount(many.numpy(), minlength=256)).pvalue > 1e-4
-    torch.testing.assert_close(random_bytes(key, 100, start=64)[0], many[64:164])
+    many = random_bytes(key, 2**10, 2**10)[0]
+    assert stats.chisquare(np.bincount(many.numpy().ravel(), minlength=256)).pvalue > 1e-4
+    assert torch.equal(random_bytes(key, 3, 2**10, first=64)[0], many[64:67])
+
+
+@pytest.mark.parametrize("columns", [1, 7, 8, 9, 100])
+def test_a_byte_is_addressed_by_row_and_column_of_whole_words(columns):
+    key, across = stream_key(3, Purpose.MASK, 0), -(-columns // 8)
+    table = random_bytes(key_tensor([key]), 5, columns)[0].numpy()
+    plain = np.array(splitmix64(key, 5 * across), dtype="<u8").view(np.uint8).reshape(5, across * 8)
+    np.testing.assert_array_equal(table, plain[:, :columns])
+
+
+@given(st.integers(0, 2**31), st.integers(0, 10**6), st.integers(0, 1))
+def test_folding_goes_on_with_an_address(seed, step, part):
+    keys = key_tensor([stream_key(seed, Purpose.MASK, 2, 3)])
+    expected = key_tensor([stream_key(seed, Purpose.MASK, 2, 3, step, part)])
+    assert torch.equal(fold(fold(keys, torch.tensor(step)), part), expected)
+    assert torch.equal(fold(fold(keys, step), part), expected)
 
 
 @given(st.integers(1, 300), st.integers(0, 1000))

@@ -12,12 +12,14 @@ from droplab.data.dataset import Dataset
 from droplab.errors import StoreError, TrainingError
 from droplab.study import runner
 from droplab.study.backends import InProcess
-from droplab.study.plan import Run, plan_study
-from droplab.study.runner import PACK_RUNS, pack_runs, run_all
+from droplab.study.plan import Run
+from droplab.study.runner import run_all
 from droplab.study.store import Store
+from droplab.train import checkpoint
+from droplab.train.engine import Progress
 from droplab.train.outcome import Trained, Way
 from study_help import WITHOUT_REPORT, Watcher, python, run_toy, stored_bits, toy_plan, toy_spec, wait_until
-from toy import toy_dataset, toy_examples
+from toy import toy_dataset
 
 
 @pytest.fixture
@@ -74,7 +76,7 @@ def test_a_batch_larger_than_the_data_is_clipped_and_it_is_said(store: Path) -> 
     watcher = Watcher()
     summary = run_toy(store, watcher, batch_size=10**9, depths=[2])
     assert watcher.notices == summary.notices
-    assert watcher.notices == ["batch_size=1000000000 is clipped to the 400 training examples there are"]
+    assert watcher.notices[0] == "batch_size=1000000000 is clipped to the 400 training examples there are"
     assert summary.trained == 4
 
 
@@ -102,41 +104,20 @@ def test_a_run_that_diverges_is_told_and_not_filed_and_the_others_are(store: Pat
 
 @pytest.mark.usefixtures("in_process")
 def test_a_store_that_fails_in_mid_study_keeps_what_was_filed(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved: list[Run] = []
+    saved: list[tuple[Run, Trained]] = []
 
-    def fill_up(self: Store, run: Run, dataset: Dataset, trained: Trained) -> None:
+    def fill_up(self: Store, results: list[tuple[Run, Trained]], dataset: Dataset) -> None:
         if len(saved) == 3:
             raise StoreError("no space left")
-        saved.append(run)
-        save(self, run, dataset, trained)
+        saved.extend(results)
+        save_pack(self, results, dataset)
 
-    save = Store.save
-    monkeypatch.setattr(Store, "save", fill_up)
+    save_pack = Store.save_pack
+    monkeypatch.setattr(Store, "save_pack", fill_up)
     with pytest.raises(StoreError, match="no space"):
         run_toy(store)
     monkeypatch.undo()
     assert finished(store) == 3
-
-
-def test_a_gpu_pack_holds_runs_of_one_shape_and_a_cpu_pack_one_run() -> None:
-    plan = toy_plan(seeds=PACK_RUNS, depths=[1, 2])
-    assert [len(pack) for pack in pack_runs(plan.runs, toy_examples())] == [1] * len(plan.runs)
-    on_gpu = plan_study(plan.settings, plan.fingerprint, Way("cuda", "fp32")).runs
-    packs = pack_runs(on_gpu, toy_examples())
-    assert [len(pack) for pack in packs] == [PACK_RUNS] * 3
-    assert all(len({run.settings.widths for run in pack}) == 1 for pack in packs)
-    assert sorted(run.key for pack in packs for run in pack) == sorted(run.key for run in on_gpu)
-
-
-def test_the_most_work_is_begun_first() -> None:
-    packs = pack_runs(toy_plan(seeds=1).runs, toy_examples())
-    assert [(run.settings.depth, run.settings.dropout) for (run,) in packs] == [
-        (3, 0.5),
-        (2, 0.5),
-        (3, 0.0),
-        (2, 0.0),
-        (1, 0.0),
-    ]
 
 
 @pytest.mark.usefixtures("in_process")
@@ -204,6 +185,46 @@ def test_a_study_killed_again_and_again_ends_with_the_bits_it_would_have_had(tmp
     summary = run_toy(store, epochs=60)
     assert summary.reused == len(kept)
     assert stored_bits(store) == stored_bits(tmp_path / "uninterrupted.sqlite")
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_stacked_study_killed_in_mid_pack_keeps_its_packs_and_ends_with_the_same_bits(
+    tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also though it is gone on with by another number of workers, which would be packed otherwise."""
+    run_toy(tmp_path / "uninterrupted.sqlite", workers=2, stacked=True, epochs=20)
+    monkeypatch.setattr(checkpoint, "EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "MOST_SHARE", 1e9)
+    watcher = Watcher()
+
+    def die(_: Run, progress: Progress) -> None:
+        if watcher.results and progress.epoch > 10:
+            raise SystemError("killed")
+
+    watcher.at_progress = die
+    with pytest.raises(SystemError):
+        run_toy(store, watcher, workers=2, stacked=True, epochs=20)
+    with Store(store) as opened:
+        assert len(list(opened.checkpoints_folder.iterdir())) == 1
+    again = Watcher()
+    run_toy(store, again, workers=1, stacked=True, epochs=20)
+    first = {run.key: progress.epoch for run, progress in reversed(again.progressed)}
+    assert 11 in first.values()
+    assert stored_bits(store) == stored_bits(tmp_path / "uninterrupted.sqlite")
+    with Store(store) as opened:
+        assert list(opened.checkpoints_folder.iterdir()) == []
+
+
+@pytest.mark.usefixtures("in_process")
+def test_the_way_of_a_plan_is_obeyed_though_now_another_would_be_chosen(store: Path) -> None:
+    """Planned stacked, gone on with while stacking is off: the pack is trained as it was planned."""
+    watcher = Watcher(lambda *_: (_ for _ in ()).throw(SystemError("killed")))
+    with pytest.raises(SystemError):
+        run_toy(store, watcher, workers=1, stacked=True, depths=[2])
+    run_toy(store, workers=1, stacked=False, depths=[2])
+    with Store(store) as opened:
+        ways = {record.way for record in opened.load([s.key for s in opened.summaries()]).values()}
+    assert ways == {Way("cpu", "fp32", compiled=False, stacked=True)}
 
 
 @pytest.mark.usefixtures("in_process")

@@ -13,10 +13,16 @@ from droplab.model.initialise import initial_layers
 from droplab.model.network import Layer, backward, compute_layers, forward
 from droplab.model.regularizers import Dropout
 from droplab.train.optimizers import SGD
-from droplab.train.step import cross_entropy, train_step
+from droplab.train.step import StepInputs, cross_entropy, train_step
 
 CPU = torch.device("cpu")
-NO_DROPOUT = Dropout.of([0], [0.0])
+
+
+def stepped(layers, velocities, inputs, labels, dropout, optimizer, precision="fp32", address=(0, 0)):
+    """One update at (epoch, step) = `address`."""
+    dropping = dropout.training(len(layers) - 1, address[0], CPU)
+    number, scale = torch.tensor(address[1]), torch.ones((), dtype=layers[0].weight.dtype)
+    return train_step(layers, velocities, StepInputs(inputs, labels, scale, number, optimizer, dropping), precision)
 
 
 def batch(runs, size, features=12, classes=5, dtype=torch.float32):
@@ -34,8 +40,10 @@ def module_with_masks(layers, run, dropout, address, size):
             self.layer = layer
 
         def forward(self, x):
-            mask = dropout.training_mask(self.layer, *address, (size, x.shape[1]), CPU)[run]
-            return x * mask * dropout.scale(x)[run, 0, 0]
+            dropping = dropout.training(self.layer + 1, address[0], CPU)
+            if dropping is None:
+                return x
+            return x * dropping.at(address[1]).kept(self.layer, size, x.shape[1])[run] * dropping.scale(x.dtype)[run]
 
     modules = []
     for index, layer in enumerate(layers):
@@ -58,9 +66,7 @@ def test_a_step_worked_by_hand():
     ]
     s = math.exp(3) / (math.exp(3) + 1)
     optimizer = SGD.of([0.1], [0.0], CPU)
-    loss = train_step(
-        layers, [], torch.tensor([[[1.0, 2.0]]]), torch.tensor([[1]]), NO_DROPOUT, optimizer, "fp32", (0, 0)
-    )
+    loss = stepped(layers, [], torch.tensor([[[1.0, 2.0]]]), torch.tensor([[1]]), Dropout.of([0], [0.0]), optimizer)
     assert loss.item() == pytest.approx(-math.log(1 - s), rel=1e-5)
     expected = [
         [[[1 - 0.1 * s, 1 - 0.2 * s], [-1.0, 0.0]]],
@@ -86,14 +92,14 @@ def test_momentum_worked_by_hand():
 def test_gradients_are_finite_differences_with_the_masks_fixed(rate):
     layers = [Layer(*(part.double() for part in layer)) for layer in initial_layers(6, (7, 5), 4, [3])]
     inputs, labels = batch(1, 9, features=6, classes=4, dtype=torch.float64)
-    dropout = Dropout.of([3], [rate])
+    dropping = Dropout.of([3], [rate]).training(2, 0, CPU)
 
     def run():
-        working = compute_layers(layers, "fp32", dropout)
-        return working, *forward(working, inputs, lambda i, shape: dropout.training_mask(i, 0, 0, shape, CPU))
+        working = compute_layers(layers, "fp32", dropping)
+        return working, *forward(working, inputs, dropping)
 
     working, seen, logits = run()
-    gradients = backward(working, seen, cross_entropy(logits, labels)[1], dropout)
+    gradients = backward(working, seen, cross_entropy(logits, labels)[1], dropping)
     for layer, gradient in zip(layers, gradients, strict=True):
         for part, grad in zip(layer, gradient, strict=True):
             flat = part.view(-1)
@@ -118,7 +124,7 @@ def test_steps_match_torch_sgd_on_torch_modules(widths, rate, momentum):
     state = optimizer.initial_state(layers)
     inputs, labels = batch(1, 10, dtype=torch.float64)
     for _ in range(5):
-        loss = train_step(layers, state, inputs, labels, dropout, optimizer, "fp32", (4, 0))
+        loss = stepped(layers, state, inputs, labels, dropout, optimizer, address=(4, 0))
         expected = nn.functional.cross_entropy(reference(inputs[0]), labels[0])
         torch_sgd.zero_grad()
         expected.backward()
@@ -134,10 +140,10 @@ def test_steps_match_torch_sgd_on_torch_modules(widths, rate, momentum):
 def test_the_scale_of_kept_units_is_not_rounded_to_bf16(rate):
     """bf16 holds 1/(1 − 0.1) as 1.1094: every unit would be 0.16 % too small. Over the weights it is exact."""
     layers = initial_layers(512, (512,), 10, [0])
-    dropout = Dropout.of([0], [rate])
-    working = compute_layers([layers[0], *layers], "bf16", dropout)[1]
+    dropping = Dropout.of([0], [rate]).training(2, 0, CPU)
+    working = compute_layers([layers[0], *layers], "bf16", dropping)[1]
     ratio = (working.weight.double() * layers[0].weight).sum() / (layers[0].weight.double() ** 2).sum()
-    assert ratio.item() == pytest.approx(dropout.scale(layers[0].weight.double()).item(), rel=1e-4)
+    assert ratio.item() == pytest.approx(dropping.scale(torch.float64).item(), rel=1e-4)
 
 
 def test_bf16_products_stay_close_to_fp32():
@@ -145,9 +151,9 @@ def test_bf16_products_stay_close_to_fp32():
     inputs, labels = batch(1, 64)
     dropout, optimizer = Dropout.of([0], [0.5]), SGD.of([0.5], [0.0], CPU)
     updates = []
-    for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+    for precision in ("fp32", "bf16"):
         layers = initial_layers(12, (32, 16), 5, [0])
-        train_step(layers, [], inputs.to(dtype), labels, dropout, optimizer, precision, (0, 0))
+        stepped(layers, [], inputs, labels, dropout, optimizer, precision)
         before = initial_layers(12, (32, 16), 5, [0])
         updates.append([new.weight - old.weight for new, old in zip(layers, before, strict=True)])
         assert all(layer.weight.dtype == torch.float32 for layer in layers)
@@ -166,7 +172,7 @@ def test_a_run_steps_alone_as_in_a_pack_of_other_rates():
         optimizer = SGD.of([learning_rates[run] for run in runs], [momenta[run] for run in runs], CPU)
         state = optimizer.initial_state(layers)
         for step in range(20):
-            train_step(layers, state, inputs[runs], labels[runs], dropout, optimizer, "fp32", (0, step))
+            stepped(layers, state, inputs[runs], labels[runs], dropout, optimizer, address=(0, step))
         return layers
 
     together = trained([0, 1, 2])

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from droplab.errors import ConfigError
 
-NUMERICS_VERSION = 1
+NUMERICS_VERSION = 2
 """Raised whenever the same settings would train to other bits; part of every content key."""
 
 MOST_SEEDS = 10_000

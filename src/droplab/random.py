@@ -4,6 +4,8 @@ A stream is named by a 64-bit key; its numbers are SplitMix64 (Steele, Lea & Flo
 pseudorandom number generators") evaluated at any element, in integer arithmetic that is the same on every device.
 Nothing has a state, so a resume needs none, and no pack, worker or thread count can change a number.
 
+Everything but `stream_key` is made of tensor operations alone, so that it can stand inside a compiled program.
+
 Shapes: R runs (one key each), N elements.
 """
 
@@ -16,6 +18,7 @@ from torch import Tensor
 
 _MASK64 = 2**64 - 1
 _GOLDEN = 0x9E3779B97F4A7C15
+_GOLDEN_INVERSE = pow(_GOLDEN, -1, 2**64)
 _MIX1 = 0xBF58476D1CE4E5B9
 _MIX2 = 0x94D049BB133111EB
 
@@ -48,6 +51,18 @@ def key_tensor(keys: list[int], device: torch.device | str = "cpu") -> Tensor:
     return torch.tensor([_signed(key) for key in keys], dtype=torch.int64, device=device)
 
 
+def fold(keys: Tensor, part: Tensor | int) -> Tensor:
+    """Keys of the streams whose address goes on with `part`: `stream_key` with one part more.
+
+    Args:
+        keys: of any shape, `int64`.
+        part: the next part of the address, at least 0; a number, or an `int64` tensor that broadcasts.
+    """
+    if isinstance(part, int):
+        return _mix_in_place(keys + _signed((part + 1) * _GOLDEN & _MASK64))
+    return _mix_in_place(keys + (part + 1) * _signed(_GOLDEN))
+
+
 def words(keys: Tensor, count: int, start: int = 0) -> Tensor:
     """Elements `start` … `start + count − 1` of each stream.
 
@@ -59,26 +74,27 @@ def words(keys: Tensor, count: int, start: int = 0) -> Tensor:
     Returns:
         Shape (R, count), `int64`: 64 random bits each.
     """
-    z = torch.arange(start + 1, start + count + 1, dtype=torch.int64, device=keys.device).mul_(_signed(_GOLDEN))
-    z = z + keys[:, None]
-    z.bitwise_xor_(_shift_right(z, 30)).mul_(_signed(_MIX1))
-    z.bitwise_xor_(_shift_right(z, 27)).mul_(_signed(_MIX2))
-    return z.bitwise_xor_(_shift_right(z, 31))
+    # key + element · γ, as (key / γ + element) · γ: of a loop's counter times a constant of 64 bits a C++ compiler
+    # assumes that it does not overflow, and ends the loop after the first word.
+    element = torch.arange(start + 1, start + count + 1, dtype=torch.int64, device=keys.device)
+    return _mix_in_place((element + (keys * _signed(_GOLDEN_INVERSE))[:, None]).mul_(_signed(_GOLDEN)))
 
 
-def random_bytes(keys: Tensor, count: int, start: int = 0) -> Tensor:
-    """Uniform bytes, eight from each word.
+def random_bytes(keys: Tensor, rows: int, columns: int, first: int = 0) -> Tensor:
+    """A table of uniform bytes. Each row begins with a new word, so a byte is addressed by its row and column.
 
     Args:
         keys: shape (R,), `int64`.
-        count: bytes a stream.
-        start: the first byte, a multiple of 8.
+        rows: of the table.
+        columns: of the table.
+        first: the row that the table begins with.
 
     Returns:
-        Shape (R, count), `uint8`, a view of freshly made memory that the caller may overwrite.
+        Shape (R, rows, columns), `uint8`, a view of freshly made memory that the caller may overwrite.
     """
-    assert start % 8 == 0, "bytes are addressed by whole words"
-    return words(keys, -(-count // 8), start // 8).view(torch.uint8)[:, :count]
+    across = -(-columns // 8)
+    made = words(keys, rows * across, first * across).view(torch.uint8)
+    return made.view(keys.shape[0], rows, across * 8)[..., :columns]
 
 
 def uniform(keys: Tensor, count: int) -> Tensor:
@@ -95,6 +111,12 @@ def _mix(z: int) -> int:
     z = ((z ^ (z >> 30)) * _MIX1) & _MASK64
     z = ((z ^ (z >> 27)) * _MIX2) & _MASK64
     return z ^ (z >> 31)
+
+
+def _mix_in_place(z: Tensor) -> Tensor:
+    z.bitwise_xor_(_shift_right(z, 30)).mul_(_signed(_MIX1))
+    z.bitwise_xor_(_shift_right(z, 27)).mul_(_signed(_MIX2))
+    return z.bitwise_xor_(_shift_right(z, 31))
 
 
 def _signed(word: int) -> int:

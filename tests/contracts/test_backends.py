@@ -10,10 +10,10 @@ import torch
 
 from droplab.errors import TrainingError
 from droplab.study.backends import InProcess, LocalProcesses
-from droplab.study.backends.base import Backend, Pack
-from droplab.study.runner import pack_runs
+from droplab.study.backends.base import Backend
+from droplab.study.packs import Pack
 from droplab.train.engine import train_pack
-from study_help import LONG, Watcher, bits, direct_bits, toy_plan
+from study_help import LONG, Watcher, bits, direct_bits, one_by_one, toy_plan
 from toy import toy_examples
 
 EXAMPLES = toy_examples()
@@ -37,8 +37,8 @@ class BackendContract:
         watcher = Watcher(lambda *_: threads.add(threading.current_thread()))
         threads: set[threading.Thread] = set()
         cores = torch.get_num_threads()
-        packs: list[Pack] = [WRECK, *pack_runs(SOUND, EXAMPLES)]
-        for result in cls.backend.execute(packs, EXAMPLES, watcher.progress, watcher.notice, never):
+        packs: list[Pack] = [WRECK, *((run,) for run in SOUND[2:]), SOUND[:2]]
+        for result in one_by_one(cls.backend.execute(packs, EXAMPLES, watcher.progress, watcher.notice, never)):
             watcher.finished(*result)
         assert threads == {threading.current_thread()}
         assert torch.get_num_threads() == cores
@@ -67,7 +67,8 @@ class BackendContract:
         done: list[str] = []
         asked = time.monotonic()
         packs = [(short[0],), (short[1],), *((run,) for run in long)]
-        for run, result in self.backend.execute(packs, EXAMPLES, lambda *_: None, print, lambda: len(done) > 1):
+        executed = self.backend.execute(packs, EXAMPLES, lambda *_: None, print, lambda: len(done) > 1)
+        for run, result in one_by_one(executed):
             assert not isinstance(result, TrainingError)
             done.append(run.key)
             asked = time.monotonic()
@@ -92,7 +93,7 @@ class TestInProcess(BackendContract):
         monkeypatch.setattr("droplab.study.backends.base.train_pack", cramped)
         watcher = Watcher()
         pack = toy_plan(depths=[2], dropout=[], seeds=4).runs
-        results = dict(self.backend.execute([pack], EXAMPLES, watcher.progress, watcher.notice, never))
+        results = dict(one_by_one(self.backend.execute([pack], EXAMPLES, watcher.progress, watcher.notice, never)))
         assert [run.settings.seed for run in results] == [0, 1, 2, 3]
         assert [isinstance(result, TrainingError) for result in results.values()] == [False, False, True, False]
         assert "must fit into the memory" in str(results[pack[2]])

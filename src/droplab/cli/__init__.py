@@ -10,7 +10,7 @@ import sys
 import typer
 
 from droplab import __version__
-from droplab.cli import data, doctor, models, runs, study
+from droplab.cli import bench, data, doctor, models, runs, study
 
 app = typer.Typer(
     name="droplab",
@@ -27,6 +27,7 @@ app.command("report")(study.report)
 app.command("train")(models.train)
 app.command("evaluate")(models.evaluate)
 app.command("doctor")(doctor.doctor)
+app.command("bench")(bench.bench)
 app.add_typer(runs.app, name="runs")
 app.add_typer(data.app, name="data")
 

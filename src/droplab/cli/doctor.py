@@ -90,7 +90,7 @@ def _seconds_an_epoch(way: Way) -> float:
 
 
 def _folders(store: str | None) -> Iterator[str]:
-    from droplab.data.fetch import cache_folder
+    from droplab.data.disk import cache_folder
     from droplab.errors import StoreError
     from droplab.study.sqlite import store_path
     from droplab.study.store import Store

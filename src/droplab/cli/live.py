@@ -15,8 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from droplab.errors import DroplabError
+from droplab.study.packs import work
 from droplab.study.plan import Run
-from droplab.study.runner import work
 from droplab.train.engine import Progress
 from droplab.train.outcome import Trained
 

@@ -70,7 +70,7 @@ def train(
 
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A safetensors file that droplab wrote.")],
-    data: Annotated[str, typer.Option(metavar="NAME|PATH", help="A data set by name, an npz file or a folder.")],
+    data: Annotated[str, typer.Option(metavar="NAME|PATH", help="A data set by name, or an npz file.")],
     samples: Annotated[int, typer.Option(min=1, help="Masks that mc averages over.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Of the masks.")] = 0,
 ) -> None:
@@ -100,11 +100,10 @@ def evaluate(
         scale = info.scale
         typer.echo(f"stored features are multiplied by {scale:g}, as those the network was trained on", err=True)
     part = Part.of(dataset.test_x, dataset.test_y, np.arange(len(dataset.test_y)), scale)
-    for inference in ("off", "on", "mc"):
-        said = evaluate_part(
-            layers_of(weights), part, "test", precision, inference, Dropout.of([seed], [info.dropout]), samples
-        )
-        typer.echo(f"test, dropout {inference}: accuracy {said.accuracy.item():.4f}, nll {said.nll.item():.4f}")
+    dropout = Dropout.of([seed], [info.dropout])
+    said = evaluate_part(layers_of(weights), part, "test", precision, ("off", "on", "mc"), dropout, samples)
+    for inference, numbers in said.items():
+        typer.echo(f"test, dropout {inference}: accuracy {numbers.accuracy.item():.4f}, nll {numbers.nll.item():.4f}")
 
 
 def _check_fits(info: ModelInfo, dataset: Dataset, model: Path) -> None:

@@ -1,9 +1,10 @@
-"""`droplab runs`: look into the store, and delete from it."""
+"""`droplab runs`: look into the store, delete from it, and forget what is not finished."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 _KEY_DIGITS = 12
 
-app = typer.Typer(name="runs", help="List, show and delete finished runs.", no_args_is_help=True)
+app = typer.Typer(
+    name="runs", help="List, show and delete finished runs; forget unfinished ones.", no_args_is_help=True
+)
 
 
 @app.command("list")
@@ -68,8 +71,7 @@ def show(
             ("data", "name", record.dataset),
             ("data", "fingerprint", record.fingerprint),
             *(("settings", name, str(value)) for name, value in record.settings.model_dump(mode="json").items()),
-            ("way", "device", record.way.device),
-            ("way", "precision", record.way.precision),
+            *(("way", name, str(value)) for name, value in asdict(record.way).items()),
             *((f"{m.split}, dropout {m.inference}", m.name, f"{m.value:.6g}") for m in outcome.metrics),
             ("times", "train seconds", f"{outcome.train_seconds:.2f}"),
             ("times", "evaluate seconds", f"{outcome.evaluate_seconds:.2f}"),
@@ -90,32 +92,63 @@ def delete(
     """
     with _open(store) as runs:
         found = list(dict.fromkeys(runs.resolve(key) for key in keys))
-        what = f"{len(found)} run{'' if len(found) == 1 else 's'}"
+        what = _count(len(found), "run")
         if not yes:
-            if not sys.stdin.isatty():
-                raise ConfigError("deleting runs must be confirmed; found no terminal to ask on. Add --yes.")
-            typer.confirm(f"Delete {what} ({', '.join(key[:_KEY_DIGITS] for key in found)})?", abort=True)
+            _confirm("deleting runs", f"Delete {what} ({', '.join(key[:_KEY_DIGITS] for key in found)})?")
         runs.delete(found)
     typer.echo(f"deleted {what}")
 
 
 @app.command()
+def forget(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    store: StorePath = None,
+) -> None:
+    """Forget all runs that are planned and not finished, with their checkpoints: of studies that nobody will continue.
+
+    A study that is run again plans them anew and trains them from the start. One that is at work goes on, but if it is
+    stopped, it cannot be continued from where it was.
+
+    Example: droplab runs forget --yes
+    """
+    with _open(store) as runs:
+        use = runs.disk_use()
+        what = f"{_count(use.planned, 'planned run')} and {_count(use.checkpoints, 'checkpoint')}"
+        if not yes:
+            _confirm("forgetting runs", f"Forget {what} ({use.checkpoint_bytes} bytes)?")
+        runs.forget()
+    typer.echo(f"forgot {what}")
+
+
+@app.command()
 def disk(store: StorePath = None) -> None:
-    """Say what the store takes on disk; weights without a run are removed by the next `runs delete`.
+    """Say what the store takes on disk; what nothing needs is removed by the next `runs delete` or `runs forget`.
 
     Example: droplab runs disk
     """
     with _open(store) as runs:
         use = runs.disk_use()
-        path, folder = runs.path, runs.weights_folder
+        path, weights, checkpoints = runs.path, runs.weights_folder, runs.checkpoints_folder
     print_table(
         ["what", "count", "bytes", "where"],
         [
             ("runs", str(use.runs), str(use.database_bytes), str(path)),
-            ("weights", str(use.runs), str(use.weights_bytes), str(folder)),
-            ("weights without a run", str(use.orphans), str(use.orphan_bytes), str(folder)),
+            ("weights", str(use.runs), str(use.weights_bytes), str(weights)),
+            ("planned runs", str(use.planned), "", str(path)),
+            ("checkpoints", str(use.checkpoints), str(use.checkpoint_bytes), str(checkpoints)),
+            ("weights and checkpoints that nothing needs", str(use.orphans), str(use.orphan_bytes), str(path.parent)),
         ],
     )
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def _confirm(doing: str, question: str) -> None:
+    if not sys.stdin.isatty():
+        raise ConfigError(f"{doing} must be confirmed; found no terminal to ask on. Add --yes.")
+    typer.confirm(question, abort=True)
 
 
 def _open(location: str | None) -> Store:

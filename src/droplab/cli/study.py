@@ -115,6 +115,10 @@ def _conclude(result: StudyResult, target: Path) -> None:
     total = len(result.plan.runs)
     if summary.interrupted:
         typer.echo(f"stopped: {len(result.records)} of {total} networks are kept; the same command goes on from there")
+    if costs := [cost for cost in summary.checkpoints if cost.count]:
+        count, size = sum(cost.count for cost in costs), max(cost.bytes for cost in costs)
+        seconds = sum(cost.seconds for cost in costs)
+        typer.echo(f"{count} checkpoints were written, {size / 1e6:.1f} MB the largest, {seconds:.2f} s in all")
     if result.records:
         typed = shlex.join(["droplab", "study", *sys.argv[2:]])
         result.write(target, os.fsencode(typed).decode("utf-8", "replace"))  # a path need not be UTF-8

@@ -1,11 +1,11 @@
-"""Files on disk: opened only when they are regular files, written whole or not at all."""
+"""Files on disk: where the cache is; opened only when they are regular files, written whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +14,14 @@ from droplab.errors import DataError
 
 _ALWAYS_ALLOWED = 64 << 20
 _MOST_EXPANSION = 200
+
+
+def cache_folder(cache_dir: str | Path | None = None) -> Path:
+    """Return the root of the cache: `cache_dir`, else `$DROPLAB_CACHE_DIR`, else the platform's user cache folder."""
+    import platformdirs
+
+    chosen = cache_dir or os.environ.get("DROPLAB_CACHE_DIR") or platformdirs.user_cache_dir("droplab")
+    return Path(chosen).expanduser()
 
 
 def expansion_limit(stored_bytes: int) -> int:
@@ -62,7 +70,7 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
     Raises:
         DataError: if it cannot be written (disk full, no permission, no such folder); nothing is left behind then.
     """
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
+    part = _part_of(path)
     try:
         with part.open("xb") as handle:
             yield handle
@@ -74,6 +82,58 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             part.unlink()
+
+
+def write_together(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """Write many files, each of which takes the place of an older one only once it is complete and on disk.
+
+    All are written before the first is waited for, and each folder is waited for once, so that the disk can order its
+    work. When this returns, a power cut loses none of them.
+
+    Args:
+        folder: made, as the folders in it, where it is missing.
+        files: the path inside `folder` and the content of each; taken one after the other, so a generator needs no more
+            memory than its largest file.
+
+    Raises:
+        DataError: as `write_atomically`; some files may be in place then, none in part.
+    """
+    written: list[tuple[Path, Path]] = []
+    try:
+        for name, content in files:
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = _part_of(path)
+            written.append((part, path))
+            with part.open("xb") as handle:
+                handle.write(content)
+        for part, _ in written:
+            with part.open("r+b") as handle:
+                os.fsync(handle.fileno())
+        for part, path in written:
+            part.replace(path)
+        for changed in {folder.parent, folder, *(path.parent for _, path in written)}:
+            _sync_folder(changed)
+    except OSError as error:
+        raise _from_os(folder, "cannot be written", error) from None
+    finally:
+        for part, _ in written:
+            with suppress(OSError):
+                part.unlink()
+
+
+def _part_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the names in a folder outlive a power cut, where the system can promise that (SQLite does no more)."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _from_os(path: Path, what: str, error: Exception) -> DataError:

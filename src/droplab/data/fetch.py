@@ -24,20 +24,12 @@ from numpy.typing import NDArray
 from droplab.data import idx
 from droplab.data.catalog import DataFile, Entry, find, owner_of
 from droplab.data.dataset import Dataset
-from droplab.data.disk import open_regular, write_atomically
+from droplab.data.disk import cache_folder, open_regular, write_atomically
 from droplab.data.sources import DEFAULT_PATIENCE, Patience, ask, describe
 from droplab.errors import DataError, FetchError
 
 Notify = Callable[[str], None]
 _Arrays = dict[str, NDArray[Any]]
-
-
-def cache_folder(cache_dir: str | Path | None = None) -> Path:
-    """Return the root of the cache: `cache_dir`, else `$DROPLAB_CACHE_DIR`, else the platform's user cache folder."""
-    import platformdirs
-
-    chosen = cache_dir or os.environ.get("DROPLAB_CACHE_DIR") or platformdirs.user_cache_dir("droplab")
-    return Path(chosen).expanduser()
 
 
 def load(

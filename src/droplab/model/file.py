@@ -94,7 +94,7 @@ def to_bytes(weights: Mapping[str, NDArray[np.float32]], info: ModelInfo) -> byt
         >>> from_bytes(to_bytes(weights, info))[1] == info
         True
     """
-    _check_tensors(weights, info, "weights")
+    check_weights(weights, info)
     # safetensors reads memory from the first element on and trusts it to be in row order: a transposed view would be
     # kept scrambled.
     rows = {name: np.ascontiguousarray(array) for name, array in weights.items()}
@@ -129,6 +129,28 @@ def from_bytes(data: bytes, origin: str = "model bytes") -> tuple[dict[str, NDAr
     return _parse(io.BytesIO(data), len(data), origin)
 
 
+def check_weights(weights: Mapping[str, NDArray[np.float32]], info: ModelInfo, origin: str = "weights") -> None:
+    """Check that weights are those of a network; `origin` names them in errors.
+
+    Raises:
+        ModelFileError: if a tensor is missing, too many, or of another shape or type.
+    """
+    shapes = info.shapes
+    if weights.keys() != shapes.keys():
+        odd = sorted(weights.keys() ^ shapes.keys())
+        raise ModelFileError(
+            f"{origin}: a network with hidden widths {list(info.widths)} must have the tensors layers.0.weight … "
+            f"layers.{len(info.widths)}.bias; found {odd[0]!r} missing or too many. {_ADVICE}"
+        )
+    for name, shape in shapes.items():
+        array = weights[name]
+        if array.shape != shape or array.dtype != np.float32:
+            raise ModelFileError(
+                f"{origin}: {name} must be float32 of shape {shape}; found {array.dtype} of shape {array.shape}. "
+                + _ADVICE
+            )
+
+
 def _parse(handle: BinaryIO, size: int, origin: str) -> tuple[dict[str, NDArray[np.float32]], ModelInfo]:
     start = handle.read(8)
     length = int.from_bytes(start, "little")
@@ -146,7 +168,7 @@ def _parse(handle: BinaryIO, size: int, origin: str) -> tuple[dict[str, NDArray[
         weights = safetensors.load(start + header + handle.read())
     except (SafetensorError, ValueError, KeyError) as error:  # KeyError: a dtype that NumPy does not have
         raise ModelFileError(f"{origin}: must be a safetensors file; found {_line(error)}. {_ADVICE}") from None
-    _check_tensors(weights, info, origin)
+    check_weights(weights, info, origin)
     return weights, info
 
 
@@ -171,23 +193,6 @@ def _parse_info(header: bytes, origin: str) -> ModelInfo:
         raise ModelFileError(
             f"{origin}: its {_ENTRY!r} metadata must describe a network; found {faults}. {_ADVICE}"
         ) from None
-
-
-def _check_tensors(weights: Mapping[str, NDArray[np.float32]], info: ModelInfo, origin: str) -> None:
-    shapes = info.shapes
-    if weights.keys() != shapes.keys():
-        odd = sorted(weights.keys() ^ shapes.keys())
-        raise ModelFileError(
-            f"{origin}: a network with hidden widths {list(info.widths)} must have the tensors layers.0.weight … "
-            f"layers.{len(info.widths)}.bias; found {odd[0]!r} missing or too many. {_ADVICE}"
-        )
-    for name, shape in shapes.items():
-        array = weights[name]
-        if array.shape != shape or array.dtype != np.float32:
-            raise ModelFileError(
-                f"{origin}: {name} must be float32 of shape {shape}; found {array.dtype} of shape {array.shape}. "
-                + _ADVICE
-            )
 
 
 def _line(message: object) -> str:

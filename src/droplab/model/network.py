@@ -5,7 +5,7 @@ R runs of one shape, B examples, I inputs of a layer, O its outputs, H units of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from droplab.model.regularizers import Dropout
+from droplab.model.regularizers import Dropping
 
 
 class Layer(NamedTuple):
@@ -21,10 +21,6 @@ class Layer(NamedTuple):
 
     weight: Tensor
     bias: Tensor
-
-
-Mask = Callable[[int, tuple[int, int]], Tensor]
-"""(hidden layer, (B, H)) → what is kept, shape (R, B, H), `uint8`."""
 
 
 def layers_of(weights: Mapping[str, NDArray[np.float32]]) -> list[Layer]:
@@ -35,7 +31,7 @@ def layers_of(weights: Mapping[str, NDArray[np.float32]]) -> list[Layer]:
     ]
 
 
-def compute_layers(layers: Sequence[Layer], precision: str, dropout: Dropout | None = None) -> list[Layer]:
+def compute_layers(layers: Sequence[Layer], precision: str, dropping: Dropping | None = None) -> list[Layer]:
     """The layers as products use them: scaled where their inputs are dropped, and rounded under `bf16`.
 
     Dropout scales what is kept by 1 / (1 − rate). Here the weights that follow take the scale: the product is the same,
@@ -46,41 +42,44 @@ def compute_layers(layers: Sequence[Layer], precision: str, dropout: Dropout | N
     Args:
         layers: `float32` master weights.
         precision: `fp32` or `bf16`.
-        dropout: of each run, where hidden units are going to be dropped.
+        dropping: what is going to be dropped, if anything.
     """
     scaled = list(layers)
-    if dropout is not None:
-        scale = dropout.scale(layers[0].weight)
+    if dropping is not None:
+        scale = dropping.scale(layers[0].weight.dtype)
         scaled[1:] = [Layer(layer.weight * scale, layer.bias) for layer in layers[1:]]
     if precision == "fp32":
         return scaled
     return [Layer(*(part.to(torch.bfloat16) for part in layer)) for layer in scaled[:-1]] + [scaled[-1]]
 
 
-def forward(layers: Sequence[Layer], inputs: Tensor, mask: Mask | None = None) -> tuple[list[Tensor], Tensor]:
+def hidden_units(layer: Layer, inputs: Tensor) -> Tensor:
+    """What a hidden layer makes of (R, B, I) before anything is dropped, shape (R, B, O)."""
+    return torch.baddbmm(layer.bias.unsqueeze(1), inputs, layer.weight.mT).relu_()
+
+
+def forward(layers: Sequence[Layer], inputs: Tensor, dropping: Dropping | None = None) -> tuple[list[Tensor], Tensor]:
     """What each layer sees, and the logits.
 
     Args:
         layers: as `compute_layers` gives them.
         inputs: shape (R, B, I), of the first layer's dtype (`float32` where that is the output layer).
-        mask: what is kept of each hidden layer; without it nothing is dropped (inference mode `off`).
+        dropping: what is dropped; without it nothing is (inference mode `off`).
 
     Returns:
         The input of every layer, shape (R, B, I) each, and the logits, shape (R, B, C).
     """
     seen = [inputs]
     for index, layer in enumerate(layers[:-1]):
-        hidden = torch.baddbmm(layer.bias.unsqueeze(1), seen[-1], layer.weight.mT).relu_()
-        if mask is not None:
-            hidden.mul_(mask(index, (hidden.shape[1], hidden.shape[2])).to(hidden.dtype))
-        seen.append(hidden)
+        hidden = hidden_units(layer, seen[-1])
+        seen.append(hidden if dropping is None else dropping.drop(index, hidden))
     output = layers[-1]
     logits = torch.baddbmm(output.bias.unsqueeze(1), seen[-1].to(output.weight.dtype), output.weight.mT)
     return seen, logits
 
 
 def backward(
-    layers: Sequence[Layer], seen: Sequence[Tensor], grad_logits: Tensor, dropout: Dropout | None = None
+    layers: Sequence[Layer], seen: Sequence[Tensor], grad_logits: Tensor, dropping: Dropping | None = None
 ) -> list[Layer]:
     """Gradients of the master weights by hand, from the gradient of the logits.
 
@@ -90,7 +89,7 @@ def backward(
         layers: those of `forward`.
         seen: what `forward` returned.
         grad_logits: shape (R, B, C).
-        dropout: what `compute_layers` was given.
+        dropping: what `compute_layers` was given.
 
     Returns:
         Gradients shaped as `layers`, of the output layer's dtype.
@@ -101,8 +100,8 @@ def backward(
     for index in range(len(layers) - 1, -1, -1):
         inputs = seen[index].to(grad.dtype)
         weight = torch.bmm(grad.mT, inputs).to(master)
-        if index > 0 and dropout is not None:
-            weight.mul_(dropout.scale(weight))
+        if index > 0 and dropping is not None:
+            weight.mul_(dropping.scale(weight.dtype))
         gradients.append(Layer(weight, grad.sum(1).to(master)))
         if index > 0:
             grad = torch.bmm(grad, layers[index].weight).to(seen[index].dtype)

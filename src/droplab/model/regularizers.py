@@ -1,24 +1,24 @@
 """Dropout: which units a run keeps, as masks addressed by (seed, layer, epoch, step, example, unit).
 
 A unit is dropped where its 16-bit random number lies below `rate · 65,536`. The number's high byte decides alone
-wherever the threshold is a multiple of 1/256, so its low byte is made only for other rates. One number serves every
+wherever the threshold is a multiple of 256, so its low byte is made only for other rates. One number serves every
 rate: what is dropped at 0.2 is dropped at 0.5 too (paired arms differ by what the rate changes and nothing else).
 
-R runs, B examples, H units.
+R runs, L hidden layers, B examples, H units.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from droplab.random import Purpose, key_tensor, random_bytes, stream_key
+from droplab.random import Purpose, fold, key_tensor, random_bytes, stream_key
 
 _LEVELS = 2**16
-_Address = tuple[Purpose, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -39,61 +39,88 @@ class Dropout:
         return cls(tuple(seeds), tuple(min(round(rate * _LEVELS), _LEVELS - 1) for rate in rates))
 
     @property
-    def acts(self) -> bool:
-        """Whether any run drops anything."""
-        return any(self.thresholds)
+    def mask_bytes(self) -> int:
+        """Random bytes that a unit takes: 0 where no run drops anything, 1, or 2 for rates between 256ths."""
+        if not any(self.thresholds):
+            return 0
+        return 2 if any(threshold % 256 for threshold in self.thresholds) else 1
 
-    def scale(self, like: Tensor) -> Tensor:
-        """1 / (1 − the rate really used), shape (R, 1, 1), with the dtype and device of `like`."""
-        scales = [_LEVELS / (_LEVELS - threshold) for threshold in self.thresholds]
-        return torch.tensor(scales, dtype=like.dtype, device=like.device).view(-1, 1, 1)
-
-    def training_mask(self, layer: int, epoch: int, step: int, shape: tuple[int, int], device: torch.device) -> Tensor:
-        """What is kept in one step.
+    def training(self, hidden_layers: int, epoch: int, device: torch.device) -> Dropping | None:
+        """What is dropped in an epoch, once `Dropping.at` has said in which step; `None` where nothing is.
 
         Args:
-            layer: hidden layer, from 0.
+            hidden_layers: how many there are.
             epoch: from 0.
-            step: step of the epoch, from 0.
-            shape: (examples, units).
-            device: where the mask is made; it is the same everywhere.
-
-        Returns:
-            Shape (R, B, H), `uint8`, 1 where a unit is kept.
+            device: where masks are made; they are the same everywhere.
         """
-        return self._mask((Purpose.MASK, layer, epoch, step), 0, shape, device)
+        return self._dropping(Purpose.MASK, hidden_layers, (epoch,), device)
 
-    def inference_mask(
-        self, layer: int, split: int, sample: int, start: int, shape: tuple[int, int], device: torch.device
-    ) -> Tensor:
-        """What is kept of examples `start` … of a split in the `sample`-th mask; as `training_mask`.
+    def inference(self, hidden_layers: int, split: int, sample: int, device: torch.device) -> Dropping | None:
+        """What the `sample`-th mask drops of a split; `None` where nothing is.
 
         Args:
-            layer: hidden layer, from 0.
+            hidden_layers: how many there are.
             split: 0 train, 1 valid, 2 test.
             sample: which of the masks that are averaged over.
-            start: the first example, a multiple of 8, so that any chunks of a split get the same masks.
-            shape: (examples, units).
-            device: where the mask is made.
+            device: where masks are made; they are the same everywhere.
         """
-        return self._mask((Purpose.INFERENCE_MASK, layer, split, sample), start * shape[1], shape, device)
+        return self._dropping(Purpose.INFERENCE_MASK, hidden_layers, (split, sample), device)
 
-    def _mask(
-        self, address: tuple[Purpose, int, int, int], start: int, shape: tuple[int, int], device: torch.device
-    ) -> Tensor:
-        high = self._bytes(address, 0, start, shape[0] * shape[1], device)
-        if all(threshold % 256 == 0 for threshold in self.thresholds):
-            kept = high.ge_(self._column([threshold // 256 for threshold in self.thresholds], device))
-        else:
-            low = self._bytes(address, 1, start, shape[0] * shape[1], device)
-            level = self._column([threshold // 256 for threshold in self.thresholds], device)
-            rest = self._column([threshold % 256 for threshold in self.thresholds], device)
-            kept = ((high > level) | ((high == level) & (low >= rest))).view(torch.uint8)
-        return kept.view(len(self.seeds), *shape)
+    def _dropping(
+        self, purpose: Purpose, hidden_layers: int, address: tuple[int, ...], device: torch.device
+    ) -> Dropping | None:
+        if not self.mask_bytes or not hidden_layers:
+            return None
+        keys = [stream_key(seed, purpose, layer, *address) for layer in range(hidden_layers) for seed in self.seeds]
+        return Dropping(
+            key_tensor(keys, device).view(hidden_layers, -1),
+            torch.tensor(self.thresholds, dtype=torch.float32, device=device).view(-1, 1, 1),
+            self.mask_bytes,
+        )
 
-    def _bytes(self, address: _Address, part: int, start: int, count: int, device: torch.device) -> Tensor:
-        keys = key_tensor([stream_key(seed, *address, part) for seed in self.seeds], device)
-        return random_bytes(keys, count, start)
 
-    def _column(self, values: list[int], device: torch.device) -> Tensor:
-        return torch.tensor(values, dtype=torch.uint8, device=device).view(-1, 1)
+class Dropping(NamedTuple):
+    """The masks of one pass through a network, made where they are used and never kept.
+
+    Attributes:
+        keys: the stream of each hidden layer and run, shape (L, R), `int64`.
+        thresholds: the rate of each run in units of 1/65,536, shape (R, 1, 1), `float32`.
+        mask_bytes: random bytes a unit, 1 or 2; 1 is enough where every threshold is a multiple of 256.
+        first: the example that the pass begins with.
+    """
+
+    keys: Tensor
+    thresholds: Tensor
+    mask_bytes: int
+    first: int = 0
+
+    def at(self, step: Tensor | int) -> Dropping:
+        """The masks of one step of the epoch that the keys stand for."""
+        return self._replace(keys=fold(self.keys, step))
+
+    def after_first_layer(self) -> Dropping:
+        """The masks of the hidden layers but the first."""
+        return self._replace(keys=self.keys[1:])
+
+    def scale(self, dtype: torch.dtype) -> Tensor:
+        """1 / (1 − the rate really used), shape (R, 1, 1)."""
+        return _LEVELS / (_LEVELS - self.thresholds.to(dtype))
+
+    def drop(self, layer: int, hidden: Tensor) -> Tensor:
+        """Set what is dropped to 0, in place; `hidden` has the shape (R, B, H)."""
+        return hidden.mul_(self.kept(layer, hidden.shape[1], hidden.shape[2]).to(hidden.dtype))
+
+    def kept(self, layer: int, examples: int, units: int) -> Tensor:
+        """What is kept of a hidden layer: 1 where a unit is, 0 where not; shape (R, B, H), any number type."""
+        high = random_bytes(fold(self.keys[layer], 0), examples, units, self.first)
+        low = random_bytes(fold(self.keys[layer], 1), examples, units, self.first) if self.mask_bytes == 2 else None
+        if torch.compiler.is_compiling():
+            # Compared as floats: compiled code handles truth values of bytes one by one, twenty times slower.
+            number = high.float() if low is None else high.float() * 256 + low.float()
+            level = self.thresholds / 256 if low is None else self.thresholds
+            return (number - (level - 1)).clamp(0, 1)
+        level = (self.thresholds / 256).floor().to(torch.uint8)
+        if low is None:
+            return high.ge_(level)
+        rest = (self.thresholds % 256).to(torch.uint8)
+        return (high > level) | ((high == level) & (low >= rest))

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import Protocol
 
 from droplab.config import Recipe
 from droplab.data.dataset import Dataset
 from droplab.errors import TrainingError
-from droplab.study.backends import choose_backend
-from droplab.study.backends.base import Pack
+from droplab.study.backends import choose_backend, worker_count
+from droplab.study.backends.base import Answer
+from droplab.study.packs import COMPILING_SECONDS, Pack, make_packs, pack_name, pack_program, with_way
 from droplab.study.plan import Run
+from droplab.study.records import Planned
 from droplab.study.store import Store
 from droplab.train.engine import Progress
 from droplab.train.examples import Examples
-from droplab.train.outcome import Trained
-
-PACK_RUNS = 64
-"""Most runs that a GPU trains in one pack."""
+from droplab.train.outcome import CheckpointCost, Trained
+from droplab.train.program import Program
 
 
 class Observer(Protocol):
@@ -55,6 +56,7 @@ class Summary:
         started: when.
         seconds: wall-clock time, from planning to the last commit.
         notices: what was said on the way.
+        checkpoints: what those of each pack took.
     """
 
     reused: int
@@ -64,6 +66,7 @@ class Summary:
     interrupted: bool = False
     seconds: float = 0.0
     notices: list[str] = field(default_factory=list)
+    checkpoints: list[CheckpointCost] = field(default_factory=list)
 
 
 def run_all(
@@ -71,8 +74,8 @@ def run_all(
 ) -> Summary:
     """Train every run that `store` lacks and file it there as soon as it is done.
 
-    Ctrl-C drops the trainings under way, keeps every finished run, and returns; a second one is the usual
-    `KeyboardInterrupt`.
+    Ctrl-C drops the trainings under way but for their checkpoints, keeps every finished run, and returns; a second one
+    is the usual `KeyboardInterrupt`.
 
     Args:
         runs: of one data set, split and way.
@@ -101,21 +104,21 @@ def run_all(
     if todo:
         first = todo[0].settings
         examples = Examples.of(dataset, first.valid_fraction, first.split_seed)
-        packs = pack_runs(todo, examples)
-        backend = choose_backend(todo[0].way, workers, len(packs))
-        with (
-            _stop_on_interrupt() as stop,
-            closing(backend.execute(packs, examples, observer.progress, notice, stop.is_set)) as results,
-        ):
-            for run, result in results:
-                if isinstance(result, TrainingError):
-                    summary.failures.append(result)
-                else:
+        workers = worker_count(todo[0].way, workers, len(todo))
+        packs = _planned_packs(todo, examples, store, workers, notice)
+        with _stop_on_interrupt() as stop:
+            packs = _compiled(packs, examples, workers, notice, stop)
+            backend = choose_backend(todo[0].way, min(workers, len(packs)))
+            results = backend.execute(packs, examples, observer.progress, notice, stop.is_set, store.checkpoints_folder)
+            with closing(results):
+                for pack, answer in results:
                     examples.check_files()  # a result belongs to the bytes that the fingerprint is of
-                    store.save(run, dataset, result)
-                    summary.trained += 1
-                observer.finished(run, result)
-            summary.interrupted = summary.trained + len(summary.failures) < len(todo)
+                    _file(pack, answer, dataset, store, summary)
+                    for run, result in zip(pack, answer, strict=True):
+                        observer.finished(run, result)
+        summary.interrupted = summary.trained + len(summary.failures) < len(todo)
+        if fault := next((cost.fault for cost in summary.checkpoints if cost.fault), None):
+            notice(f"checkpoints could not be written: {fault}")
     summary.seconds = time.perf_counter() - started
     return summary
 
@@ -128,27 +131,59 @@ def clipped_batch(recipe: Recipe, train_examples: int) -> str | None:
     return f"batch_size={recipe.batch_size} is clipped to the {train} training examples there are"
 
 
-def pack_runs(runs: Sequence[Run], examples: Examples) -> list[Pack]:
-    """Group runs into packs, the most work first so that workers end together.
-
-    A GPU trains runs of one shape stacked; on a CPU, where large products gain nothing by it, a pack is one run.
-    """
-    most = PACK_RUNS if runs[0].way.device == "cuda" else 1
-    groups: dict[tuple[object, ...], list[Run]] = {}
-    for run in runs:
-        settings = run.settings
-        shape = (settings.widths, settings.epochs, settings.batch_size, settings.mc_samples)
-        groups.setdefault(shape, []).append(run)
-    packs = [tuple(group[i : i + most]) for group in groups.values() for i in range(0, len(group), most)]
-    return sorted(packs, key=lambda pack: -sum(work(run, examples.features, examples.classes) for run in pack))
+def _file(pack: Pack, answer: Answer, dataset: Dataset, store: Store, summary: Summary) -> None:
+    """Keep what became of a pack: its networks in one transaction, then its checkpoint is of no use any more."""
+    trained = [(run, result) for run, result in zip(pack, answer, strict=True) if isinstance(result, Trained)]
+    failures = [result for result in answer if isinstance(result, TrainingError)]
+    if trained:
+        store.save_pack(trained, dataset)
+        summary.checkpoints.append(trained[0][1].outcome.checkpoints)
+    store.drop_checkpoint(pack_name(pack))
+    summary.trained += len(trained)
+    summary.failures += failures
 
 
-def work(run: Run, features: int, classes: int) -> float:
-    """About how much there is to do for a run, in multiplications an example times epochs; for order and ETA only."""
-    sizes = [features, *run.settings.widths, classes]
-    products = sum(a * b for a, b in pairwise(sizes))
-    masks = 100 * sum(run.settings.widths) if run.settings.dropout else 0
-    return run.settings.epochs * float(products + masks)
+def _planned_packs(
+    todo: Sequence[Run], examples: Examples, store: Store, workers: int, notice: Callable[[str], None]
+) -> list[Pack]:
+    """The packs of the runs to train. What was planned before keeps its pack and its way; the rest is planned now."""
+    planned = store.planned([run.key for run in todo])
+    groups: dict[str, list[Run]] = {}
+    for run in todo:
+        before = planned.get(run.key)
+        if before is not None and before.way.device == run.way.device:
+            groups.setdefault(before.pack, []).append(replace(run, way=before.way))
+    kept = [tuple(group) for name, group in groups.items() if pack_name(tuple(group)) == name]
+    known = {run.key for pack in kept for run in pack}
+    new = [run for run in todo if run.key not in known]
+    if not new:
+        return kept
+    packing = make_packs(new, examples, workers)
+    for text in packing.notices:
+        notice(text)
+    rows = {run.key: Planned(run.way, pack_name(pack)) for pack in packing.packs for run in pack}
+    store.keep_plan(rows)
+    return kept + packing.packs
+
+
+def _compiled(
+    packs: Sequence[Pack], examples: Examples, workers: int, notice: Callable[[str], None], stop: threading.Event
+) -> list[Pack]:
+    """Make the programs that are wanted and missing, several at once; where one cannot be made its packs do without."""
+    programs = {pack: pack_program(pack, examples) for pack in packs if pack[0].way.compiled}
+    missing = [program for program in dict.fromkeys(programs.values()) if not program.path.exists()]
+    if not missing:
+        return list(packs)
+    seconds = COMPILING_SECONDS * math.ceil(len(missing) / workers)
+    notice(f"compiling {len(missing)} kinds of network, about {seconds:.0f} s, once on this machine")
+    with ThreadPoolExecutor(workers) as pool:
+        reasons = dict(zip(missing, pool.map(Program.compile, missing), strict=True))
+    failed = {program: reason for program, reason in reasons.items() if reason is not None}
+    if failed and not stop.is_set():
+        notice(f"the step cannot be compiled and runs uncompiled, slower but right: {next(iter(failed.values()))}")
+    return [
+        with_way(pack, replace(pack[0].way, compiled=False)) if programs.get(pack) in failed else pack for pack in packs
+    ]
 
 
 @contextmanager

@@ -1,11 +1,11 @@
 """The store: every finished run, in SQLite, with its weights as safetensors beside it, filed by content.
 
-A run is one row of `runs` and one of `arrays` (what is bulky: curves and ledger), written in one transaction. Its
-weights are written before that, whole or not at all, so that a committed row always has them; a process that dies in
-between leaves a file that no row refers to, which `disk_use` counts and the next `delete` removes.
+A run is one row of `runs` and one of `arrays` (what is bulky: curves and ledger); all runs of a pack are written in one
+transaction, which also deletes what `plans` says of them. Their weights are written before that, whole or not at all,
+so that a committed row always has them; a process that dies in between leaves files that no row refers to, which
+`disk_use` counts and the next `delete` removes, as it does checkpoints of packs of which no run is planned any more.
 
-Writers take SQLite's write lock before they look (BEGIN IMMEDIATE), and only who holds it removes weights. A connection
-lives as long as one call: none is carried into a forked worker, and an idle store is a single file without a log.
+Writers take SQLite's write lock before they look (BEGIN IMMEDIATE), and only who holds it removes weights.
 """
 
 from __future__ import annotations
@@ -13,84 +13,60 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import sqlite3
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import (
-    Connection,
-    Row,
-    delete,
-    func,
-    insert,
-    inspect,
-    select,
-)
+from sqlalchemy import Column, ColumnElement, Connection, Row, delete, func, insert, literal_column, select
 from sqlalchemy.dialects.sqlite import insert as insert_unless_there
-from sqlalchemy.exc import SQLAlchemyError
 
 from droplab.data.dataset import Dataset, DatasetCard
-from droplab.data.disk import open_regular, write_atomically
+from droplab.data.disk import open_regular, write_together
 from droplab.errors import DataError, StoreError
-from droplab.model.file import ModelInfo, from_bytes, to_bytes
+from droplab.model.file import ModelInfo, check_weights, from_bytes, to_bytes
+from droplab.study.files import DiskUse, StoredFile, checkpoint_name, stored_files, weights_name
 from droplab.study.plan import Run
 from droplab.study.records import (
     SUMMARY_COLUMNS,
+    Planned,
     RunRecord,
     RunSummary,
-    arrays_table,
     card_of,
-    datasets_table,
-    meta_table,
+    check_pack_name,
     model_info,
     pack_arrays,
+    plan_row,
+    planned_of,
     record_of,
     row_of,
-    runs_table,
-    schema,
     summary_of,
 )
-from droplab.study.sqlite import WRITING, open_engine, store_path, use_write_ahead_log
+from droplab.study.schema import arrays_table, datasets_table, plans_table, prepare, runs_table
+from droplab.study.sqlite import Database, reason, store_path
 from droplab.train.outcome import Trained
 
 _T = TypeVar("_T")
-SCHEMA_VERSION = 1
 _CHUNK = 500  # keys a query: SQLite takes 999 variables before 3.32
-_ABANDONED = 3600  # seconds after which an unfinished weights file has no living writer
-_ADVICE = {
-    sqlite3.SQLITE_NOTADB: "Name another file with --store, or move this one away.",
-    sqlite3.SQLITE_CORRUPT: "Move the file away, or put a copy from a backup in its place.",
-    sqlite3.SQLITE_FULL: "Make room on the disk and run the study again: what was finished is kept.",
-    sqlite3.SQLITE_BUSY: "Another process is writing; try again when it is done.",
-}
-
-
-class DiskUse(NamedTuple):
-    """What a store takes on disk, in bytes; orphans are weights files that no run refers to."""
-
-    runs: int
-    database_bytes: int
-    weights_bytes: int
-    orphans: int
-    orphan_bytes: int
+_FILE_CARD = insert_unless_there(datasets_table).on_conflict_do_nothing()
+_PLAN = insert_unless_there(plans_table)
+_KEEP_PLAN = _PLAN.on_conflict_do_update(
+    index_elements=["key"], set_={name: _PLAN.excluded[name] for name in ("way", "pack", "planned")}
+)
 
 
 class Store:
-    """All runs that were ever finished.
+    """All runs that were ever finished, and how those under way are to be.
 
     Any number of processes may use one store at the same time. Use it in a `with` block, or `close` it.
 
     Args:
         location: as `store_path` takes it. The file and its folder are made where they are missing; the weights lie
-            in `<stem>-weights` beside it.
+            in `<stem>-weights` beside it, the checkpoints in `<stem>-checkpoints`.
 
     Raises:
         StoreError: if the file is no droplab store, is damaged, comes from a newer droplab, or cannot be read and
@@ -114,12 +90,18 @@ class Store:
             raise StoreError(
                 f"{self.path}: the store's folder cannot be used: {error.strerror}. Name another with --store."
             ) from None
-        self._engine = open_engine(self.path)
-        self._prepare()
+        self._database = Database(self.path)
+        prepare(self._database)
+        self._database.use_write_ahead_log()
+
+    @property
+    def checkpoints_folder(self) -> Path:
+        """Where packs under way keep `<pack>.safetensors`; who writes the first one makes it."""
+        return self.path.with_name(f"{self.path.stem}-checkpoints")
 
     def close(self) -> None:
         """Let go of the database."""
-        self._engine.dispose()
+        self._database.engine.dispose()
 
     def __enter__(self) -> Self:
         return self
@@ -129,35 +111,87 @@ class Store:
 
     def finished(self, keys: Iterable[str]) -> set[str]:
         """Which of `keys` the store has."""
-        with self._reading() as connection:
-            return {
-                key
-                for chunk in _chunks(keys)
-                for key in connection.scalars(select(runs_table.c.key).where(runs_table.c.key.in_(chunk)))
-            }
+        with self._database.reading() as connection:
+            return _those_in(connection, runs_table.c.key, keys)
 
-    def save(self, run: Run, dataset: Dataset, trained: Trained) -> None:
-        """File a finished run with its weights; if another process has filed it meanwhile, that one stays.
+    def planned(self, keys: Iterable[str]) -> dict[str, Planned]:
+        """How those of `keys` that are planned and not finished are to be executed.
 
         Raises:
-            StoreError: if it cannot be written; no run is lost by it, and none is there in part.
-            ModelFileError: if the weights are not those of the run's network.
+            StoreError: also if a plan is damaged.
         """
-        model = to_bytes(trained.weights, model_info(run, dataset))
-        weights_hash = hashlib.sha256(model).hexdigest()
-        row, npz = row_of(run, dataset, trained.outcome), pack_arrays(trained.outcome)
-        row |= {"weights_hash": weights_hash, "weights_bytes": len(model)}
+        advice = "`droplab runs forget`, and run the study again."
+        with self._database.reading() as connection:
+            return {
+                row.key: self._decoded(row, planned_of, "plan", advice)
+                for chunk in _chunks(keys)
+                for row in connection.execute(select(plans_table).where(plans_table.c.key.in_(chunk)))
+            }
+
+    def keep_plan(self, rows: Mapping[str, Planned]) -> None:
+        """Keep how runs are to be executed, all or none; what was planned for the same keys is replaced.
+
+        Runs that were finished meanwhile are left out: `plans` never holds what `runs` does.
+        """
+        now = _now()
+        values = [plan_row(key, planned) | {"planned": now} for key, planned in rows.items()]
+        if not values:
+            return
+        with self._database.writing() as connection:
+            connection.execute(_KEEP_PLAN, values)
+            connection.execute(
+                delete(plans_table).where(
+                    select(runs_table.c.key).where(runs_table.c.key == plans_table.c.key).exists()
+                )
+            )
+
+    def forget(self) -> int:
+        """Forget every run that is planned and not finished, with its checkpoints; return how many there were."""
+        with self._database.writing() as connection:
+            forgotten = connection.execute(delete(plans_table)).rowcount
+        self._sweep()
+        return forgotten
+
+    def save(self, run: Run, dataset: Dataset, trained: Trained) -> None:
+        """File one finished run, as `save_pack` does."""
+        self.save_pack([(run, trained)], dataset)
+
+    def save_pack(self, results: Sequence[tuple[Run, Trained]], dataset: Dataset) -> None:
+        """File the finished runs of a pack with their weights and drop what was planned for them, all or none.
+
+        Of runs that another process has filed meanwhile, what is there stays.
+
+        Args:
+            results: each run once.
+            dataset: the data of all.
+
+        Raises:
+            StoreError: if they cannot be written; nothing finished is lost by it, and no run is there in part.
+            ModelFileError: if weights are not those of their run's network; nothing is written then.
+        """
+        for run, trained in results:
+            check_weights(trained.weights, model_info(run, dataset))
+        rows = [row_of(run, dataset, trained.outcome) for run, trained in results]
+        arrays = [{"key": run.key, "npz": pack_arrays(trained.outcome)} for run, trained in results]
+        for row, columns in zip(rows, self._write_weights(results, dataset), strict=True):
+            row.update(columns)
+        keys = [run.key for run, _ in results]
         card = asdict(dataset.card) | {"classes": json.dumps(dataset.classes)}
-        self._write_weights(weights_hash, model)
-        with self._writing() as connection:
-            connection.execute(insert_unless_there(datasets_table).values(card).on_conflict_do_nothing())
-            # The time is taken under the lock, so that runs are listed in the order in which they came to be there.
-            row["finished"] = datetime.now(UTC).isoformat(timespec="microseconds")
-            if connection.execute(insert_unless_there(runs_table).values(row).on_conflict_do_nothing()).rowcount:
-                connection.execute(insert(arrays_table).values(key=run.key, npz=npz))
-                if not self.weights_path(weights_hash).exists():  # another process's `delete` saw no row for it yet
-                    self._write_weights(weights_hash, model)
-            elif not connection.scalar(select(func.count()).where(runs_table.c.weights_hash == weights_hash)):
+        with self._database.writing() as connection:
+            there = _those_in(connection, runs_table.c.key, keys)
+            new = [place for place, key in enumerate(keys) if key not in there]
+            if new:
+                now = _now()  # under the lock, so that runs are listed in the order in which they came to be there
+                connection.execute(_FILE_CARD, card)
+                connection.execute(insert(runs_table), [rows[place] | {"finished": now} for place in new])
+                connection.execute(insert(arrays_table), [arrays[place] for place in new])
+            _delete(connection, plans_table.c.key, keys)
+            # Another process's `delete` may have seen no row for some weights yet, and one that came first has its own.
+            lost = [results[place] for place in new if not self.weights_path(rows[place]["weights_hash"]).exists()]
+            if lost:
+                self._write_weights(lost, dataset)
+            second = {row["weights_hash"] for row in rows if row["key"] in there}
+            for weights_hash in second - _those_in(connection, runs_table.c.weights_hash, second):
                 self.weights_path(weights_hash).unlink(missing_ok=True)
 
     def load(self, keys: Iterable[str]) -> dict[str, RunRecord]:
@@ -169,22 +203,38 @@ class Store:
         wanted = list(dict.fromkeys(keys))
         query = select(runs_table, arrays_table.c.npz).join(arrays_table, isouter=True)
         found: dict[str, RunRecord] = {}
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             for chunk in _chunks(wanted):
                 for row in connection.execute(query.where(runs_table.c.key.in_(chunk))):
-                    found[row.key] = self._decoded(row, record_of)
+                    found[row.key] = self._of_run(row, record_of)
         return {key: found[key] for key in wanted if key in found}
 
     def datasets(self, name: str) -> list[DatasetCard]:
         """The data sets of that name that runs were trained on."""
         query = select(datasets_table).where(datasets_table.c.name == name)
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             return [card_of(row) for row in connection.execute(query)]
 
     def weights_path(self, run: RunRecord | str) -> Path:
         """Where the model file of a record, or of a `weights_hash`, lies."""
-        name = run if isinstance(run, str) else run.weights_hash
-        return self.weights_folder / name[:2] / f"{name}.safetensors"
+        return self.weights_folder / weights_name(run if isinstance(run, str) else run.weights_hash)
+
+    def checkpoint_path(self, pack: str) -> Path:
+        """Where the checkpoint of a pack lies, if there is one.
+
+        Raises:
+            ValueError: if that can be no pack's name.
+        """
+        check_pack_name(pack)
+        return self.checkpoints_folder / checkpoint_name(pack)
+
+    def drop_checkpoint(self, pack: str) -> None:
+        """Remove the checkpoint of a pack, if there is one; raises as `checkpoint_path`."""
+        path = self.checkpoint_path(pack)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"{path}: the checkpoint cannot be removed: {reason(error)}.") from None
 
     def read_model(self, record: RunRecord) -> bytes:
         """The model file of a run, checked against the hash under which it is filed.
@@ -198,7 +248,7 @@ class Store:
                 model = handle.read()
             fault = "" if hashlib.sha256(model).hexdigest() == record.weights_hash else "its bytes have changed"
         except (OSError, DataError) as error:
-            fault = _reason(error)
+            fault = reason(error)
         if fault:
             raise StoreError(
                 f"{path}: must hold the weights of run {record.key[:12]} as they were saved; found: {fault}. "
@@ -212,9 +262,10 @@ class Store:
 
     def summaries(self) -> Sequence[RunSummary]:
         """All runs, in the order in which they were finished."""
-        with self._reading() as connection:
-            rows = connection.execute(select(*SUMMARY_COLUMNS).order_by(runs_table.c.finished, runs_table.c.key))
-            return [self._decoded(row, summary_of) for row in rows]
+        with self._database.reading() as connection:
+            rowid: ColumnElement[int] = literal_column("runs.rowid")  # runs of a pack are finished at one time
+            rows = connection.execute(select(*SUMMARY_COLUMNS).order_by(runs_table.c.finished, rowid))
+            return [self._of_run(row, summary_of) for row in rows]
 
     def resolve(self, prefix: str) -> str:
         """Return the key that begins with `prefix`.
@@ -225,7 +276,7 @@ class Store:
         start = prefix.strip().lower()
         if not re.fullmatch("[0-9a-f]+", start):
             raise StoreError(f"a run's key must be hexadecimal digits; found {prefix!r}. See `droplab runs list`.")
-        with self._reading() as connection:
+        with self._database.reading() as connection:
             query = select(runs_table.c.key).where(runs_table.c.key >= start, runs_table.c.key < start + "g")
             keys = connection.scalars(query.order_by(runs_table.c.key).limit(3)).all()
         if len(keys) == 1:
@@ -241,123 +292,96 @@ class Store:
         )
 
     def delete(self, keys: Iterable[str]) -> int:
-        """Delete runs, then every weights file that no run refers to; return how many runs there were."""
-        with self._writing() as connection:
-            deleted = 0
-            for chunk in _chunks(keys):
-                connection.execute(delete(arrays_table).where(arrays_table.c.key.in_(chunk)))
-                deleted += connection.execute(delete(runs_table).where(runs_table.c.key.in_(chunk))).rowcount
-        with self._writing() as connection:
-            for path, _, orphan in self._weights(connection):
-                if orphan:
-                    path.unlink(missing_ok=True)
+        """Delete runs and plans, then every file that nothing needs; return how many runs there were."""
+        keys = list(keys)
+        with self._database.writing() as connection:
+            for column in (plans_table.c.key, arrays_table.c.key):
+                _delete(connection, column, keys)
+            deleted = _delete(connection, runs_table.c.key, keys)
+        self._sweep()
         return deleted
 
     def disk_use(self) -> DiskUse:
         """Count what the store takes on disk."""
-        with self._reading() as connection:
-            runs = connection.scalar(select(func.count()).select_from(runs_table)) or 0
-            files = list(self._weights(connection))
-        orphans = [size for _, size, orphan in files if orphan]
+        with self._database.reading() as connection:
+            runs, planned = (
+                connection.scalar(select(func.count()).select_from(table)) or 0 for table in (runs_table, plans_table)
+            )
+            weights, checkpoints = list(self._weights(connection)), list(self._checkpoints(connection))
+        orphans = [file for file in (*weights, *checkpoints) if file.orphan]
+        needed = [file for file in checkpoints if not file.orphan]
         parts = (self.path.with_name(self.path.name + suffix) for suffix in ("", "-wal", "-shm"))
         return DiskUse(
             runs=runs,
             database_bytes=sum(part.stat().st_size for part in parts if part.exists()),
-            weights_bytes=sum(size for _, size, orphan in files if not orphan),
+            weights_bytes=sum(file.size for file in weights if not file.orphan),
             orphans=len(orphans),
-            orphan_bytes=sum(orphans),
+            orphan_bytes=sum(file.size for file in orphans),
+            planned=planned,
+            checkpoints=sum(not file.part for file in needed),
+            checkpoint_bytes=sum(file.size for file in needed),
         )
 
-    def _weights(self, connection: Connection) -> Iterator[tuple[Path, int, bool]]:
-        """Yield each weights file, its size, and whether no run refers to it; files of other names are not ours."""
-        kept = set(connection.scalars(select(runs_table.c.weights_hash)))
-        for path in self.weights_folder.glob("??/*"):
-            name = re.fullmatch(r"\.?([0-9a-f]{64})\.safetensors(\.[0-9a-f]+\.part)?", path.name)
-            try:
-                status = path.stat()
-            except FileNotFoundError:  # its writer has just finished or given up
-                continue
-            if name and name[2]:
-                yield path, status.st_size, time.time() - status.st_mtime > _ABANDONED
-            elif name:
-                yield path, status.st_size, name[1] not in kept
+    def _sweep(self) -> None:
+        """Remove every file that nothing needs, once what needed it is gone for good."""
+        with self._database.writing() as connection:
+            for file in (*self._weights(connection), *self._checkpoints(connection)):
+                if file.orphan:
+                    file.path.unlink(missing_ok=True)
 
-    def _write_weights(self, weights_hash: str, model: bytes) -> None:
-        path = self.weights_path(weights_hash)
+    def _weights(self, connection: Connection) -> Iterator[StoredFile]:
+        return stored_files(self.weights_folder, "??/*", set(connection.scalars(select(runs_table.c.weights_hash))))
+
+    def _checkpoints(self, connection: Connection) -> Iterator[StoredFile]:
+        packs = set(connection.scalars(select(plans_table.c.pack).distinct()))
+        return stored_files(self.checkpoints_folder, "*", packs)
+
+    def _write_weights(self, results: Sequence[tuple[Run, Trained]], dataset: Dataset) -> list[dict[str, Any]]:
+        """Write the model files of runs; return their columns of `runs`."""
+        columns: list[dict[str, Any]] = []
+
+        def models() -> Iterator[tuple[str, bytes]]:
+            for run, trained in results:
+                model = to_bytes(trained.weights, model_info(run, dataset))
+                columns.append({"weights_hash": hashlib.sha256(model).hexdigest(), "weights_bytes": len(model)})
+                yield weights_name(columns[-1]["weights_hash"]), model
+
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with write_atomically(path) as handle:
-                handle.write(model)
-        except (OSError, DataError) as error:
-            raise StoreError(f"the weights of a run cannot be kept: {_reason(error)}.") from None
+            write_together(self.weights_folder, models())
+        except DataError as error:
+            raise StoreError(f"the weights of a run cannot be kept: {reason(error)}.") from None
+        return columns
 
-    def _prepare(self) -> None:
-        with self._reading() as connection:
-            version = self._version(connection)
-        if version is None:
-            with self._writing() as connection:
-                if self._version(connection) is None:
-                    schema.create_all(connection)
-                    connection.execute(insert(meta_table).values(name="schema", value=str(SCHEMA_VERSION)))
-        with self._failing("opened"):
-            use_write_ahead_log(self.path)
+    def _of_run(self, row: Row[Any], decode: Callable[[Row[Any]], _T]) -> _T:
+        advice = f"`droplab runs delete {row.key[:12]}` and run the study again."
+        return self._decoded(row, decode, "record", advice)
 
-    def _version(self, connection: Connection) -> str | None:
-        """Return the schema's version, `None` for an empty database; refuse what this droplab does not know."""
-        tables = inspect(connection).get_table_names()
-        if not tables:
-            return None
-        if "meta" not in tables:
-            raise StoreError(
-                f"{self.path}: must be a store of droplab; found a database with the tables {', '.join(tables[:4])}. "
-                "Name another file with --store."
-            )
-        version: str | None = connection.scalar(select(meta_table.c.value).where(meta_table.c.name == "schema"))
-        if version != str(SCHEMA_VERSION):
-            raise StoreError(
-                f"{self.path}: must be a store of schema version {SCHEMA_VERSION}; found version {version}. "
-                "Use the droplab that wrote it, or name another file with --store."
-            )
-        return version
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with self._failing("read"), self._engine.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        writer = self._engine.execution_options(**WRITING)
-        with self._failing("written"), writer.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def _failing(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except (SQLAlchemyError, sqlite3.Error, OSError, UnicodeError) as error:
-            cause = getattr(error, "orig", None) or error
-            advice = _ADVICE.get(
-                getattr(cause, "sqlite_errorcode", 0) & 0xFF, "Check the file, its folder and the disk."
-            )
-            raise StoreError(f"{self.path}: the store cannot be {what}: {_reason(cause)}. {advice}") from None
-
-    def _decoded(self, row: Row[Any], decode: Callable[[Row[Any]], _T]) -> _T:
+    def _decoded(self, row: Row[Any], decode: Callable[[Row[Any]], _T], what: str, advice: str) -> _T:
         try:
             return decode(row)
         except Exception as error:  # whatever damaged JSON or a damaged zip makes its reader raise
             raise StoreError(
-                f"{self.path}: the record of run {row.key[:12]} must be as it was saved; found: {_reason(error)}. "
-                f"`droplab runs delete {row.key[:12]}` and run the study again."
+                f"{self.path}: the {what} of run {row.key[:12]} must be as it was saved; found: {reason(error)}. "
+                + advice
             ) from None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _those_in(connection: Connection, column: Column[Any], values: Iterable[str]) -> set[str]:
+    """Which of `values` a column holds."""
+    return {value for chunk in _chunks(values) for value in connection.scalars(select(column).where(column.in_(chunk)))}
+
+
+def _delete(connection: Connection, column: Column[Any], values: Iterable[str]) -> int:
+    """Delete the rows in which a column has one of `values`; return how many there were."""
+    table = column.table
+    return sum(connection.execute(delete(table).where(column.in_(chunk))).rowcount for chunk in _chunks(values))
 
 
 def _chunks(keys: Iterable[str]) -> Iterator[list[str]]:
     rest = iter(keys)
     while chunk := list(islice(rest, _CHUNK)):
         yield chunk
-
-
-def _reason(error: BaseException) -> str:
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-    return " ".join(reason.split()).rstrip(".")

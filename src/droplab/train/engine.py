@@ -1,37 +1,38 @@
-"""The epochs of a pack: batches, steps, curves, and the final evaluation.
+"""The epochs of a pack: batches, steps, curves, checkpoints.
 
-R runs of one shape, trained side by side; N training examples, B of a batch.
+R runs of one shape; N training examples, B of a batch.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from droplab.config import RunSettings
 from droplab.errors import TrainingError
-from droplab.model.initialise import initial_layers
-from droplab.model.network import Layer
 from droplab.model.regularizers import Dropout
 from droplab.random import Purpose, key_tensor, permutation, stream_key
-from droplab.train.device import environment
-from droplab.train.evaluate import Evaluation, evaluate
-from droplab.train.examples import Examples, Part
-from droplab.train.metrics import classification_metrics
-from droplab.train.optimizers import SGD
-from droplab.train.outcome import Curves, Inference, Metric, Outcome, Split, Trained, Way
-from droplab.train.step import train_step
+from droplab.train.checkpoint import Checkpoint
+from droplab.train.evaluate import evaluate
+from droplab.train.examples import Examples
+from droplab.train.graphs import graphed
+from droplab.train.outcome import CheckpointCost, Trained, Way
+from droplab.train.program import Program
+from droplab.train.results import finish
+from droplab.train.state import State, optimizer_of
+from droplab.train.step import Step, StepInputs, plain_step
 
 CURVE_POINTS = 40
-"""About how often a training is evaluated for its curves."""
+"""Most points at which a training is evaluated for its curves."""
 
-CURVE_EXAMPLES = 10_000
+CURVE_SHARE = 0.05
+"""About the largest share of a training's products that its curves may take."""
+
+CURVE_EXAMPLES = 5_000
 """How many training examples, the first ones of the split, the curves are evaluated on."""
 
 
@@ -51,198 +52,134 @@ class Progress(NamedTuple):
     accuracy: float | None
 
 
-@dataclass
-class _Pack:
-    """The state of R runs while they are trained."""
-
-    settings: Sequence[RunSettings]
-    way: Way
-    examples: Examples
-    layers: list[Layer]
-    state: list[Layer]
-    dropout: Dropout
-    optimizer: SGD
-    train_losses: list[NDArray[np.float32]] = field(default_factory=list)
-    points: list[int] = field(default_factory=list)
-    evaluated: list[NDArray[np.float64]] = field(default_factory=list)  # each (train or valid, nll or accuracy, R)
-    train_seconds: float = 0.0
-    evaluate_seconds: float = 0.0
-
-
 def train_pack(
-    settings: Sequence[RunSettings], examples: Examples, way: Way, on_progress: Callable[[Progress], None]
+    settings: Sequence[RunSettings],
+    examples: Examples,
+    way: Way,
+    on_progress: Callable[[Progress], None],
+    checkpoint: Checkpoint | None = None,
 ) -> list[Trained | TrainingError]:
     """Train R networks of one shape and recipe; they may differ in seed, rates, learning rate and momentum.
 
     Args:
         settings: of each run.
         examples: what to train and evaluate on, on the device of `way`.
-        way: device and precision.
+        way: device and precision; whether the step is compiled; whether the runs share products, or each has its own
+            and so the bits that it has alone.
         on_progress: called for each run after each epoch.
+        checkpoint: where the pack goes on from, and where it is kept meanwhile.
 
     Returns:
         For each run what it became, or the error that says why its loss is no number any more.
     """
-    pack = _start(settings, examples, way)
-    epochs = settings[0].epochs
-    points = curve_points(epochs)
-    for epoch in range(epochs):
-        losses = _run_epoch(pack, epoch)
-        if epoch + 1 in points:
-            _add_point(pack, epoch + 1)
-        _report(pack, epoch + 1, losses, on_progress)
-        if not np.isfinite(losses).any():
-            break
-    return _finish(pack)
-
-
-def curve_points(epochs: int) -> list[int]:
-    """The epochs (1 … `epochs`) after which curves are evaluated: every one, or about `CURVE_POINTS` evenly spread.
-
-    >>> curve_points(3), len(curve_points(400)), curve_points(400)[-1]
-    ([1, 2, 3], 40, 400)
-    """
-    return sorted({round(x) for x in np.linspace(epochs / CURVE_POINTS, epochs, CURVE_POINTS)} - {0} | {epochs})
-
-
-def _start(settings: Sequence[RunSettings], examples: Examples, way: Way) -> _Pack:
     device = torch.device(way.device)
-    first = settings[0]
-    seeds = [run.seed for run in settings]
-    layers = initial_layers(examples.features, first.widths, examples.classes, seeds, device)
-    optimizer = SGD.of([run.learning_rate for run in settings], [run.momentum for run in settings], device)
-    dropout = Dropout.of(seeds, [run.dropout for run in settings])
-    return _Pack(settings, way, examples, layers, optimizer.initial_state(layers), dropout, optimizer)
+    groups = [settings] if way.stacked else [[run] for run in settings]
+    states = [State.initial(group, examples, device) for group in groups]
+    if checkpoint is not None:
+        checkpoint.read(states)
+
+    def keep() -> None:
+        if checkpoint is not None:
+            checkpoint.offer(states)
+
+    steps = [_step_of(state, examples, way) for state in states]
+    points = curve_points(settings[0].epochs, _points_worth(examples))
+    for epoch in range(settings[0].epochs):
+        first = 0
+        for state, step in zip(states, steps, strict=True):
+            if state.epoch == epoch and _alive(state):
+                _run_epoch(state, examples, step, keep)
+                if state.epoch in points:
+                    _add_point(state, examples, way.precision)
+                _report(state, first, on_progress)
+            first += len(state.settings)
+    cost = checkpoint.cost if checkpoint else CheckpointCost()
+    return [result for state in states for result in finish(state, examples, way, cost)]
 
 
-def _run_epoch(pack: _Pack, epoch: int) -> NDArray[np.float32]:
-    """Every training example once, in the epoch's order; the mean loss of each run, shape (R,)."""
-    started = time.perf_counter()
-    train, precision = pack.examples.train, pack.way.precision
-    device = train.rows.device
-    order = permutation(
-        key_tensor([stream_key(run.seed, Purpose.ORDER, epoch) for run in pack.settings], device), len(train)
+def curve_points(epochs: int, worth: float) -> list[int]:
+    """The epochs (1 … `epochs`) after which curves are evaluated, evenly spread, the last among them.
+
+    Args:
+        epochs: of the training.
+        worth: what a point costs, in epochs of training; it decides how many there are: 5 to `CURVE_POINTS`.
+
+    >>> curve_points(3, 0.1), curve_points(20, 0.1), len(curve_points(400, 0.1))
+    ([1, 2, 3], [2, 4, 6, 8, 10, 12, 14, 16, 18, 20], 40)
+    """
+    count = min(max(int(CURVE_SHARE * epochs / worth), 5), CURVE_POINTS, epochs)
+    return sorted({round(x) for x in np.linspace(epochs / count, epochs, count)})
+
+
+def _points_worth(examples: Examples) -> float:
+    """What a point of the curves costs, in epochs of training: an example costs 2/5 of what it does in a step."""
+    evaluated = len(examples.valid) + min(len(examples.train), CURVE_EXAMPLES)
+    return 0.4 * evaluated / len(examples.train)
+
+
+def program_of(settings: Sequence[RunSettings], examples: Examples, way: Way) -> Program:
+    """The compiled step that these runs take, stacked if they are several."""
+    rates = Dropout.of([run.seed for run in settings], [run.dropout for run in settings])
+    return Program(
+        sizes=(examples.features, *settings[0].widths, examples.classes),
+        features="uint8" if examples.train.features.dtype == torch.uint8 else "float32",
+        device=way.device,
+        precision=way.precision,
+        stacked=len(settings) > 1,
+        mask_bytes=rates.mask_bytes,
+        momentum=any(run.momentum for run in settings),
     )
-    dtype = torch.bfloat16 if precision == "bf16" and pack.settings[0].widths else torch.float32
-    total = torch.zeros(len(pack.settings), device=device)
-    for step, picked in enumerate(torch.split(order, pack.settings[0].batch_size, dim=1)):
-        stored, labels = train.batch(picked)
-        inputs = stored.to(dtype).mul_(train.scale)
-        loss = train_step(
-            pack.layers, pack.state, inputs, labels, pack.dropout, pack.optimizer, precision, (epoch, step)
-        )
-        total.add_(loss, alpha=picked.shape[1])
-    losses: NDArray[np.float32] = (total / len(train)).cpu().numpy()
-    pack.train_losses.append(losses)
-    pack.train_seconds += time.perf_counter() - started
-    return losses
 
 
-def _add_point(pack: _Pack, epoch: int) -> None:
+def _step_of(state: State, examples: Examples, way: Way) -> Step:
+    step = program_of(state.settings, examples, way).load() if way.compiled else plain_step(way.precision)
+    return graphed(step) if way.device == "cuda" else step
+
+
+def _run_epoch(state: State, examples: Examples, step: Step, keep: Callable[[], None]) -> None:
+    """Every training example once, in the epoch's order; begun where the state is."""
+    clock = time.perf_counter()
+    train, first = examples.train, state.settings[0]
+    device = train.rows.device
+    optimizer = optimizer_of(state.settings, device)
+    dropping = state.dropout.training(len(first.widths), state.epoch, device)
+    scale = torch.tensor(train.scale, dtype=torch.float32, device=device)
+    keys = [stream_key(run.seed, Purpose.ORDER, state.epoch) for run in state.settings]
+    batches = torch.split(permutation(key_tensor(keys, device), len(train)), first.batch_size, dim=1)
+    for picked in batches[state.step :]:
+        number = torch.tensor(state.step, device=device)
+        inputs = StepInputs(*train.batch(picked), scale, number, optimizer, dropping)
+        loss = step(state.layers, state.velocities, inputs)
+        state.total.add_(loss, alpha=picked.shape[1])
+        state.step += 1
+        state.train_seconds += time.perf_counter() - clock
+        keep()
+        clock = time.perf_counter()
+    state.losses.append((state.total / len(train)).cpu().numpy())
+    state.total.zero_()
+    state.epoch, state.step = state.epoch + 1, 0
+    state.train_seconds += time.perf_counter() - clock
+
+
+def _alive(state: State) -> bool:
+    """Whether any run's loss is still a number."""
+    return not state.losses or bool(np.isfinite(state.losses[-1]).any())
+
+
+def _add_point(state: State, examples: Examples, precision: str) -> None:
     """Evaluate a fixed part of train, and valid, with dropout off."""
     started = time.perf_counter()
-    train = pack.examples.train.first(CURVE_EXAMPLES)
     said = [
-        evaluate(pack.layers, train, "train", pack.way.precision),
-        evaluate(pack.layers, pack.examples.valid, "valid", pack.way.precision),
+        evaluate(state.layers, examples.train.first(CURVE_EXAMPLES), "train", precision)["off"],
+        evaluate(state.layers, examples.valid, "valid", precision)["off"],
     ]
-    pack.points.append(epoch)
-    pack.evaluated.append(torch.stack([torch.stack((e.nll, e.accuracy)) for e in said]).cpu().numpy())
-    pack.evaluate_seconds += time.perf_counter() - started
+    state.points.append(state.epoch)
+    state.evaluated.append(torch.stack([torch.stack((e.nll, e.accuracy)) for e in said]).cpu().numpy())
+    state.evaluate_seconds += time.perf_counter() - started
 
 
-def _report(pack: _Pack, epoch: int, losses: NDArray[np.float32], on_progress: Callable[[Progress], None]) -> None:
-    for run, loss in enumerate(losses):
-        accuracy = float(pack.evaluated[-1][1, 1, run]) if pack.evaluated else None
-        on_progress(Progress(run, epoch, float(loss), accuracy))
-
-
-def _finish(pack: _Pack) -> list[Trained | TrainingError]:
-    """Evaluate every inference mode and take the pack apart."""
-    losses = np.stack(pack.train_losses)
-    diverged = ~np.isfinite(losses)
-    if diverged.any(axis=0).all():
-        return [_divergence(run, diverged[:, index]) for index, run in enumerate(pack.settings)]
-    started = time.perf_counter()
-    metrics, ledgers = _final_metrics(pack)
-    pack.evaluate_seconds += time.perf_counter() - started
-    runs = len(pack.settings)
-    return [
-        _divergence(run, diverged[:, index])
-        if diverged[:, index].any()
-        else Trained(
-            Outcome(
-                metrics=tuple(metrics[index]),
-                curves=_curves(pack, index),
-                ledger=ledgers[index],
-                train_seconds=pack.train_seconds / runs,
-                evaluate_seconds=pack.evaluate_seconds / runs,
-                environment=environment(pack.way.device),
-            ),
-            _weights(pack.layers, index),
-        )
-        for index, run in enumerate(pack.settings)
-    ]
-
-
-def _divergence(run: RunSettings, diverged: NDArray[np.bool_]) -> TrainingError:
-    epoch = int(diverged.argmax()) + 1
-    return TrainingError(
-        f"the loss must stay a finite number; with widths={list(run.widths)}, dropout={run.dropout:g}, seed={run.seed} "
-        f"it did not in epoch {epoch}. Lower learning_rate={run.learning_rate:g} or momentum={run.momentum:g}."
-    )
-
-
-def _final_metrics(pack: _Pack) -> tuple[list[list[Metric]], list[dict[str, NDArray[np.integer]]]]:
-    """All metrics and the ledger of each run. Without dropout the three inference modes are one."""
-    metrics: list[list[Metric]] = [[] for _ in pack.settings]
-    ledgers: list[dict[str, NDArray[np.integer]]] = [{} for _ in pack.settings]
-    samples = pack.settings[0].mc_samples
-    label_type = np.uint8 if pack.examples.classes <= 256 else np.uint16
-    splits: tuple[Split, ...] = ("train", "valid", "test")
-    modes: dict[Split, tuple[Inference, ...]] = {
-        "train": ("off", "on"),
-        "valid": ("off", "on"),
-        "test": ("off", "on", "mc"),
-    }
-    for split in splits:
-        part = pack.examples.part(split)
-        off = evaluate(pack.layers, part, split, pack.way.precision)
-        for inference in modes[split]:
-            said = off
-            if inference != "off" and pack.dropout.acts:
-                said = evaluate(pack.layers, part, split, pack.way.precision, inference, pack.dropout, samples)
-            for index in range(len(pack.settings)):
-                metrics[index] += _split_metrics(said, index, inference, split, part, pack.examples.classes)
-        if split != "train":
-            for index, ledger in enumerate(ledgers):
-                ledger[split] = off.predictions[index].cpu().numpy().astype(label_type)
-    return metrics, ledgers
-
-
-def _split_metrics(
-    said: Evaluation, run: int, inference: Inference, split: Split, part: Part, classes: int
-) -> list[Metric]:
-    numbers = {"accuracy": float(said.accuracy[run]), "nll": float(said.nll[run])}
-    if split == "test":
-        labels = part.labels[part.rows].cpu().numpy()
-        numbers |= classification_metrics(labels, said.predictions[run].cpu().numpy(), classes)
-    return [Metric(inference, split, name, value) for name, value in numbers.items()]
-
-
-def _curves(pack: _Pack, run: int) -> Curves:
-    values = np.stack(pack.evaluated)[..., run].astype(np.float32)  # (points, parts, nll and accuracy)
-    return Curves(
-        train_loss=np.array([losses[run] for losses in pack.train_losses], dtype=np.float32),
-        points=np.array(pack.points, dtype=np.int32),
-        losses=np.ascontiguousarray(values[:, :, 0].T),
-        accuracies=np.ascontiguousarray(values[:, :, 1].T),
-    )
-
-
-def _weights(layers: Sequence[Layer], run: int) -> dict[str, NDArray[np.float32]]:
-    return {
-        f"layers.{index}.{name}": part[run].cpu().numpy().copy()
-        for index, layer in enumerate(layers)
-        for name, part in zip(Layer._fields, layer, strict=True)
-    }
+def _report(state: State, first: int, on_progress: Callable[[Progress], None]) -> None:
+    """Tell how far each run is; `first` is the position of the first in the pack."""
+    for run, loss in enumerate(state.losses[-1]):
+        accuracy = float(state.evaluated[-1][1, 1, run]) if state.evaluated else None
+        on_progress(Progress(first + run, state.epoch, float(loss), accuracy))

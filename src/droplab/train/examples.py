@@ -20,8 +20,8 @@ from droplab.data.mapped import MappedArray, MappedFile
 from droplab.data.splits import train_valid_split
 from droplab.train.outcome import Split
 
-CHUNK = 2048
-"""Examples evaluated at once; a multiple of 8, as addressed masks need."""
+CHUNK = 1024
+"""Examples evaluated at once."""
 
 
 @dataclass(frozen=True, eq=False)

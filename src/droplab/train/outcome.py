@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -33,10 +33,29 @@ class Way:
     Attributes:
         device: `cpu` or `cuda`.
         precision: `fp32`, or `bf16` for bf16 products with fp32 master weights, accumulation, loss and update.
+        compiled: whether the step runs as one compiled program.
+        stacked: whether the runs of a pack share their products, instead of each having its own.
     """
 
     device: Literal["cpu", "cuda"]
     precision: Precision
+    compiled: bool = False
+    stacked: bool = False
+
+
+@dataclass(frozen=True)
+class CheckpointCost:
+    """What the checkpoints of a pack took: how many, bytes of the largest, seconds of all; why one was not written."""
+
+    count: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    fault: str | None = None
+
+    @property
+    def seconds_each(self) -> float:
+        """Mean time of one."""
+        return self.seconds / max(self.count, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +86,7 @@ class Outcome:
         train_seconds: time in training steps.
         evaluate_seconds: time in evaluation, curves included.
         environment: device name, threads, versions: where it was trained.
+        checkpoints: what those of its pack took; not kept in the store.
     """
 
     metrics: tuple[Metric, ...]
@@ -75,6 +95,7 @@ class Outcome:
     train_seconds: float
     evaluate_seconds: float
     environment: dict[str, Any]
+    checkpoints: CheckpointCost = field(default_factory=CheckpointCost)
 
     def metric(self, inference: Inference, split: Split, name: str) -> float:
         """The value of one metric."""

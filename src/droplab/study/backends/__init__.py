@@ -9,10 +9,10 @@ from droplab.study.backends.in_process import InProcess
 from droplab.study.backends.processes import LocalProcesses
 from droplab.train.outcome import Way
 
-__all__ = ["Backend", "InProcess", "LocalProcesses", "choose_backend", "cores"]
+__all__ = ["Backend", "InProcess", "LocalProcesses", "choose_backend", "cores", "worker_count"]
 
 
-def choose_backend(way: Way, workers: int | None, packs: int) -> Backend:
+def choose_backend(way: Way, workers: int) -> Backend:
     """The backend for this machine: this process for a GPU, else a single-threaded process a core.
 
     On a CPU processes of one thread train more than one process with as many threads (docs/decisions/002), and a
@@ -20,12 +20,20 @@ def choose_backend(way: Way, workers: int | None, packs: int) -> Backend:
 
     Args:
         way: how the runs are executed.
-        workers: processes asked for; `None` for one a core, never more than packs.
-        packs: how many packs there are to train.
+        workers: processes on a CPU.
     """
-    if way.device == "cuda":
-        return InProcess()
-    return LocalProcesses(max(1, min(workers or cores(), packs)))
+    return InProcess() if way.device == "cuda" else LocalProcesses(workers)
+
+
+def worker_count(way: Way, workers: int | None, runs: int) -> int:
+    """How many packs are trained at once.
+
+    Args:
+        way: how the runs are executed.
+        workers: processes asked for; `None` for one a core.
+        runs: how many there are; never more workers than these.
+    """
+    return 1 if way.device == "cuda" else max(1, min(workers or cores(), runs))
 
 
 def cores() -> int:

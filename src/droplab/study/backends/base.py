@@ -4,27 +4,31 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
 
 import torch
 
 from droplab.config import RunSettings
 from droplab.errors import TrainingError
+from droplab.study.packs import Pack, pack_name
 from droplab.study.plan import Run
+from droplab.train.checkpoint import Checkpoint
 from droplab.train.engine import Progress, train_pack
 from droplab.train.examples import Examples
 from droplab.train.outcome import Trained, Way
 
-Pack = tuple[Run, ...]
-"""Runs that one worker trains together: one way, one shape, one number of epochs and batch size."""
+Answer = list[Trained | TrainingError]
+"""What became of each run of a pack."""
 
-Result = tuple[Run, Trained | TrainingError]
+Result = tuple[Pack, Answer]
 
 
 class Backend(ABC):
     """Trains packs somewhere.
 
-    A backend yields each run as soon as it is trained, in any order, exactly once. It gives the same network bit for
-    bit as any other backend on the same device. A run that cannot be trained is yielded as its error; the others go on.
+    A backend yields each pack as soon as it is trained, in any order, exactly once; one that does not fit into memory
+    is trained, and yielded, in halves. It gives the same networks bit for bit as any other backend on the same device.
+    A run that cannot be trained is yielded as its error; the others go on.
     """
 
     @abstractmethod
@@ -35,6 +39,7 @@ class Backend(ABC):
         on_progress: Callable[[Run, Progress], None],
         notify: Callable[[str], None],
         stopping: Callable[[], bool],
+        checkpoints: Path | None = None,
     ) -> Generator[Result, None, None]:
         """Train `packs`.
 
@@ -45,6 +50,7 @@ class Backend(ABC):
             notify: called with whatever the user must know, a worker that died for one.
             stopping: asked often; once it is true the backend yields what is finished, drops the rest and returns.
                 Closing the generator drops everything at once.
+            checkpoints: folder of the packs' checkpoints, which they go on from; without it there are none.
 
         Raises:
             TrainingError: if the backend itself cannot go on.
@@ -56,16 +62,35 @@ class OutOfMemoryError(TrainingError):
     """A pack does not fit into memory."""
 
 
+def checkpoint_of(pack: Pack, folder: Path | None) -> Checkpoint | None:
+    """The checkpoint of a pack in a folder of them."""
+    return None if folder is None else Checkpoint(folder / f"{pack_name(pack)}.safetensors")
+
+
+def halves(pack: Pack) -> tuple[Pack, Pack]:
+    """A pack of at least two runs as two."""
+    return pack[: len(pack) // 2], pack[len(pack) // 2 :]
+
+
+def cramped(pack: Pack) -> str:
+    """What to say of a pack that does not fit into memory."""
+    return f"{len(pack)} networks do not fit into memory together; they are trained in smaller packs"
+
+
 def train(
-    settings: Sequence[RunSettings], examples: Examples, way: Way, on_progress: Callable[[Progress], None]
-) -> list[Trained | TrainingError]:
+    settings: Sequence[RunSettings],
+    examples: Examples,
+    way: Way,
+    on_progress: Callable[[Progress], None],
+    checkpoint: Checkpoint | None = None,
+) -> Answer:
     """As `train_pack`, with want of memory told apart from a fault of the program.
 
     Raises:
         OutOfMemoryError: if the pack does not fit.
     """
     try:
-        return train_pack(settings, examples, way, on_progress)
+        return train_pack(settings, examples, way, on_progress, checkpoint)
     except (MemoryError, RuntimeError) as error:
         # On a CPU, PyTorch has no class of its own for it.
         known = isinstance(error, MemoryError | torch.OutOfMemoryError)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
+from pathlib import Path
 
 import torch
 
-from droplab.study.backends.base import Backend, OutOfMemoryError, Pack, Result, train
+from droplab.study.backends.base import Backend, OutOfMemoryError, Result, checkpoint_of, cramped, halves, train
+from droplab.study.packs import Pack
 from droplab.study.plan import Run
 from droplab.train.engine import Progress
 from droplab.train.examples import Examples
@@ -27,8 +29,9 @@ class InProcess(Backend):
         on_progress: Callable[[Run, Progress], None],
         notify: Callable[[str], None],
         stopping: Callable[[], bool],
+        checkpoints: Path | None = None,
     ) -> Generator[Result, None, None]:
-        """As the contract says, for at least one pack; one that does not fit into memory is trained in halves.
+        """As the contract says, for at least one pack.
 
         On a CPU there is one thread, so that the bits are those of a worker process.
         """
@@ -42,21 +45,20 @@ class InProcess(Backend):
         torch.set_num_threads(1)
         try:
             left = deque(packs)
-            way = left[0][0].way
-            there = examples.to(torch.device(way.device))
+            there = examples.to(torch.device(left[0][0].way.device))
             while left:
                 pack = left.popleft()
+                settings, checkpoint = [run.settings for run in pack], checkpoint_of(pack, checkpoints)
                 try:
-                    trained = train([run.settings for run in pack], there, way, forward_progress)
+                    answer = train(settings, there, pack[0].way, forward_progress, checkpoint)
                 except OutOfMemoryError as error:
                     if len(pack) == 1:
-                        yield pack[0], error
+                        yield pack, [error]
                         continue
-                    notify(f"{len(pack)} networks do not fit into memory together; they are trained in smaller packs")
-                    half = len(pack) // 2
-                    left.extendleft((pack[half:], pack[:half]))
+                    notify(cramped(pack))
+                    left.extendleft(reversed(halves(pack)))
                     continue
-                yield from zip(pack, trained, strict=True)
+                yield pack, answer
         except _StoppedError:
             return
         finally:

@@ -14,24 +14,35 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import connection, parent_process
 from multiprocessing.queues import SimpleQueue
+from pathlib import Path
 from typing import Any
 
 import torch.multiprocessing
 
+from droplab.config import RunSettings
 from droplab.errors import TrainingError
-from droplab.study.backends.base import Backend, OutOfMemoryError, Pack, Result, train
+from droplab.study.backends.base import (
+    Answer,
+    Backend,
+    OutOfMemoryError,
+    Result,
+    checkpoint_of,
+    cramped,
+    halves,
+    train,
+)
+from droplab.study.packs import Pack
 from droplab.study.plan import Run
+from droplab.train.checkpoint import Checkpoint
 from droplab.train.engine import Progress
 from droplab.train.examples import Examples
-from droplab.train.outcome import Trained
+from droplab.train.outcome import Way
 
 PROGRESS_SECONDS = 0.2
 """How often, at most, a worker tells how far a run is."""
 
 RESTARTS = 3
 """How often in a row workers may die before the study gives up; a finished pack starts the count anew."""
-
-_Answer = list[Trained | TrainingError]
 
 
 class LocalProcesses(Backend):
@@ -51,6 +62,7 @@ class LocalProcesses(Backend):
         on_progress: Callable[[Run, Progress], None],
         notify: Callable[[str], None],
         stopping: Callable[[], bool],
+        checkpoints: Path | None = None,
     ) -> Generator[Result, None, None]:
         """As the contract says. When a worker dies, the packs not finished are begun again by new ones."""
         examples = examples.share()
@@ -59,10 +71,14 @@ class LocalProcesses(Backend):
         while left and not stopping():
             examples.check_files()  # a worker that maps a file which has shrunk, dies
             try:
-                for pack, answer in self._pool(tuple(left), examples, on_progress, stopping):
+                for pack, answer in self._pool(tuple(left), examples, on_progress, stopping, checkpoints):
                     left.remove(pack)
                     deaths = 0
-                    yield from zip(pack, answer, strict=True)
+                    if len(pack) > 1 and isinstance(answer[0], OutOfMemoryError):
+                        notify(cramped(pack))
+                        left.extend(halves(pack))
+                    else:
+                        yield pack, answer
             except BrokenProcessPool:
                 deaths += 1
                 if deaths > RESTARTS:
@@ -78,14 +94,17 @@ class LocalProcesses(Backend):
         examples: Examples,
         on_progress: Callable[[Run, Progress], None],
         stopping: Callable[[], bool],
-    ) -> Iterator[tuple[Pack, _Answer]]:
+        checkpoints: Path | None,
+    ) -> Iterator[Result]:
         """Train with one pool until everything is done, a worker dies, or the user stops."""
         context = torch.multiprocessing.get_context("spawn")
         news: SimpleQueue[tuple[int, Progress]] = context.SimpleQueue()
         pool = ProcessPoolExecutor(self.workers, context, _begin_worker, (examples, news))
-        with _spawning():
-            futures: dict[Future[_Answer], Pack] = {
-                pool.submit(_train, index, [run.settings for run in pack], pack[0].way): pack
+        with spawning():
+            futures: dict[Future[Answer], Pack] = {
+                pool.submit(
+                    _train, index, [run.settings for run in pack], pack[0].way, checkpoint_of(pack, checkpoints)
+                ): pack
                 for index, pack in enumerate(packs)
             }
             workers = list(pool._processes.values())
@@ -109,7 +128,7 @@ class LocalProcesses(Backend):
 
 
 @contextmanager
-def _spawning() -> Iterator[None]:
+def spawning() -> Iterator[None]:
     """What workers inherit: deafness to Ctrl-C from their first moment, and no main module.
 
     Without a main module to import again, a study can be run from a script without an `if __name__` guard, from
@@ -145,7 +164,7 @@ def _die_with_parent() -> None:
     os._exit(1)
 
 
-def _train(index: int, settings: Sequence[Any], way: Any) -> _Answer:
+def _train(index: int, settings: Sequence[RunSettings], way: Way, checkpoint: Checkpoint | None) -> Answer:
     told: dict[int, float] = {}
 
     def tell(progress: Progress) -> None:
@@ -155,6 +174,6 @@ def _train(index: int, settings: Sequence[Any], way: Any) -> _Answer:
             _worker["news"].put((index, progress))
 
     try:
-        return train(settings, _worker["examples"], way, tell)
+        return train(settings, _worker["examples"], way, tell, checkpoint)
     except OutOfMemoryError as error:
         return [error] * len(settings)

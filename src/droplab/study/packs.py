@@ -1,0 +1,202 @@
+"""Packs: which runs are trained together, and how. Decided once, before anything is trained.
+
+R runs of a pack, B examples of a batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+
+from droplab.study.plan import Run
+from droplab.train.engine import program_of
+from droplab.train.examples import Examples
+from droplab.train.outcome import Precision, Way
+from droplab.train.program import Program
+
+Pack = tuple[Run, ...]
+"""Runs that one worker trains together: one way, one shape, one number of epochs and batch size."""
+
+GPU_RUNS = 64
+"""Most runs that a GPU trains in one pack."""
+
+CPU_RUNS = 32
+"""Most runs that a core trains in one pack: their weights and gradients still fit into its cache."""
+
+STACKED_PRODUCTS = 2e7
+"""Multiplications of a run's step below which stacking wins on a CPU: there the calls cost more than the products."""
+
+COMPILING_SECONDS = 20.0
+"""About what compiling a program takes, on one core."""
+
+SAVED_SHARE = {False: 0.25, True: 0.6}
+"""About which share of the training compiling saves, for separate and for stacked runs (docs/log.md)."""
+
+WORTH_A_WORD = 5.0
+"""Seconds of work ahead from which it is said that they are done uncompiled."""
+
+MEMORY_SHARE = 0.8
+"""Which share of the free memory the packs under way may take together."""
+
+
+@dataclass(frozen=True)
+class Packing:
+    """What `make_packs` decided.
+
+    Attributes:
+        packs: the most work first, so that workers end together.
+        notices: what the user must know of it.
+    """
+
+    packs: list[Pack]
+    notices: list[str]
+
+
+def pack_name(pack: Pack) -> str:
+    """The name of a pack, 64 hexadecimal digits: a hash of its runs' keys in their order."""
+    return hashlib.sha256("".join(run.key for run in pack).encode()).hexdigest()
+
+
+def pack_program(pack: Pack, examples: Examples) -> Program:
+    """The program of a pack, whether or not it is compiled."""
+    return program_of([run.settings for run in pack], examples, pack[0].way)
+
+
+def make_packs(runs: Sequence[Run], examples: Examples, workers: int, memory: float | None = None) -> Packing:
+    """Group runs into packs and settle how each is executed.
+
+    A GPU trains runs of one shape stacked, and so does a CPU where the products are small; large ones gain nothing by
+    it there, and such a run is a pack of its own. The step is compiled where that saves more time than it takes.
+
+    Args:
+        runs: of one data set, device and precision.
+        examples: what they are trained on.
+        workers: how many packs are trained at once.
+        memory: free memory of the device, bytes; `None` asks for it.
+    """
+    device = runs[0].way.device
+    share = MEMORY_SHARE * (free_memory(device) if memory is None else memory) / workers
+    groups: dict[tuple[object, ...], list[Run]] = {}
+    for run in runs:
+        settings = run.settings
+        shape = (settings.widths, settings.epochs, settings.batch_size, settings.mc_samples)
+        groups.setdefault(shape, []).append(run)
+    packs: list[Pack] = []
+    notices: list[str] = []
+    for group in groups.values():
+        most = _most_runs(group[0], examples, device, len(group), workers)
+        fitting = max(1, int(share / memory_of(group[0], examples)))
+        if fitting < most:
+            notices.append(
+                f"{most} networks with widths={list(group[0].settings.widths)} do not fit into the free memory "
+                f"together; they are trained {fitting} at a time"
+            )
+            most = fitting
+        packs += [tuple(group[i : i + most]) for i in range(0, len(group), most)]
+    packs = [with_way(pack, replace(pack[0].way, stacked=len(pack) > 1)) for pack in packs]
+    packs, notice = _decide_compiling(packs, examples)
+    by_work = sorted(packs, key=lambda pack: -sum(work(run, examples.features, examples.classes) for run in pack))
+    return Packing(by_work, notices + notice)
+
+
+def memory_of(run: Run, examples: Examples) -> float:
+    """About how many bytes a run takes in a pack: weights five times over, a batch with its activations four times."""
+    sizes = [examples.features, *run.settings.widths, examples.classes]
+    weights = sum(a * b for a, b in pairwise(sizes))
+    batch = min(run.settings.batch_size, len(examples.train))
+    return 4.0 * (5 * weights + 4 * batch * sum(sizes))
+
+
+def free_memory(device: str) -> float:
+    """Bytes of memory that may still be taken."""
+    if device == "cuda":
+        return float(torch.cuda.mem_get_info()[0])
+    try:
+        lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
+        return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+def work(run: Run, features: int, classes: int) -> float:
+    """About how much there is to do for a run, in multiplications an example times epochs; for order and ETA only."""
+    sizes = [features, *run.settings.widths, classes]
+    products = sum(a * b for a, b in pairwise(sizes))
+    masks = 100 * sum(run.settings.widths) if run.settings.dropout else 0
+    return run.settings.epochs * float(products + masks)
+
+
+def step_products(run: Run, examples: Examples) -> float:
+    """Multiplications of one step's products: forward, weight gradients, input gradients but the first layer's."""
+    first, *others = [a * b for a, b in pairwise([examples.features, *run.settings.widths, examples.classes])]
+    return float(min(run.settings.batch_size, len(examples.train)) * (2 * first + 3 * sum(others)))
+
+
+def plain_seconds(pack: Pack, examples: Examples) -> float:
+    """About how long a pack takes on one thread, uncompiled: products, and as much again by half, and the calls."""
+    run = pack[0]
+    steps = run.settings.epochs * math.ceil(len(examples.train) / run.settings.batch_size)
+    calls = 50e-6 * (4 + 6 * run.settings.depth)
+    rate = product_rate(run.way.device, run.way.precision)
+    return steps * (1.5 * len(pack) * step_products(run, examples) / rate + calls)
+
+
+@cache
+def product_rate(device: str, precision: Precision) -> float:
+    """Multiplications a second, of one thread on a CPU; measured once, in some milliseconds."""
+    size = 4096 if device == "cuda" else 512
+    a = torch.ones(size, size, dtype=torch.bfloat16 if precision == "bf16" else torch.float32, device=device)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        times = []
+        for _ in range(5):
+            started = time.perf_counter()
+            torch.mm(a, a)[0, 0].item()
+            times.append(time.perf_counter() - started)
+    finally:
+        torch.set_num_threads(threads)
+    return float(size**3 / min(times))
+
+
+def _most_runs(run: Run, examples: Examples, device: str, runs: int, workers: int) -> int:
+    if device == "cuda":
+        return min(GPU_RUNS, runs)
+    if step_products(run, examples) > STACKED_PRODUCTS:
+        return 1
+    return min(CPU_RUNS, max(1, math.ceil(runs / workers)))
+
+
+def with_way(pack: Pack, way: Way) -> Pack:
+    """The same runs, executed in another way."""
+    return tuple(replace(run, way=way) for run in pack)
+
+
+def _decide_compiling(packs: list[Pack], examples: Examples) -> tuple[list[Pack], list[str]]:
+    """Settle for each pack whether its step is compiled: where the program is there, or pays for itself."""
+    programs = {pack: pack_program(pack, examples) for pack in packs}
+    ahead: dict[Program, float] = {}
+    saved: dict[Program, float] = {}
+    for pack, program in programs.items():
+        seconds = plain_seconds(pack, examples)
+        ahead[program] = ahead.get(program, 0) + seconds
+        saved[program] = saved.get(program, 0) + SAVED_SHARE[program.stacked] * seconds
+    paying = {program for program in ahead if saved[program] > COMPILING_SECONDS or program.path.exists()}
+    notices = []
+    plain = [seconds for program, seconds in ahead.items() if program not in paying]
+    if sum(plain) > WORTH_A_WORD:
+        notices.append(
+            f"{len(plain)} of {len(ahead)} kinds of network are trained uncompiled: about {sum(plain):.0f} s of work "
+            "ahead do not repay compiling"
+        )
+    ways = [replace(pack[0].way, compiled=programs[pack] in paying) for pack in packs]
+    return [with_way(pack, way) for pack, way in zip(packs, ways, strict=True)], notices

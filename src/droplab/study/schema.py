@@ -1,0 +1,128 @@
+"""The store's tables, and how those that an older droplab made become them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    Float,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    insert,
+    inspect,
+    select,
+    update,
+)
+
+from droplab.errors import StoreError
+from droplab.study.sqlite import Database
+
+SCHEMA_VERSION = 2
+
+tables = MetaData()
+meta_table = Table("meta", tables, Column("name", String, primary_key=True), Column("value", String, nullable=False))
+datasets_table = Table(
+    "datasets",
+    tables,
+    Column("fingerprint", String, primary_key=True),
+    Column("name", String, nullable=False, index=True),
+    Column("source", String, nullable=False),
+    Column("classes", String, nullable=False),  # JSON
+    Column("train_examples", Integer, nullable=False),
+    Column("test_examples", Integer, nullable=False),
+)
+runs_table = Table(  # what listings read stands first: SQLite reads a row's later pages only where they are asked for
+    "runs",
+    tables,
+    Column("key", String, primary_key=True),
+    Column("finished", String, nullable=False, index=True),  # ISO 8601, UTC, microseconds: sorts as it reads
+    Column("dataset", String, nullable=False),
+    Column("fingerprint", String, nullable=False),
+    Column("seed", Integer, nullable=False),
+    Column("depth", Integer, nullable=False),
+    Column("dropout", Float, nullable=False),
+    Column("device", String, nullable=False),
+    Column("precision", String, nullable=False),
+    Column("compiled", Integer, nullable=False, server_default="0"),  # 0 or 1, as the next; their reader checks it
+    Column("stacked", Integer, nullable=False, server_default="0"),
+    Column("test_accuracy", Float),  # inference mode `off`, where the metrics hold it
+    Column("train_seconds", Float, nullable=False),
+    Column("evaluate_seconds", Float, nullable=False),
+    Column("weights_hash", String, nullable=False, index=True),
+    Column("weights_bytes", Integer, nullable=False),
+    Column("settings", String, nullable=False),  # JSON, as the next two
+    Column("environment", String, nullable=False),
+    Column("metrics", String, nullable=False),
+)
+arrays_table = Table(
+    "arrays",
+    tables,
+    Column("key", String, ForeignKey("runs.key"), primary_key=True),
+    Column("npz", LargeBinary, nullable=False),
+)
+plans_table = Table(  # runs that are planned and not finished
+    "plans",
+    tables,
+    Column("key", String, primary_key=True),
+    Column("way", String, nullable=False),  # JSON
+    Column("pack", String, nullable=False, index=True),
+    Column("planned", String, nullable=False),  # ISO 8601, UTC
+)
+
+_STEPS = {  # what makes the next version of each; as SQL, because the tables above will have moved on
+    1: (
+        "ALTER TABLE runs ADD COLUMN compiled INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE runs ADD COLUMN stacked INTEGER NOT NULL DEFAULT 0",
+        "CREATE TABLE plans (key VARCHAR NOT NULL PRIMARY KEY, way VARCHAR NOT NULL, pack VARCHAR NOT NULL, "
+        "planned VARCHAR NOT NULL)",
+        "CREATE INDEX ix_plans_pack ON plans (pack)",
+    ),
+}
+
+
+def prepare(database: Database) -> None:
+    """Make the tables in an empty database, and bring those of an older droplab up to date, whole or not at all.
+
+    Raises:
+        StoreError: if it is another program's or a newer droplab's; it is left untouched.
+    """
+    with database.reading() as connection:
+        version = _version(connection, database.path)
+    if version == SCHEMA_VERSION:
+        return
+    with database.writing() as connection:
+        version = _version(connection, database.path)  # another process may have come first
+        if version is None:
+            tables.create_all(connection)
+            connection.execute(insert(meta_table).values(name="schema", value=str(SCHEMA_VERSION)))
+            return
+        for step in range(version, SCHEMA_VERSION):
+            for statement in _STEPS[step]:
+                connection.exec_driver_sql(statement)
+        connection.execute(update(meta_table).where(meta_table.c.name == "schema").values(value=str(SCHEMA_VERSION)))
+
+
+def _version(connection: Connection, path: Path) -> int | None:
+    """Return the schema's version, `None` for an empty database; refuse what this droplab does not know."""
+    names = inspect(connection).get_table_names()
+    if not names:
+        return None
+    if "meta" not in names:
+        raise StoreError(
+            f"{path}: must be a store of droplab; found a database with the tables {', '.join(names[:4])}. "
+            "Name another file with --store."
+        )
+    version: str | None = connection.scalar(select(meta_table.c.value).where(meta_table.c.name == "schema"))
+    for known in (*_STEPS, SCHEMA_VERSION):
+        if version == str(known):
+            return known
+    raise StoreError(
+        f"{path}: must be a store of schema version {SCHEMA_VERSION} or older; found version {version}. "
+        "Use the droplab that wrote it, or name another file with --store."
+    )

@@ -1,0 +1,92 @@
+"""Checkpoints inside a run: written every so many seconds, whole or not at all; a killed study goes on from there.
+
+A checkpoint is a safetensors file: `float32` weights and velocities, the position, the curves so far. Random numbers
+are addressed, so it holds no generator. It takes 4 bytes a weight and run, 8 with momentum.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from droplab.data.disk import write_atomically
+from droplab.errors import DataError
+from droplab.train.outcome import CheckpointCost
+from droplab.train.state import State
+
+EVERY_SECONDS = 10.0
+"""Time from one checkpoint to the next, and to the first: a shorter training writes none."""
+
+MOST_SHARE = 0.02
+"""Writing takes at most about this share of the time: large networks are written less often."""
+
+
+@dataclass
+class Checkpoint:
+    """The checkpoint of a pack.
+
+    Attributes:
+        path: its file; the name stands for the runs of the pack.
+        every: seconds between two.
+        cost: what has been written so far.
+    """
+
+    path: Path
+    every: float = field(default_factory=lambda: EVERY_SECONDS)
+    cost: CheckpointCost = field(default_factory=CheckpointCost)
+    _last: float | None = None
+
+    def offer(self, states: Sequence[State]) -> None:
+        """Write a checkpoint if one is due. A full disk costs it, not the training; `cost.fault` says so."""
+        now, cost = time.perf_counter(), self.cost
+        if self._last is None:
+            self._last = now
+        if now - self._last < max(self.every, cost.seconds_each / MOST_SHARE):
+            return
+        fault = None
+        try:
+            size = self.write(states)
+        except (DataError, OSError) as error:
+            size, fault = 0, str(error)
+        self._last = time.perf_counter()
+        spent = cost.seconds + self._last - now
+        self.cost = CheckpointCost(cost.count + 1, max(cost.bytes, size), spent, fault or cost.fault)
+
+    def write(self, states: Sequence[State]) -> int:
+        """Write a checkpoint now; return its bytes.
+
+        Raises:
+            DataError: if it cannot be written; the one before stays.
+        """
+        from safetensors.torch import save
+
+        named = {f"{index}.{name}": t for index, state in enumerate(states) for name, t in state.tensors().items()}
+        content = save(named, {"pack": self.path.stem})
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with write_atomically(self.path) as handle:
+            handle.write(content)
+        return len(content)
+
+    def read(self, states: Sequence[State]) -> bool:
+        """Bring `states` to where the checkpoint left them; `False` if there is none, or none that can be used."""
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.path, "pt") as file:
+                if (file.metadata() or {}).get("pack") != self.path.stem:
+                    return False
+                named = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        except (OSError, SafetensorError):
+            return False
+        parts = [
+            {name.removeprefix(f"{index}."): t for name, t in named.items() if name.startswith(f"{index}.")}
+            for index in range(len(states))
+        ]
+        try:
+            for state, part in zip(states, parts, strict=True):
+                state.restore(part)
+        except ValueError:
+            return False
+        return True

@@ -1,0 +1,195 @@
+"""The step as one compiled program: made once for a shape of network and kept between calls.
+
+PyTorch's ahead-of-time compiler turns `train_step` into a shared library. Seeds, rates, learning rates, momenta, the
+number of stacked runs and of examples are the program's inputs, so arms that differ in those alone share it, and every
+worker process loads it in milliseconds. Compiling happens in a process of its own, `python -m droplab.train.program`.
+
+R runs, B examples, F features, C classes, L hidden layers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from droplab.data.disk import cache_folder
+from droplab.model.network import Layer
+from droplab.model.regularizers import Dropping
+from droplab.train.device import cpu_flags
+from droplab.train.optimizers import SGD
+from droplab.train.step import Step, StepInputs, train_step
+
+_SOURCES = (
+    "random.py",
+    "model/network.py",
+    "model/regularizers.py",
+    "train/optimizers.py",
+    "train/step.py",
+    "train/program.py",
+)
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a compiled step is made for.
+
+    Attributes:
+        sizes: features, units of each hidden layer, classes.
+        features: dtype of the features as stored, `uint8` or `float32`.
+        device: `cpu` or `cuda`.
+        precision: `fp32` or `bf16`.
+        stacked: whether it takes several runs (2 or more), or exactly one.
+        mask_bytes: of `Dropping`; 0 for a program without masks.
+        momentum: whether it keeps velocities.
+    """
+
+    sizes: tuple[int, ...]
+    features: Literal["uint8", "float32"]
+    device: Literal["cpu", "cuda"]
+    precision: Literal["fp32", "bf16"]
+    stacked: bool
+    mask_bytes: int
+    momentum: bool
+
+    @property
+    def path(self) -> Path:
+        """Where it is kept: named by all that decides its code, the machine's instructions among it."""
+        content = [dataclasses.asdict(self), _origin(self.device)]
+        name = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return cache_folder() / "programs" / f"{name}.so"
+
+    def compile(self) -> str | None:
+        """Make it, unless it is there; `None` on success, else why it cannot be made, in one line.
+
+        Of several processes that want the same program at once, one makes it and the others wait.
+        """
+        from filelock import FileLock
+
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.path.with_suffix(".lock")):
+                if self.path.exists():
+                    return None
+                command = [sys.executable, "-m", "droplab.train.program", json.dumps(dataclasses.asdict(self))]
+                kept = {"TORCHINDUCTOR_CACHE_DIR": str(self.path.parent / "inductor")}
+                made = subprocess.run(command, env=os.environ | kept, capture_output=True, text=True, check=False)
+        except OSError as error:
+            return f"{error.strerror or error}"
+        if made.returncode == 0 and self.path.exists():
+            return None
+        lines = [line.strip() for line in made.stderr.splitlines() if line.strip()]
+        return lines[-1] if lines else f"the compiler ended with {made.returncode}"
+
+    def load(self) -> Step:
+        """The compiled step, ready to be called.
+
+        Raises:
+            RuntimeError: if it is not there or cannot be loaded.
+        """
+        runner = _runner(str(self.path), self.device)
+
+        def step(layers: Sequence[Layer], velocities: Sequence[Layer], inputs: StepInputs) -> Tensor:
+            if inputs.labels.shape[1] == 1:  # a program is for two examples or more
+                return train_step(layers, velocities, inputs, self.precision)
+            state = [part for layer in (*layers, *velocities) for part in layer]
+            loss: Tensor = runner.run([*state, *inputs.tensors()])[0]
+            return loss
+
+        return step
+
+    def example(self) -> tuple[list[Layer], list[Layer], StepInputs]:
+        """Weights, velocities and inputs of the program's shapes."""
+        device = torch.device(self.device)
+        runs, examples = (8, 64) if self.stacked else (1, 1024)
+        layers = [
+            Layer(torch.zeros(runs, outputs, inputs, device=device), torch.zeros(runs, outputs, device=device))
+            for inputs, outputs in pairwise(self.sizes)
+        ]
+        optimizer = SGD.of([1.0] * runs, [float(self.momentum)] * runs, device)
+        dropping = None
+        if self.mask_bytes:
+            keys = torch.zeros(len(self.sizes) - 2, runs, dtype=torch.int64, device=device)
+            dropping = Dropping(keys, torch.zeros(runs, 1, 1, device=device), self.mask_bytes)
+        inputs = StepInputs(
+            features=torch.zeros(runs, examples, self.sizes[0], dtype=getattr(torch, self.features), device=device),
+            labels=torch.zeros(runs, examples, dtype=torch.int64, device=device),
+            scale=torch.ones((), device=device),
+            number=torch.zeros((), dtype=torch.int64, device=device),
+            optimizer=optimizer,
+            dropping=dropping,
+        )
+        return layers, optimizer.initial_state(layers), inputs
+
+    def dynamic(self, parts: int) -> list[dict[int, Any]]:
+        """Which dimensions of `parts` tensors of the state, and then of the inputs, change from call to call."""
+        runs = {0: torch.export.Dim("runs", min=2, max=2**20)} if self.stacked else {}
+        batch = runs | {1: torch.export.Dim("examples", min=2, max=2**31)}
+        masks = [{1: runs[0]} if runs else {}, runs] if self.mask_bytes else []
+        return [*[runs] * parts, batch, batch, {}, {}, *[runs] * (1 + self.momentum), *masks]
+
+
+class _Module(nn.Module):
+    """`train_step` over a flat list of tensors, as the compiler takes it."""
+
+    def __init__(self, layers: int, velocities: int, inputs: StepInputs, precision: str) -> None:
+        super().__init__()
+        self.layers, self.velocities, self.inputs, self.precision = layers, velocities, inputs, precision
+
+    def forward(self, *tensors: Tensor) -> Tensor:
+        parts = iter(tensors)
+        layers = [Layer(next(parts), next(parts)) for _ in range(self.layers)]
+        velocities = [Layer(next(parts), next(parts)) for _ in range(self.velocities)]
+        return train_step(layers, velocities, self.inputs.with_tensors(list(parts)), self.precision)
+
+
+@cache
+def _runner(path: str, device: str) -> Any:
+    """The library loaded: by the class below PyTorch's loaders, which would import the whole compiler (3 s, 80 MB)."""
+    if device == "cuda":
+        return torch._C._aoti.AOTIModelContainerRunnerCuda(path, 1)
+    return torch._C._aoti.AOTIModelContainerRunnerCpu(path, 1)
+
+
+@cache
+def _origin(device: str) -> list[str]:
+    """All but the shape that decides a program's code: this droplab's lines, PyTorch, the processor or GPU."""
+    package = resources.files("droplab")
+    lines = "".join(package.joinpath(name).read_text("utf-8") for name in _SOURCES)
+    units = [torch.cuda.get_device_name()] if device == "cuda" else sorted(cpu_flags())
+    return [hashlib.sha256(lines.encode()).hexdigest(), torch.__version__, *units]
+
+
+def _compile(program: Program) -> None:
+    """Write the program to its path, whole or not at all."""
+    import torch._inductor
+
+    torch.set_num_threads(1)
+    layers, velocities, inputs = program.example()
+    tensors = (*(part for layer in (*layers, *velocities) for part in layer), *inputs.tensors())
+    dynamic = program.dynamic(2 * (len(layers) + len(velocities)))
+    module = _Module(len(layers), len(velocities), inputs, program.precision)
+    part = program.path.with_name(f"{program.path.stem}.{os.getpid()}.so")
+    with torch.no_grad():
+        exported = torch.export.export(module, tensors, dynamic_shapes=(tuple(dynamic),))
+        options = {"aot_inductor.output_path": str(part)}
+        made = torch._inductor.aot_compile(exported.module(), tensors, options=options)
+    Path(str(made)).replace(program.path)
+
+
+if __name__ == "__main__":
+    _wanted = json.loads(sys.argv[1])
+    _compile(Program(**(_wanted | {"sizes": tuple(_wanted["sizes"])})))

@@ -1,0 +1,121 @@
+"""What trained runs leave behind: the final evaluation of a state, taken apart run by run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from droplab.config import RunSettings
+from droplab.errors import TrainingError
+from droplab.model.network import Layer
+from droplab.train.device import environment
+from droplab.train.evaluate import Evaluation, evaluate
+from droplab.train.examples import Examples, Part
+from droplab.train.metrics import classification_metrics
+from droplab.train.outcome import CheckpointCost, Curves, Inference, Metric, Outcome, Split, Trained, Way
+from droplab.train.state import State
+
+MODES: dict[Split, tuple[Inference, ...]] = {
+    "train": ("off", "on"),
+    "valid": ("off", "on"),
+    "test": ("off", "on", "mc"),
+}
+"""The inference modes in which each split is evaluated at the end."""
+
+TRAIN_EXAMPLES = 100_000
+"""Most training examples, the first ones of the split, that the final evaluation takes."""
+
+
+def finish(state: State, examples: Examples, way: Way, checkpoints: CheckpointCost) -> list[Trained | TrainingError]:
+    """Evaluate trained runs in every inference mode.
+
+    Returns:
+        For each run what it became, or the error that says why its loss is no number any more.
+    """
+    diverged = ~np.isfinite(np.stack(state.losses))
+    if diverged.any(axis=0).all():
+        return [_divergence(run, diverged[:, index]) for index, run in enumerate(state.settings)]
+    started = time.perf_counter()
+    metrics, ledgers = _final_metrics(state, examples, way)
+    state.evaluate_seconds += time.perf_counter() - started
+    runs = len(state.settings)
+    return [
+        _divergence(run, diverged[:, index])
+        if diverged[:, index].any()
+        else Trained(
+            Outcome(
+                metrics=tuple(metrics[index]),
+                curves=_curves(state, index),
+                ledger=ledgers[index],
+                train_seconds=state.train_seconds / runs,
+                evaluate_seconds=state.evaluate_seconds / runs,
+                environment=environment(way.device),
+                checkpoints=checkpoints,
+            ),
+            _weights(state.layers, index),
+        )
+        for index, run in enumerate(state.settings)
+    ]
+
+
+def _divergence(run: RunSettings, diverged: NDArray[np.bool_]) -> TrainingError:
+    epoch = int(diverged.argmax()) + 1
+    return TrainingError(
+        f"the loss must stay a finite number; with widths={list(run.widths)}, dropout={run.dropout:g}, seed={run.seed} "
+        f"it did not in epoch {epoch}. Lower learning_rate={run.learning_rate:g} or momentum={run.momentum:g}."
+    )
+
+
+def _final_metrics(
+    state: State, examples: Examples, way: Way
+) -> tuple[list[list[Metric]], list[dict[str, NDArray[np.integer]]]]:
+    """All metrics and the ledger of each run."""
+    metrics: list[list[Metric]] = [[] for _ in state.settings]
+    ledgers: list[dict[str, NDArray[np.integer]]] = [{} for _ in state.settings]
+    samples = state.settings[0].mc_samples
+    label_type = np.uint8 if examples.classes <= 256 else np.uint16
+    for split, modes in MODES.items():
+        part = examples.part(split).first(TRAIN_EXAMPLES) if split == "train" else examples.part(split)
+        said = evaluate(state.layers, part, split, way.precision, modes, state.dropout, samples)
+        for inference in modes:
+            for run, numbers in enumerate(_numbers(said[inference], split, part, examples.classes)):
+                metrics[run] += [Metric(inference, split, name, value) for name, value in numbers.items()]
+        if split != "train":
+            predictions = said["off"].predictions.cpu().numpy().astype(label_type)
+            for run, ledger in enumerate(ledgers):
+                ledger[split] = predictions[run]
+    return metrics, ledgers
+
+
+def _numbers(said: Evaluation, split: Split, part: Part, classes: int) -> list[dict[str, float]]:
+    """The metrics of each run by name."""
+    named = [
+        {"accuracy": accuracy, "nll": nll}
+        for accuracy, nll in zip(said.accuracy.tolist(), said.nll.tolist(), strict=True)
+    ]
+    if split == "test":
+        labels, predictions = part.labels[part.rows].cpu().numpy(), said.predictions.cpu().numpy()
+        for numbers, predicted in zip(named, predictions, strict=True):
+            numbers.update(classification_metrics(labels, predicted, classes))
+    return named
+
+
+def _curves(state: State, run: int) -> Curves:
+    values = np.stack(state.evaluated)[..., run].astype(np.float32)  # (points, parts, nll and accuracy)
+    return Curves(
+        train_loss=np.array([losses[run] for losses in state.losses], dtype=np.float32),
+        points=np.array(state.points, dtype=np.int32),
+        losses=np.ascontiguousarray(values[:, :, 0].T),
+        accuracies=np.ascontiguousarray(values[:, :, 1].T),
+    )
+
+
+def _weights(layers: Sequence[Layer], run: int) -> dict[str, NDArray[np.float32]]:
+    return {
+        f"layers.{index}.{name}": part[run].cpu().numpy().copy()
+        for index, layer in enumerate(layers)
+        for name, part in zip(Layer._fields, layer, strict=True)
+    }

@@ -1,0 +1,111 @@
+"""The state of runs that share their products: all that a training is made of between two steps.
+
+R runs, E epochs done, P evaluated points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from droplab.config import RunSettings
+from droplab.model.initialise import initial_layers
+from droplab.model.network import Layer
+from droplab.model.regularizers import Dropout
+from droplab.train.examples import Examples
+from droplab.train.optimizers import SGD
+
+
+@dataclass
+class State:
+    """R runs of one shape under training.
+
+    Attributes:
+        settings: of each run.
+        layers: `float32` master weights.
+        velocities: the optimizer's; empty without momentum.
+        epoch: epochs done.
+        step: steps done of the epoch under way.
+        total: loss summed over the examples of the epoch under way, shape (R,).
+        losses: mean training loss of each epoch done, E of shape (R,), in nats.
+        points: the epochs after which the networks were evaluated.
+        evaluated: at each point, shape (train part and valid, nll and accuracy, R).
+        train_seconds: time in steps so far.
+        evaluate_seconds: time in evaluation so far.
+    """
+
+    settings: Sequence[RunSettings]
+    layers: list[Layer]
+    velocities: list[Layer]
+    epoch: int
+    step: int
+    total: Tensor
+    losses: list[NDArray[np.float32]]
+    points: list[int]
+    evaluated: list[NDArray[np.float64]]
+    train_seconds: float = 0.0
+    evaluate_seconds: float = 0.0
+
+    @classmethod
+    def initial(cls, settings: Sequence[RunSettings], examples: Examples, device: torch.device) -> State:
+        """Runs before their first step."""
+        seeds = [run.seed for run in settings]
+        layers = initial_layers(examples.features, settings[0].widths, examples.classes, seeds, device)
+        total = torch.zeros(len(settings), device=device)
+        return cls(settings, layers, optimizer_of(settings, device).initial_state(layers), 0, 0, total, [], [], [])
+
+    @property
+    def dropout(self) -> Dropout:
+        """The dropout of each run."""
+        return Dropout.of([run.seed for run in self.settings], [run.dropout for run in self.settings])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it but the settings, as named tensors on the CPU."""
+        runs = len(self.settings)
+        named = {
+            "position": torch.tensor([self.epoch, self.step]),
+            "seconds": torch.tensor([self.train_seconds, self.evaluate_seconds], dtype=torch.float64),
+            "total": self.total.cpu(),
+            "losses": torch.tensor(np.array(self.losses, dtype=np.float32).reshape(-1, runs)),
+            "points": torch.tensor(self.points, dtype=torch.int64),
+            "evaluated": torch.tensor(np.array(self.evaluated, dtype=np.float64).reshape(-1, 2, 2, runs)),
+        }
+        for kind, layers in (("layers", self.layers), ("velocities", self.velocities)):
+            for index, layer in enumerate(layers):
+                named |= {f"{kind}.{index}.{name}": part.cpu() for name, part in zip(Layer._fields, layer, strict=True)}
+        return named
+
+    def restore(self, named: Mapping[str, Tensor]) -> None:
+        """Take up what `tensors` gave, perhaps on another device.
+
+        Raises:
+            ValueError: if it is not of these runs' shapes; nothing is changed then.
+        """
+        mine = self.tensors()
+        open_ended = {"losses", "points", "evaluated"}  # as long as the training has lasted
+        if named.keys() != mine.keys() or any(
+            tensor.dtype != mine[name].dtype
+            or tensor.shape[name in open_ended :] != mine[name].shape[name in open_ended :]
+            for name, tensor in named.items()
+        ):
+            raise ValueError("a checkpoint must have the shapes of its runs")
+        for kind, layers in (("layers", self.layers), ("velocities", self.velocities)):
+            for index, layer in enumerate(layers):
+                for name, part in zip(Layer._fields, layer, strict=True):
+                    part.copy_(named[f"{kind}.{index}.{name}"])
+        self.total.copy_(named["total"])
+        self.epoch, self.step = named["position"].tolist()
+        self.train_seconds, self.evaluate_seconds = named["seconds"].tolist()
+        self.losses = list(named["losses"].numpy())
+        self.points = named["points"].tolist()
+        self.evaluated = list(named["evaluated"].numpy())
+
+
+def optimizer_of(settings: Sequence[RunSettings], device: torch.device) -> SGD:
+    """The optimizer of R runs."""
+    return SGD.of([run.learning_rate for run in settings], [run.momentum for run in settings], device)

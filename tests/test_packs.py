@@ -1,0 +1,184 @@
+"""Packs: who is trained with whom and how, decided from the shapes, the memory and the work ahead."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from droplab.study import packs as packs_module
+from droplab.study.packs import (
+    CPU_RUNS,
+    GPU_RUNS,
+    make_packs,
+    memory_of,
+    pack_name,
+    pack_program,
+    plain_seconds,
+    step_products,
+)
+from droplab.study.plan import plan_study
+from droplab.train.engine import train_pack
+from droplab.train.outcome import Way
+from droplab.train.program import Program
+from study_help import run_toy, stored_bits, toy_plan
+from toy import toy_examples
+
+EXAMPLES = toy_examples()
+PLENTY = 1e12
+ANY_SHAPE = {"depths": [1, 2, 3], "seeds": 5}
+
+
+def packed(plan, workers=2, memory=PLENTY):
+    return make_packs(plan.runs, EXAMPLES, workers, memory).packs
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """Take the toy's products for large ones."""
+    monkeypatch.setattr(packs_module, "STACKED_PRODUCTS", 0)
+
+
+def test_small_problems_are_stacked_one_pack_a_worker_and_shape():
+    packs = packed(toy_plan(depths=[2, 3], seeds=5))
+    assert sorted(len(pack) for pack in packs) == [5, 5, 5, 5]
+    assert all(len({run.settings.widths for run in pack}) == 1 for pack in packs)
+    assert all(run.way.stacked for pack in packs for run in pack)
+
+
+def test_every_run_is_in_one_pack():
+    plan = toy_plan(seeds=7)
+    assert sorted(run.key for pack in packed(plan) for run in pack) == sorted(run.key for run in plan.runs)
+
+
+def test_a_cores_pack_is_never_larger_than_its_cache_takes():
+    packs = packed(toy_plan(depths=[1], seeds=5 * CPU_RUNS))
+    assert max(len(pack) for pack in packs) == CPU_RUNS
+
+
+@pytest.mark.usefixtures("large")
+def test_large_products_on_a_cpu_are_kept_separate():
+    packs = packed(toy_plan())
+    assert {len(pack) for pack in packs} == {1}
+    assert not any(run.way.stacked for pack in packs for run in pack)
+
+
+def test_a_gpu_stacks_large_ones_too(monkeypatch):
+    monkeypatch.setattr(packs_module, "STACKED_PRODUCTS", 0)
+    monkeypatch.setattr(packs_module, "product_rate", lambda *_: 1e12)
+    monkeypatch.setattr(Program, "path", Path("nowhere"))
+    plan = toy_plan(seeds=GPU_RUNS, depths=[1, 2])
+    packs = packed(plan_study(plan.settings, plan.fingerprint, Way("cuda", "fp32")), workers=1)
+    assert [len(pack) for pack in packs] == [GPU_RUNS] * 3
+
+
+@pytest.mark.usefixtures("large")
+def test_the_most_work_is_begun_first():
+    packs = packed(toy_plan(seeds=1))
+    assert [(run.settings.depth, run.settings.dropout) for (run,) in packs] == [
+        (3, 0.5),
+        (2, 0.5),
+        (3, 0.0),
+        (2, 0.0),
+        (1, 0.0),
+    ]
+
+
+def test_what_does_not_fit_into_memory_is_trained_in_smaller_packs_and_it_is_said():
+    plan = toy_plan(depths=[2], seeds=8)
+    one = memory_of(plan.runs[0], EXAMPLES)
+    packing = make_packs(plan.runs, EXAMPLES, 2, memory=2 * 3.5 * one / packs_module.MEMORY_SHARE)
+    assert sorted(len(pack) for pack in packing.packs) == [1, 3, 3, 3, 3, 3]
+    assert "do not fit into the free memory together; they are trained 3 at a time" in packing.notices[0]
+
+
+def test_packs_split_for_memory_give_the_same_networks(tmp_path, monkeypatch):
+    """To rounding, as stacked products allow; here, on one machine, mostly to the bit."""
+    plan = toy_plan(depths=[2], seeds=6)
+    way = Way("cpu", "fp32", stacked=True)
+    whole = train_pack([run.settings for run in plan.runs], EXAMPLES, way, lambda _: None)
+    memory = 2 * 2.5 * memory_of(plan.runs[0], EXAMPLES) / packs_module.MEMORY_SHARE
+    split = {
+        run.key: result
+        for pack in packed(plan, memory=memory)
+        for run, result in zip(
+            pack, train_pack([run.settings for run in pack], EXAMPLES, pack[0].way, lambda _: None), strict=True
+        )
+    }
+    assert len(packed(plan, memory=memory)) > 2
+    for run, expected in zip(plan.runs, whole, strict=True):
+        for name, weights in expected.weights.items():
+            np.testing.assert_allclose(split[run.key].weights[name], weights, atol=1e-5)
+
+
+def test_the_estimate_of_memory_is_near_what_a_large_network_takes():
+    """Weights, working copy, gradients of 2 × 8192 units: 1.5 GB for 74 million weights."""
+    run = toy_plan(depths=[2]).runs[-1]
+    wide = replace(run, settings=run.settings.model_copy(update={"widths": (8192, 8192), "batch_size": 128}))
+    weights = 20 * 8192 + 8192 * 8192 + 8192 * 4
+    assert 4 * 4 * weights < memory_of(wide, EXAMPLES) < 6 * 4 * weights + 4 * 4 * 128 * 20_000
+
+
+def test_products_of_a_step_by_hand():
+    """20 → 16 → 8 → 4, 64 examples: the first layer has no input gradient."""
+    run = next(run for run in toy_plan().runs if run.settings.depth == 3)
+    assert step_products(run, EXAMPLES) == 64 * (2 * 20 * 16 + 3 * 16 * 8 + 3 * 8 * 4)
+
+
+def test_a_short_study_is_not_compiled_and_it_is_said():
+    packing = make_packs(toy_plan(epochs=2000).runs, EXAMPLES, 2, PLENTY)
+    assert not any(run.way.compiled for pack in packing.packs for run in pack)
+    assert "3 of 3 kinds of network are trained uncompiled: about" in packing.notices[-1]
+
+
+def test_of_a_moments_work_nothing_is_said():
+    assert make_packs(toy_plan().runs, EXAMPLES, 2, PLENTY).notices == []
+
+
+def test_a_long_study_is_compiled():
+    plan = toy_plan(depths=[3], epochs=10**6)
+    packing = make_packs(plan.runs, EXAMPLES, 2, PLENTY)
+    assert plain_seconds(packing.packs[0], EXAMPLES) > 100
+    assert all(run.way.compiled for pack in packing.packs for run in pack)
+    assert packing.notices == []
+
+
+def test_a_program_that_is_there_is_used_however_short_the_study():
+    runs = toy_plan(depths=[3]).runs
+    program = pack_program(packed(toy_plan(depths=[3]))[0], EXAMPLES)
+    program.path.parent.mkdir(parents=True)
+    program.path.touch()
+    compiled = {
+        pack_program(pack, EXAMPLES): pack[0].way.compiled for pack in make_packs(runs, EXAMPLES, 2, PLENTY).packs
+    }
+    assert compiled[program]
+    assert sum(compiled.values()) == 1
+
+
+def test_where_nothing_compiles_a_study_is_trained_all_the_same_with_one_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr(packs_module, "COMPILING_SECONDS", 0.0)
+    monkeypatch.setattr(Program, "compile", lambda _: "no compiler was found")
+    summary = run_toy(tmp_path / "compiled.sqlite", depths=[2])
+    assert (summary.trained, summary.failures) == (4, [])
+    said = [text for text in summary.notices if "uncompiled" in text]
+    assert said == ["the step cannot be compiled and runs uncompiled, slower but right: no compiler was found"]
+    monkeypatch.undo()
+    run_toy(tmp_path / "plain.sqlite", depths=[2])
+    assert stored_bits(tmp_path / "compiled.sqlite") == stored_bits(tmp_path / "plain.sqlite")
+
+
+def test_the_name_of_a_pack_is_that_of_its_runs_in_their_order():
+    one, two, *_ = toy_plan().runs
+    names = {pack_name(pack) for pack in ((one,), (two,), (one, two), (two, one))}
+    assert len(names) == 4
+    assert all(len(name) == 64 for name in names)
+    other_way = replace(one, way=replace(one.way, compiled=True))
+    assert pack_name((other_way,)) == pack_name((one,))
+
+
+def test_measuring_the_rate_leaves_the_threads_as_they_were():
+    threads = torch.get_num_threads()
+    packs_module.product_rate.cache_clear()
+    assert packs_module.product_rate("cpu", "fp32") > 1e8
+    assert torch.get_num_threads() == threads

@@ -1,0 +1,168 @@
+"""Compiled steps: the plain step in double precision is what they must do."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from droplab.config import RunSettings
+from droplab.model.initialise import initial_layers
+from droplab.model.network import Layer
+from droplab.model.regularizers import Dropout
+from droplab.train.device import has_bf16_units
+from droplab.train.engine import program_of, train_pack
+from droplab.train.optimizers import SGD
+from droplab.train.outcome import Way
+from droplab.train.program import Program
+from droplab.train.step import StepInputs, plain_step
+from toy import toy_examples
+
+CPU = torch.device("cpu")
+SEPARATE = Program((20, 24, 12, 4), "uint8", "cpu", "fp32", stacked=False, mask_bytes=1, momentum=False)
+STACKED = Program((20, 24, 12, 4), "float32", "cpu", "fp32", stacked=True, mask_bytes=2, momentum=True)
+HALF = Program((20, 64, 32, 4), "uint8", "cpu", "bf16", stacked=False, mask_bytes=1, momentum=True)
+
+needs_bf16 = pytest.mark.skipif(not has_bf16_units("cpu"), reason="this processor has no bf16 units")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """A cache with the programs, made once for this file."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DROPLAB_CACHE_DIR", str(folder))
+        wanted = (SEPARATE, STACKED, HALF) if has_bf16_units("cpu") else (SEPARATE, STACKED)
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(Program.compile, wanted)) == [None] * len(wanted)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _use_cache(cache, monkeypatch):
+    monkeypatch.setenv("DROPLAB_CACHE_DIR", str(cache))
+
+
+def training(program, rates, runs, examples, dtype=torch.float32):
+    """State and inputs of `runs` runs at a step of `examples` examples."""
+    seeds = list(range(runs))
+    layers = initial_layers(program.sizes[0], program.sizes[1:-1], program.sizes[-1], seeds)
+    layers = [Layer(*(part.to(dtype) for part in layer)) for layer in layers]
+    momenta = [0.9 * program.momentum] * runs
+    optimizer = SGD.of([0.1 + 0.1 * seed for seed in seeds], momenta, CPU)
+    generator = torch.Generator().manual_seed(examples)
+    features = torch.randint(0, 256, (runs, examples, program.sizes[0]), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(0, program.sizes[-1], (runs, examples), generator=generator)
+    dropping = Dropout.of(seeds, rates).training(len(program.sizes) - 2, 3, CPU)
+    stored = features if program.features == "uint8" else features.to(dtype)
+    scale = torch.tensor(1 / 255, dtype=dtype)
+    inputs = StepInputs(stored, labels, scale, torch.tensor(5), optimizer, dropping)
+    return layers, optimizer.initial_state(layers), inputs
+
+
+def differences(program, rates, runs, examples):
+    """Largest distance of loss, and of the update relative to its norm, from the plain step in double precision."""
+    layers, velocities, inputs = training(program, rates, runs, examples)
+    before = [layer.weight.clone() for layer in layers]
+    loss = program.load()(layers, velocities, inputs)
+    exact, exact_velocities, exact_inputs = training(program, rates, runs, examples, torch.float64)
+    exact_loss = plain_step("fp32")(exact, exact_velocities, exact_inputs)
+    updates = [
+        ((new.weight - old).double() - (right.weight - old.double())).norm() / (right.weight - old.double()).norm()
+        for new, old, right in zip(layers, before, exact, strict=True)
+    ]
+    return (loss.double() - exact_loss).abs().max().item(), max(update.item() for update in updates)
+
+
+@pytest.mark.parametrize("examples", [2, 3, 64, 1000])
+@pytest.mark.parametrize(
+    ("program", "rates"),
+    [(SEPARATE, [0.5]), (SEPARATE, [0.25]), (STACKED, [0.3, 0.0]), (STACKED, [0.1, 0.5, 1 / 3, 0.7, 0.2])],
+)
+def test_a_compiled_fp32_step_is_the_plain_step_in_double_precision(program, rates, examples):
+    """To 1e-6 in the loss and 1e-4 of the update; one unit dropped otherwise would move either by far more."""
+    loss, update = differences(program, rates, len(rates), examples)
+    assert loss < 1e-6
+    assert update < 1e-4
+
+
+@needs_bf16
+@pytest.mark.parametrize("examples", [2, 64, 1000])
+def test_a_compiled_bf16_step_is_the_plain_step_in_double_precision(examples):
+    """bf16 has 8 significant bits: 0.3 % in the loss, 5 % of the update."""
+    loss, update = differences(HALF, [0.5], 1, examples)
+    assert loss < 3e-3
+    assert update < 5e-2
+
+
+def test_the_tolerance_would_notice_a_single_wrong_unit():
+    layers, velocities, inputs = training(SEPARATE, [0.5], 1, 64)
+    other = inputs._replace(dropping=inputs.dropping._replace(thresholds=inputs.dropping.thresholds - 256))
+    assert (plain_step("fp32")(layers, velocities, inputs) - plain_step("fp32")(layers, velocities, other)).abs() > 1e-5
+
+
+def test_a_batch_of_one_example_is_trained_too():
+    loss, update = differences(SEPARATE, [0.5], 1, 1)
+    assert loss < 1e-6
+    assert update < 1e-4
+
+
+BASE = RunSettings(widths=(24, 12), dropout=0.25, epochs=3, batch_size=64, learning_rate=0.2, seed=3)
+
+
+def test_arms_that_differ_in_rates_and_seeds_share_a_program():
+    examples, way = toy_examples(), Way("cpu", "fp32", compiled=True)
+    same = [BASE, BASE.model_copy(update={"dropout": 0.5, "seed": 9, "learning_rate": 0.1, "epochs": 50})]
+    assert {program_of([run], examples, way) for run in same} == {SEPARATE}
+    control = BASE.model_copy(update={"dropout": 0.0})
+    assert program_of([control], examples, way).mask_bytes == 0
+
+
+def test_a_compiled_run_has_the_same_bits_alone_and_in_packs():
+    examples, way = toy_examples(), Way("cpu", "fp32", compiled=True)
+    others = [BASE.model_copy(update={"dropout": 0.5, "seed": seed}) for seed in range(6)]
+    alone = train_pack([BASE], examples, way, lambda _: None)[0]
+    for neighbours in (others[:1], others):
+        together = train_pack([*neighbours, BASE], examples, way, lambda _: None)[-1]
+        for name, weights in alone.weights.items():
+            assert (together.weights[name] == weights).all()
+
+
+def test_a_compiled_training_is_the_uncompiled_one_to_rounding():
+    examples = toy_examples()
+    curves = [
+        train_pack([BASE], examples, Way("cpu", "fp32", compiled=compiled), lambda _: None)[0].outcome.curves.train_loss
+        for compiled in (False, True)
+    ]
+    assert curves[1] == pytest.approx(curves[0], rel=1e-5)
+
+
+def test_a_program_that_is_there_is_not_made_again(monkeypatch):
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
+    assert SEPARATE.compile() is None
+
+
+def test_without_a_compiler_the_reason_is_said(monkeypatch, tmp_path):
+    monkeypatch.setenv("DROPLAB_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    reason = SEPARATE.compile()
+    assert reason is not None
+    assert "\n" not in reason
+    assert not SEPARATE.path.exists()
+
+
+def test_a_cache_that_cannot_be_written_is_a_reason_too(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("DROPLAB_CACHE_DIR", str(tmp_path / "file"))
+    assert "file" in (SEPARATE.compile() or "").lower() or "directory" in (SEPARATE.compile() or "").lower()
+
+
+def test_loading_a_program_does_not_import_the_compiler():
+    """It would cost every worker seconds and 80 MB."""
+    code = (
+        "import sys, test_program; test_program.SEPARATE.load();"
+        "sys.exit('torch._inductor' in sys.modules or 'torch._dynamo.convert_frame' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=__file__.rpartition("/")[0], check=False).returncode == 0
