@@ -70,12 +70,22 @@ def test_a_mapped_part_travels_as_a_path(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir("/")
     sent = bytes(ForkingPickler.dumps(there.share()))
     assert len(sent) < 4000
+    assert not there.train.features.is_shared()  # sent as shared memory, it would have been copied there
     again = pickle.loads(sent)  # noqa: S301 - by this test
     assert again.train.file == there.train.file
     assert torch.equal(again.train.features, there.train.features)
     assert torch.equal(again.valid.rows, there.valid.rows)
+    assert again.valid.features is again.train.features
     assert torch.equal(again.test.batch(again.test.rows[None])[0], there.test.batch(there.test.rows[None])[0])
     assert again.train.first(3).file == there.train.file
+
+
+def test_a_mapped_part_on_another_device_is_mapped_no_more(tmp_path: Path) -> None:
+    there = mapped_examples(toy_folder(tmp_path / "toy"))
+    moved = there.to(torch.device("meta"))
+    assert moved.valid.features is moved.train.features
+    assert (moved.train.file, moved.valid.file, moved.test.file) == (None, None, None)
+    assert moved.valid.rows.shape == there.valid.rows.shape
 
 
 def test_nothing_derived_from_a_mapped_array_is_taken_for_its_file(tmp_path: Path) -> None:

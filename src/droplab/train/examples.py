@@ -105,6 +105,12 @@ class Examples:
     test: Part
     classes: int
 
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"valid": self.valid.rows}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state | {"valid": replace(state["train"], rows=state["valid"])})
+
     @classmethod
     def of(cls, dataset: Dataset, valid_fraction: float, split_seed: int) -> Examples:
         """Split `dataset` as a study's settings say.
