@@ -19,6 +19,7 @@ from droplab.config import StudySettings, load_study
 from droplab.report import tables
 from droplab.report.statistics import Comparison, Verdict, points
 from droplab.report.tables import ArmComparison
+from droplab.train.outcome import Way
 
 if TYPE_CHECKING:
     from droplab.study.plan import Plan
@@ -121,8 +122,7 @@ def study_document(plan: Plan, records: Mapping[str, RunRecord], origin: Origin)
             "key": run.key,
             "arms": [arm.name for arm in run.arms],
             "seed": run.settings.seed,
-            "device": records[run.key].way.device,
-            "precision": records[run.key].way.precision,
+            **asdict(records[run.key].way),
             "finished": records[run.key].finished.isoformat(),
             "train_seconds": records[run.key].outcome.train_seconds,
             "evaluate_seconds": records[run.key].outcome.evaluate_seconds,
@@ -308,20 +308,18 @@ def _classes_table(plan: Plan, results: pd.DataFrame, classes: Sequence[str]) ->
 
 
 def _times_table(records: Iterable[RunRecord]) -> Table:
-    groups: dict[tuple[str, str, str], list[RunRecord]] = {}
+    groups: dict[tuple[str, Way], list[RunRecord]] = {}
     for record in records:
         device = str(record.outcome.environment.get("device", record.way.device))
-        groups.setdefault((device, record.way.device, record.way.precision), []).append(record)
+        groups.setdefault((device, record.way), []).append(record)
     rows = []
-    for (device, kind, precision), mine in groups.items():
+    for (device, way), mine in groups.items():
         seconds = [record.outcome.train_seconds for record in mine]
         epochs = sum(record.settings.epochs for record in mine)
         evaluation = sum(record.outcome.evaluate_seconds for record in mine) / len(mine)
         cells = (f"{sum(seconds) / len(mine):.1f}", f"{sum(seconds) / epochs:.3f}", f"{evaluation:.1f}")
-        rows.append((f"{device} ({kind})", precision, str(len(mine)), *cells))
-    return Table(
-        ("device", "precision", "runs", "training (s a run)", "training (s an epoch)", "evaluation (s a run)"), rows
-    )
+        rows.append((f"{device} ({way.device})", way.words, str(len(mine)), *cells))
+    return Table(("device", "way", "runs", "training (s a run)", "training (s an epoch)", "evaluation (s a run)"), rows)
 
 
 def _environments(records: Iterable[RunRecord]) -> list[dict[str, Any]]:

@@ -42,6 +42,12 @@ class Way:
     compiled: bool = False
     stacked: bool = False
 
+    @property
+    def words(self) -> str:
+        """The way but for the device, in words."""
+        step = "compiled" if self.compiled else "uncompiled"
+        return f"{self.precision}, {step}, {'stacked' if self.stacked else 'separate'}"
+
 
 @dataclass(frozen=True)
 class CheckpointCost:
