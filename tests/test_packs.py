@@ -53,8 +53,20 @@ def test_every_run_is_in_one_pack():
 
 
 def test_a_cores_pack_is_never_larger_than_its_cache_takes():
-    packs = packed(toy_plan(depths=[1], seeds=5 * CPU_RUNS))
-    assert max(len(pack) for pack in packs) == CPU_RUNS
+    for runs in (CPU_RUNS, 2 * CPU_RUNS, 2 * CPU_RUNS + 1, 100, 5 * CPU_RUNS):
+        sizes = [len(pack) for pack in packed(toy_plan(depths=[1], seeds=runs))]
+        assert sum(sizes) == runs
+        assert max(sizes) <= CPU_RUNS
+        assert len(sizes) % 2 == 0, "both workers have as many packs"
+        assert max(sizes) - min(sizes) < len(sizes)
+
+
+def test_the_order_in_which_runs_are_named_does_not_matter():
+    plan = toy_plan(depths=[2], seeds=5)
+    there, back = (make_packs(runs, EXAMPLES, 2, PLENTY).packs for runs in (plan.runs, plan.runs[::-1]))
+    whole = [make_packs(runs, EXAMPLES, 1, PLENTY).packs for runs in (plan.runs, plan.runs[::-1])]
+    assert {run.key for pack in there for run in pack} == {run.key for pack in back for run in pack}
+    assert [pack_name(pack) for pack in whole[0]] == [pack_name(pack) for pack in whole[1]]
 
 
 @pytest.mark.usefixtures("large")

@@ -9,7 +9,7 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
@@ -61,6 +61,11 @@ class Packing:
     notices: list[str]
 
 
+def in_order(runs: Iterable[Run]) -> Pack:
+    """Runs in the order that they have in a pack, whatever order a study names them in."""
+    return tuple(sorted(runs, key=lambda run: run.key))
+
+
 def pack_name(pack: Pack) -> str:
     """The name of a pack, 64 hexadecimal digits: a hash of its runs' keys in their order."""
     return hashlib.sha256("".join(run.key for run in pack).encode()).hexdigest()
@@ -101,7 +106,7 @@ def make_packs(runs: Sequence[Run], examples: Examples, workers: int, memory: fl
                 f"together; they are trained {fitting} at a time"
             )
             most = fitting
-        packs += [tuple(group[i : i + most]) for i in range(0, len(group), most)]
+        packs += [in_order(group[i : i + most]) for i in range(0, len(group), most)]
     packs = [with_way(pack, replace(pack[0].way, stacked=len(pack) > 1)) for pack in packs]
     packs, notice = _decide_compiling(packs, examples)
     by_work = sorted(packs, key=lambda pack: -sum(work(run, examples.features, examples.classes) for run in pack))
@@ -169,11 +174,11 @@ def product_rate(device: str, precision: Precision) -> float:
 
 
 def _most_runs(run: Run, examples: Examples, device: str, runs: int, workers: int) -> int:
-    if device == "cuda":
-        return min(GPU_RUNS, runs)
-    if step_products(run, examples) > STACKED_PRODUCTS:
+    """The size of packs of one shape: as many for each worker, none larger than the most a device takes."""
+    if device == "cpu" and step_products(run, examples) > STACKED_PRODUCTS:
         return 1
-    return min(CPU_RUNS, max(1, math.ceil(runs / workers)))
+    rounds = math.ceil(runs / workers / (GPU_RUNS if device == "cuda" else CPU_RUNS))
+    return math.ceil(runs / workers / rounds)
 
 
 def with_way(pack: Pack, way: Way) -> Pack:

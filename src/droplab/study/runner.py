@@ -18,7 +18,7 @@ from droplab.data.dataset import Dataset
 from droplab.errors import TrainingError
 from droplab.study.backends import choose_backend, worker_count
 from droplab.study.backends.base import Answer
-from droplab.study.packs import COMPILING_SECONDS, Pack, make_packs, pack_name, pack_program, with_way
+from droplab.study.packs import COMPILING_SECONDS, Pack, in_order, make_packs, pack_name, pack_program, with_way
 from droplab.study.plan import Run
 from droplab.study.records import Planned
 from droplab.study.store import Store
@@ -107,7 +107,7 @@ def run_all(
         workers = worker_count(todo[0].way, workers, len(todo))
         packs = _planned_packs(todo, examples, store, workers, notice)
         with _stop_on_interrupt() as stop:
-            packs = _compiled(packs, examples, workers, notice, stop)
+            packs = _compiled(packs, examples, store, workers, notice, stop)
             backend = choose_backend(todo[0].way, min(workers, len(packs)))
             results = backend.execute(packs, examples, observer.progress, notice, stop.is_set, store.checkpoints_folder)
             with closing(results):
@@ -153,7 +153,7 @@ def _planned_packs(
         before = planned.get(run.key)
         if before is not None and before.way.device == run.way.device:
             groups.setdefault(before.pack, []).append(replace(run, way=before.way))
-    kept = [tuple(group) for name, group in groups.items() if pack_name(tuple(group)) == name]
+    kept = [in_order(group) for name, group in groups.items() if pack_name(in_order(group)) == name]
     known = {run.key for pack in kept for run in pack}
     new = [run for run in todo if run.key not in known]
     if not new:
@@ -161,13 +161,21 @@ def _planned_packs(
     packing = make_packs(new, examples, workers)
     for text in packing.notices:
         notice(text)
-    rows = {run.key: Planned(run.way, pack_name(pack)) for pack in packing.packs for run in pack}
-    store.keep_plan(rows)
+    _keep_plan(packing.packs, store)
     return kept + packing.packs
 
 
+def _keep_plan(packs: Sequence[Pack], store: Store) -> None:
+    store.keep_plan({run.key: Planned(run.way, pack_name(pack)) for pack in packs for run in pack})
+
+
 def _compiled(
-    packs: Sequence[Pack], examples: Examples, workers: int, notice: Callable[[str], None], stop: threading.Event
+    packs: Sequence[Pack],
+    examples: Examples,
+    store: Store,
+    workers: int,
+    notice: Callable[[str], None],
+    stop: threading.Event,
 ) -> list[Pack]:
     """Make the programs that are wanted and missing, several at once; where one cannot be made its packs do without."""
     programs = {pack: pack_program(pack, examples) for pack in packs if pack[0].way.compiled}
@@ -179,11 +187,14 @@ def _compiled(
     with ThreadPoolExecutor(workers) as pool:
         reasons = dict(zip(missing, pool.map(Program.compile, missing), strict=True))
     failed = {program: reason for program, reason in reasons.items() if reason is not None}
-    if failed and not stop.is_set():
-        notice(f"the step cannot be compiled and runs uncompiled, slower but right: {next(iter(failed.values()))}")
-    return [
-        with_way(pack, replace(pack[0].way, compiled=False)) if programs.get(pack) in failed else pack for pack in packs
-    ]
+    if not failed or stop.is_set():
+        return list(packs)
+    notice(f"the step cannot be compiled and runs uncompiled, slower but right: {next(iter(failed.values()))}")
+    plain = {
+        pack: with_way(pack, replace(pack[0].way, compiled=False)) for pack in packs if programs.get(pack) in failed
+    }
+    _keep_plan(list(plain.values()), store)
+    return [plain.get(pack, pack) for pack in packs]
 
 
 @contextmanager
