@@ -35,7 +35,7 @@ SETTINGS = [
 def train(path: Path | None, way: Way) -> tuple[str, int]:
     """A hash of the weights, curves and metrics, and the number of steps done."""
     checkpoint_module.MOST_SHARE = 1e9
-    keeper = Checkpoint(path or Path("nowhere"), every=0.02 if path else 1e9)
+    keeper = Checkpoint(path or Path("nowhere"), way, every=0.02 if path else 1e9)
     plain, steps = keeper.offer, []
     keeper.offer = lambda states: (steps.append(1), plain(states))
     digest = hashlib.sha256()

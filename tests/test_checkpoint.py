@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from droplab.train import checkpoint as checkpoint_module
 from droplab.train.checkpoint import Checkpoint
 from droplab.train.engine import train_pack
 from droplab.train.outcome import Way
+from droplab.train.state import State
 from toy import toy_examples
 
 EXAMPLES = toy_examples()
@@ -51,14 +53,14 @@ def stop_after(monkeypatch, steps):
 def test_a_training_goes_on_to_the_bits_of_an_uninterrupted_one(tmp_path, monkeypatch, way, steps):
     path = tmp_path / "pack.safetensors"
     whole = trained(way)
+    monkeypatch.setattr(checkpoint_module, "MOST_SHARE", 1e9)
     with monkeypatch.context() as patch:
         stop_after(patch, steps)
         with pytest.raises(StopError):
-            trained(way, Checkpoint(path, every=0))
+            trained(way, Checkpoint(path, way, every=0))
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint_module, "MOST_SHARE", 1e9)
         done = stop_after(patch, -1)
-        again = trained(way, Checkpoint(path, every=0))
+        again = trained(way, Checkpoint(path, way))
     for one, other in zip(whole, again, strict=True):
         for name, weights in one.weights.items():
             np.testing.assert_array_equal(other.weights[name], weights)
@@ -66,7 +68,7 @@ def test_a_training_goes_on_to_the_bits_of_an_uninterrupted_one(tmp_path, monkey
         np.testing.assert_array_equal(one.outcome.curves.train_loss, other.outcome.curves.train_loss)
         np.testing.assert_array_equal(one.outcome.curves.losses, other.outcome.curves.losses)
     in_all = STEPS // 2 if way.stacked else STEPS
-    assert len(done) < in_all
+    assert len(done) == in_all - steps
 
 
 def test_a_study_killed_at_twenty_random_moments_goes_on_each_time(tmp_path):
@@ -85,7 +87,7 @@ def test_a_study_killed_at_twenty_random_moments_goes_on_each_time(tmp_path):
 
 
 def test_none_is_written_before_its_time(tmp_path):
-    result = trained(WAYS[0], Checkpoint(tmp_path / "pack.safetensors"))[0]
+    result = trained(WAYS[0], Checkpoint(tmp_path / "pack.safetensors", WAYS[0]))[0]
     assert result.outcome.checkpoints.count == 0
     assert list(tmp_path.iterdir()) == []
 
@@ -93,7 +95,7 @@ def test_none_is_written_before_its_time(tmp_path):
 def test_size_and_time_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint_module, "MOST_SHARE", 1e9)
     path = tmp_path / "pack.safetensors"
-    cost = trained(WAYS[1], Checkpoint(path, every=0))[0].outcome.checkpoints
+    cost = trained(WAYS[1], Checkpoint(path, WAYS[1], every=0))[0].outcome.checkpoints
     assert cost.count == STEPS // 2
     assert cost.seconds > 0
     assert cost.fault is None
@@ -104,7 +106,7 @@ def test_size_and_time_are_told(tmp_path, monkeypatch):
 def test_writing_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(checkpoint_module.time, "perf_counter", lambda: clock[0])
-    checkpoint = Checkpoint(tmp_path / "pack.safetensors", every=1)
+    checkpoint = Checkpoint(tmp_path / "pack.safetensors", WAYS[0], every=1)
 
     def slow(states):
         clock[0] += 3
@@ -120,32 +122,48 @@ def test_writing_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
 
 def test_a_disk_that_refuses_costs_the_checkpoint_and_not_the_training(tmp_path):
     (tmp_path / "file").write_text("")
-    result = trained(WAYS[0], Checkpoint(tmp_path / "file" / "pack.safetensors", every=0))[0]
+    result = trained(WAYS[0], Checkpoint(tmp_path / "file" / "pack.safetensors", WAYS[0], every=0))[0]
     assert "file" in result.outcome.checkpoints.fault
     np.testing.assert_array_equal(result.weights["layers.0.weight"], trained(WAYS[0])[0].weights["layers.0.weight"])
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "text", "other runs", "other shapes"])
+@pytest.mark.parametrize("damage", ["none", "cut", "empty", "text", "other runs", "other way", "other shapes"])
 def test_a_checkpoint_that_cannot_be_used_is_begun_anew(tmp_path, monkeypatch, damage):
     path = tmp_path / "pack.safetensors"
+    monkeypatch.setattr(checkpoint_module, "MOST_SHARE", 1e9)
     with monkeypatch.context() as patch:
         stop_after(patch, 30)
         with pytest.raises(StopError):
-            trained(WAYS[1], Checkpoint(path, every=0))
+            trained(WAYS[1], Checkpoint(path, WAYS[1], every=0))
     content = path.read_bytes()
     if damage == "other runs":
-        path = path.rename(tmp_path / "other.safetensors")
-    elif damage == "other shapes":
+        others = [run.model_copy(update={"seed": run.seed + 5}) for run in PACK]
+        got = train_pack(
+            others, EXAMPLES, WAYS[1], lambda _: None, Checkpoint(path.rename(tmp_path / "a.safetensors"), WAYS[1])
+        )
+        expected = train_pack(others, EXAMPLES, WAYS[1], lambda _: None)
+        assert np.array_equal(got[0].weights["layers.0.weight"], expected[0].weights["layers.0.weight"])
+        return
+    if damage == "other way":
+        way = replace(WAYS[1], compiled=True)
+        assert not Checkpoint(path, way).read([])
+        assert Checkpoint(path, replace(way, device="cuda")).read([State.initial(PACK, EXAMPLES, torch.device("cpu"))])
+        return
+    if damage == "none":  # what the others are held against: this one is used
+        done = stop_after(monkeypatch, -1)
+        trained(WAYS[1], Checkpoint(path, WAYS[1]))
+        assert len(done) == STEPS // 2 - 30
+        return
+    if damage == "other shapes":
         wider = [run.model_copy(update={"widths": (25, 12)}) for run in PACK]
-        got = train_pack(wider, EXAMPLES, WAYS[1], lambda _: None, Checkpoint(path))
+        got = train_pack(wider, EXAMPLES, WAYS[1], lambda _: None, Checkpoint(path, WAYS[1]))
         assert np.array_equal(
             got[0].weights["layers.0.weight"],
             train_pack(wider, EXAMPLES, WAYS[1], lambda _: None)[0].weights["layers.0.weight"],
         )
         return
-    else:
-        path.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "text": b"no checkpoint"}[damage])
-    for one, other in zip(trained(WAYS[1]), trained(WAYS[1], Checkpoint(path)), strict=True):
+    path.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "text": b"no checkpoint"}[damage])
+    for one, other in zip(trained(WAYS[1]), trained(WAYS[1], Checkpoint(path, WAYS[1])), strict=True):
         np.testing.assert_array_equal(one.weights["layers.0.weight"], other.weights["layers.0.weight"])
 
 
@@ -158,8 +176,10 @@ def test_a_checkpoint_goes_from_gpu_to_cpu_and_back(tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             stop_after(patch, steps)
             with pytest.raises(StopError):
-                train_pack(PACK, examples, way, lambda _: None, Checkpoint(path, every=0))
-    again = train_pack(PACK, there, gpu, lambda _: None, Checkpoint(path))
+                train_pack(PACK, examples, way, lambda _: None, Checkpoint(path, way, every=0))
+    done = stop_after(monkeypatch, -1)
+    again = train_pack(PACK, there, gpu, lambda _: None, Checkpoint(path, gpu))
+    assert len(done) == STEPS // 2 - 60
     whole = trained(WAYS[1])
     for one, other in zip(whole, again, strict=True):
         np.testing.assert_allclose(one.outcome.curves.train_loss, other.outcome.curves.train_loss, rtol=1e-3)

@@ -10,7 +10,7 @@ import torch
 from droplab.config import RunSettings
 from droplab.model.initialise import initial_layers
 from droplab.model.network import Layer
-from droplab.model.regularizers import Dropout
+from droplab.model.regularizers import Dropout, Dropping
 from droplab.train.device import has_bf16_units
 from droplab.train.engine import program_of, train_pack
 from droplab.train.optimizers import SGD
@@ -20,9 +20,9 @@ from droplab.train.step import StepInputs, plain_step
 from toy import toy_examples
 
 CPU = torch.device("cpu")
-SEPARATE = Program((20, 24, 12, 4), "uint8", "cpu", "fp32", stacked=False, mask_bytes=1, momentum=False)
-STACKED = Program((20, 24, 12, 4), "float32", "cpu", "fp32", stacked=True, mask_bytes=2, momentum=True)
-HALF = Program((20, 64, 32, 4), "uint8", "cpu", "bf16", stacked=False, mask_bytes=1, momentum=True)
+SEPARATE = Program((20, 24, 12, 4), "uint8", "fp32", stacked=False, mask_bytes=1, momentum=False)
+STACKED = Program((20, 24, 12, 4), "float32", "fp32", stacked=True, mask_bytes=2, momentum=True)
+HALF = Program((20, 64, 32, 4), "uint8", "bf16", stacked=False, mask_bytes=1, momentum=True)
 
 needs_bf16 = pytest.mark.skipif(not has_bf16_units("cpu"), reason="this processor has no bf16 units")
 
@@ -96,10 +96,26 @@ def test_a_compiled_bf16_step_is_the_plain_step_in_double_precision(examples):
     assert update < 5e-2
 
 
-def test_the_tolerance_would_notice_a_single_wrong_unit():
-    layers, velocities, inputs = training(SEPARATE, [0.5], 1, 64)
-    other = inputs._replace(dropping=inputs.dropping._replace(thresholds=inputs.dropping.thresholds - 256))
-    assert (plain_step("fp32")(layers, velocities, inputs) - plain_step("fp32")(layers, velocities, other)).abs() > 1e-5
+def test_the_tolerance_would_notice_a_wrong_mask_of_one_example(monkeypatch):
+    losses = []
+    for flipped in (False, True):
+        with monkeypatch.context() as patch:
+            if flipped:
+                patch.setattr(Dropping, "kept", flipping(Dropping.kept))
+            losses.append(plain_step("fp32")(*training(SEPARATE, [0.5], 1, 64)))
+    assert (losses[0] - losses[1]).abs() > 1e-5
+
+
+def flipping(kept):
+    """The masks with those of the first example turned over in the first hidden layer."""
+
+    def wrong(self, layer, examples, units):
+        mask = kept(self, layer, examples, units).clone()
+        if layer == 0:
+            mask[0, :1] = 1 - mask[0, :1]
+        return mask
+
+    return wrong
 
 
 def test_a_batch_of_one_example_is_trained_too():
@@ -112,11 +128,11 @@ BASE = RunSettings(widths=(24, 12), dropout=0.25, epochs=3, batch_size=64, learn
 
 
 def test_arms_that_differ_in_rates_and_seeds_share_a_program():
-    examples, way = toy_examples(), Way("cpu", "fp32", compiled=True)
+    examples = toy_examples()
     same = [BASE, BASE.model_copy(update={"dropout": 0.5, "seed": 9, "learning_rate": 0.1, "epochs": 50})]
-    assert {program_of([run], examples, way) for run in same} == {SEPARATE}
+    assert {program_of([run], examples, "fp32") for run in same} == {SEPARATE}
     control = BASE.model_copy(update={"dropout": 0.0})
-    assert program_of([control], examples, way).mask_bytes == 0
+    assert program_of([control], examples, "fp32").mask_bytes == 0
 
 
 def test_a_compiled_run_has_the_same_bits_alone_and_in_packs():

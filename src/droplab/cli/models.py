@@ -56,7 +56,7 @@ def train(
             if summary.failures:
                 raise summary.failures[0]
             if summary.interrupted:
-                typer.echo("stopped: a network is kept once it is trained; the same command begins it again")
+                typer.echo("stopped: the same command goes on from the last checkpoint, if there was one")
                 raise typer.Exit(130)
             record = opened.load([run.key])[run.key]
             model = opened.read_model(record)

@@ -19,9 +19,10 @@ import torch
 
 from droplab.study.plan import Run
 from droplab.train.engine import program_of
-from droplab.train.examples import Examples
+from droplab.train.examples import CHUNK, Examples
 from droplab.train.outcome import Precision, Way
 from droplab.train.program import Program
+from droplab.train.results import TRAIN_EXAMPLES
 
 Pack = tuple[Run, ...]
 """Runs that one worker trains together: one way, one shape, one number of epochs and batch size."""
@@ -73,7 +74,7 @@ def pack_name(pack: Pack) -> str:
 
 def pack_program(pack: Pack, examples: Examples) -> Program:
     """The program of a pack, whether or not it is compiled."""
-    return program_of([run.settings for run in pack], examples, pack[0].way)
+    return program_of([run.settings for run in pack], examples, pack[0].way.precision)
 
 
 def make_packs(runs: Sequence[Run], examples: Examples, workers: int, memory: float | None = None) -> Packing:
@@ -89,7 +90,7 @@ def make_packs(runs: Sequence[Run], examples: Examples, workers: int, memory: fl
         memory: free memory of the device, bytes; `None` asks for it.
     """
     device = runs[0].way.device
-    share = MEMORY_SHARE * (free_memory(device) if memory is None else memory) / workers
+    share = MEMORY_SHARE * (free_memory(device, examples) if memory is None else memory) / workers
     groups: dict[tuple[object, ...], list[Run]] = {}
     for run in runs:
         settings = run.settings
@@ -109,27 +110,43 @@ def make_packs(runs: Sequence[Run], examples: Examples, workers: int, memory: fl
         packs += [in_order(group[i : i + most]) for i in range(0, len(group), most)]
     packs = [with_way(pack, replace(pack[0].way, stacked=len(pack) > 1)) for pack in packs]
     packs, notice = _decide_compiling(packs, examples)
-    by_work = sorted(packs, key=lambda pack: -sum(work(run, examples.features, examples.classes) for run in pack))
-    return Packing(by_work, notices + notice)
+    return Packing(sorted(packs, key=lambda pack: -pack_work(pack, examples)), notices + notice)
+
+
+def pack_work(pack: Pack, examples: Examples) -> float:
+    """About how much there is to do for a pack, for order only."""
+    return sum(work(run, examples.features, examples.classes) for run in pack)
 
 
 def memory_of(run: Run, examples: Examples) -> float:
-    """About how many bytes a run takes in a pack: weights five times over, a batch with its activations four times."""
+    """About how many bytes a run takes in a pack.
+
+    Weights five times over (master, velocity, working copy, gradients), a batch or an evaluated chunk with its
+    activations four times, the epoch's order while it is made, and the predictions of three inference modes.
+    """
     sizes = [examples.features, *run.settings.widths, examples.classes]
     weights = sum(a * b for a, b in pairwise(sizes))
-    batch = min(run.settings.batch_size, len(examples.train))
-    return 4.0 * (5 * weights + 4 * batch * sum(sizes))
+    batch = max(min(run.settings.batch_size, len(examples.train)), CHUNK)
+    predicted = max(min(len(examples.train), TRAIN_EXAMPLES), len(examples.valid), len(examples.test))
+    return 4.0 * (5 * weights + 4 * batch * sum(sizes)) + 24.0 * (len(examples.train) + predicted)
 
 
-def free_memory(device: str) -> float:
-    """Bytes of memory that may still be taken."""
+def free_memory(device: str, examples: Examples) -> float:
+    """Bytes of memory that training may take: what is free, within a container's limit, less what the data will."""
     if device == "cuda":
-        return float(torch.cuda.mem_get_info()[0])
+        tables = (examples.train.features, examples.test.features)
+        return float(torch.cuda.mem_get_info()[0]) - sum(table.numel() * table.element_size() for table in tables)
     try:
         lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
-        return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+        free = 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        free = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    try:
+        group = Path("/sys/fs/cgroup")
+        limit = float((group / "memory.max").read_text("utf-8"))  # "max" where there is none
+        return min(free, limit - float((group / "memory.current").read_text("utf-8")))
+    except (OSError, ValueError):
+        return free
 
 
 def work(run: Run, features: int, classes: int) -> float:
@@ -147,30 +164,29 @@ def step_products(run: Run, examples: Examples) -> float:
 
 
 def plain_seconds(pack: Pack, examples: Examples) -> float:
-    """About how long a pack takes on one thread, uncompiled: products, and as much again by half, and the calls."""
+    """About how long a pack takes on one core, uncompiled: products, and as much again by half, and the calls."""
     run = pack[0]
     steps = run.settings.epochs * math.ceil(len(examples.train) / run.settings.batch_size)
     calls = 50e-6 * (4 + 6 * run.settings.depth)
-    rate = product_rate(run.way.device, run.way.precision)
+    rate = product_rate(run.way.precision)
     return steps * (1.5 * len(pack) * step_products(run, examples) / rate + calls)
 
 
 @cache
-def product_rate(device: str, precision: Precision) -> float:
-    """Multiplications a second, of one thread on a CPU; measured once, in some milliseconds."""
-    size = 4096 if device == "cuda" else 512
-    a = torch.ones(size, size, dtype=torch.bfloat16 if precision == "bf16" else torch.float32, device=device)
+def product_rate(precision: Precision) -> float:
+    """Multiplications a second of one core; measured once, in some milliseconds."""
+    a = torch.ones(512, 512, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         times = []
         for _ in range(5):
             started = time.perf_counter()
-            torch.mm(a, a)[0, 0].item()
+            torch.mm(a, a)
             times.append(time.perf_counter() - started)
     finally:
         torch.set_num_threads(threads)
-    return float(size**3 / min(times))
+    return float(512**3 / min(times))
 
 
 def _most_runs(run: Run, examples: Examples, device: str, runs: int, workers: int) -> int:
@@ -187,7 +203,12 @@ def with_way(pack: Pack, way: Way) -> Pack:
 
 
 def _decide_compiling(packs: list[Pack], examples: Examples) -> tuple[list[Pack], list[str]]:
-    """Settle for each pack whether its step is compiled: where the program is there, or pays for itself."""
+    """Settle for each pack whether its step is compiled: on a CPU, where the program is there or pays for itself.
+
+    On a GPU the step is recorded as a CUDA graph, which takes away the cost of the calls already.
+    """
+    if packs[0][0].way.device == "cuda":
+        return packs, []
     programs = {pack: pack_program(pack, examples) for pack in packs}
     ahead: dict[Program, float] = {}
     saved: dict[Program, float] = {}

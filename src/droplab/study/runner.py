@@ -18,14 +18,22 @@ from droplab.data.dataset import Dataset
 from droplab.errors import TrainingError
 from droplab.study.backends import choose_backend, worker_count
 from droplab.study.backends.base import Answer
-from droplab.study.packs import COMPILING_SECONDS, Pack, in_order, make_packs, pack_name, pack_program, with_way
+from droplab.study.packs import (
+    COMPILING_SECONDS,
+    Pack,
+    in_order,
+    make_packs,
+    pack_name,
+    pack_program,
+    pack_work,
+    with_way,
+)
 from droplab.study.plan import Run
 from droplab.study.records import Planned
 from droplab.study.store import Store
 from droplab.train.engine import Progress
 from droplab.train.examples import Examples
 from droplab.train.outcome import CheckpointCost, Trained
-from droplab.train.program import Program
 
 
 class Observer(Protocol):
@@ -132,12 +140,14 @@ def clipped_batch(recipe: Recipe, train_examples: int) -> str | None:
 
 
 def _file(pack: Pack, answer: Answer, dataset: Dataset, store: Store, summary: Summary) -> None:
-    """Keep what became of a pack: its networks in one transaction, then its checkpoint is of no use any more."""
+    """Keep what became of a pack: its networks in one transaction; then its checkpoint and plan are of no use."""
     trained = [(run, result) for run, result in zip(pack, answer, strict=True) if isinstance(result, Trained)]
     failures = [result for result in answer if isinstance(result, TrainingError)]
     if trained:
         store.save_pack(trained, dataset)
         summary.checkpoints.append(trained[0][1].outcome.checkpoints)
+    if len(trained) < len(pack):
+        store.delete(run.key for run, result in zip(pack, answer, strict=True) if isinstance(result, TrainingError))
     store.drop_checkpoint(pack_name(pack))
     summary.trained += len(trained)
     summary.failures += failures
@@ -162,7 +172,7 @@ def _planned_packs(
     for text in packing.notices:
         notice(text)
     _keep_plan(packing.packs, store)
-    return kept + packing.packs
+    return sorted(kept + packing.packs, key=lambda pack: -pack_work(pack, examples))
 
 
 def _keep_plan(packs: Sequence[Pack], store: Store) -> None:
@@ -185,11 +195,14 @@ def _compiled(
     seconds = COMPILING_SECONDS * math.ceil(len(missing) / workers)
     notice(f"compiling {len(missing)} kinds of network, about {seconds:.0f} s, once on this machine")
     with ThreadPoolExecutor(workers) as pool:
-        reasons = dict(zip(missing, pool.map(Program.compile, missing), strict=True))
-    failed = {program: reason for program, reason in reasons.items() if reason is not None}
+        made = pool.map(lambda program: "stopped" if stop.is_set() else program.compile(), missing)
+        failed = {program: reason for program, reason in zip(missing, made, strict=True) if reason is not None}
     if not failed or stop.is_set():
         return list(packs)
-    notice(f"the step cannot be compiled and runs uncompiled, slower but right: {next(iter(failed.values()))}")
+    notice(
+        f"{len(failed)} of {len(missing)} kinds of network cannot be compiled and are trained uncompiled, slower but "
+        f"right; compiling needs g++: {next(iter(failed.values()))}"
+    )
     plain = {
         pack: with_way(pack, replace(pack[0].way, compiled=False)) for pack in packs if programs.get(pack) in failed
     }

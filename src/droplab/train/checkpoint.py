@@ -6,14 +6,15 @@ are addressed, so it holds no generator. It takes 4 bytes a weight and run, 8 wi
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from droplab.data.disk import write_atomically
 from droplab.errors import DataError
-from droplab.train.outcome import CheckpointCost
+from droplab.train.outcome import CheckpointCost, Way
 from droplab.train.state import State
 
 EVERY_SECONDS = 10.0
@@ -29,11 +30,13 @@ class Checkpoint:
 
     Attributes:
         path: its file; the name stands for the runs of the pack.
+        way: how the pack is executed; on a CPU it goes on only in the way that it was begun in.
         every: seconds between two.
         cost: what has been written so far.
     """
 
     path: Path
+    way: Way
     every: float = field(default_factory=lambda: EVERY_SECONDS)
     cost: CheckpointCost = field(default_factory=CheckpointCost)
     _last: float | None = None
@@ -52,7 +55,7 @@ class Checkpoint:
             size, fault = 0, str(error)
         self._last = time.perf_counter()
         spent = cost.seconds + self._last - now
-        self.cost = CheckpointCost(cost.count + 1, max(cost.bytes, size), spent, fault or cost.fault)
+        self.cost = CheckpointCost(cost.count + (fault is None), max(cost.bytes, size), spent, fault or cost.fault)
 
     def write(self, states: Sequence[State]) -> int:
         """Write a checkpoint now; return its bytes.
@@ -63,19 +66,24 @@ class Checkpoint:
         from safetensors.torch import save
 
         named = {f"{index}.{name}": t for index, state in enumerate(states) for name, t in state.tensors().items()}
-        content = save(named, {"pack": self.path.stem})
+        content = save(named, {"pack": self.path.stem, "way": json.dumps(asdict(self.way))})
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with write_atomically(self.path) as handle:
             handle.write(content)
         return len(content)
 
     def read(self, states: Sequence[State]) -> bool:
-        """Bring `states` to where the checkpoint left them; `False` if there is none, or none that can be used."""
+        """Bring `states` to where the checkpoint left them; `False` if there is none, or none that can be used.
+
+        A checkpoint of another device is used, as the user has chosen to change it; one of the same device only if the
+        step was compiled and stacked alike, so that no network is made in two ways.
+        """
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(self.path, "pt") as file:
-                if (file.metadata() or {}).get("pack") != self.path.stem:
+                about = file.metadata() or {}
+                if about.get("pack") != self.path.stem or not self._same_way(about.get("way", "")):
                     return False
                 named = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         except (OSError, SafetensorError):
@@ -90,3 +98,10 @@ class Checkpoint:
         except ValueError:
             return False
         return True
+
+    def _same_way(self, text: str) -> bool:
+        try:
+            before = json.loads(text)
+        except ValueError:
+            return False
+        return bool(before == asdict(self.way) or before.get("device") != self.way.device)

@@ -20,7 +20,7 @@ from droplab.train.checkpoint import Checkpoint
 from droplab.train.evaluate import evaluate
 from droplab.train.examples import Examples
 from droplab.train.graphs import graphed
-from droplab.train.outcome import CheckpointCost, Trained, Way
+from droplab.train.outcome import CheckpointCost, Precision, Trained, Way
 from droplab.train.program import Program
 from droplab.train.results import finish
 from droplab.train.state import State, optimizer_of
@@ -117,14 +117,13 @@ def _points_worth(examples: Examples) -> float:
     return 0.4 * evaluated / len(examples.train)
 
 
-def program_of(settings: Sequence[RunSettings], examples: Examples, way: Way) -> Program:
+def program_of(settings: Sequence[RunSettings], examples: Examples, precision: Precision) -> Program:
     """The compiled step that these runs take, stacked if they are several."""
     rates = Dropout.of([run.seed for run in settings], [run.dropout for run in settings])
     return Program(
         sizes=(examples.features, *settings[0].widths, examples.classes),
         features="uint8" if examples.train.features.dtype == torch.uint8 else "float32",
-        device=way.device,
-        precision=way.precision,
+        precision=precision,
         stacked=len(settings) > 1,
         mask_bytes=rates.mask_bytes,
         momentum=any(run.momentum for run in settings),
@@ -132,8 +131,9 @@ def program_of(settings: Sequence[RunSettings], examples: Examples, way: Way) ->
 
 
 def _step_of(state: State, examples: Examples, way: Way) -> Step:
-    step = program_of(state.settings, examples, way).load() if way.compiled else plain_step(way.precision)
-    return graphed(step) if way.device == "cuda" else step
+    if way.device == "cuda":
+        return graphed(plain_step(way.precision))
+    return program_of(state.settings, examples, way.precision).load() if way.compiled else plain_step(way.precision)
 
 
 def _run_epoch(state: State, examples: Examples, step: Step, keep: Callable[[], None]) -> None:
@@ -146,9 +146,9 @@ def _run_epoch(state: State, examples: Examples, step: Step, keep: Callable[[], 
     scale = torch.tensor(train.scale, dtype=torch.float32, device=device)
     keys = [stream_key(run.seed, Purpose.ORDER, state.epoch) for run in state.settings]
     batches = torch.split(permutation(key_tensor(keys, device), len(train)), first.batch_size, dim=1)
+    numbers = torch.arange(len(batches), device=device)
     for picked in batches[state.step :]:
-        number = torch.tensor(state.step, device=device)
-        inputs = StepInputs(*train.batch(picked), scale, number, optimizer, dropping)
+        inputs = StepInputs(*train.batch(picked), scale, numbers[state.step], optimizer, dropping)
         loss = step(state.layers, state.velocities, inputs)
         state.total.add_(loss, alpha=picked.shape[1])
         state.step += 1

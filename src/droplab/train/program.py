@@ -1,4 +1,4 @@
-"""The step as one compiled program: made once for a shape of network and kept between calls.
+"""The step as one compiled program for the CPU: made once for a shape of network and kept between calls.
 
 PyTorch's ahead-of-time compiler turns `train_step` into a shared library. Seeds, rates, learning rates, momenta, the
 number of stacked runs and of examples are the program's inputs, so arms that differ in those alone share it, and every
@@ -50,7 +50,6 @@ class Program:
     Attributes:
         sizes: features, units of each hidden layer, classes.
         features: dtype of the features as stored, `uint8` or `float32`.
-        device: `cpu` or `cuda`.
         precision: `fp32` or `bf16`.
         stacked: whether it takes several runs (2 or more), or exactly one.
         mask_bytes: of `Dropping`; 0 for a program without masks.
@@ -59,7 +58,6 @@ class Program:
 
     sizes: tuple[int, ...]
     features: Literal["uint8", "float32"]
-    device: Literal["cpu", "cuda"]
     precision: Literal["fp32", "bf16"]
     stacked: bool
     mask_bytes: int
@@ -68,7 +66,7 @@ class Program:
     @property
     def path(self) -> Path:
         """Where it is kept: named by all that decides its code, the machine's instructions among it."""
-        content = [dataclasses.asdict(self), _origin(self.device)]
+        content = [dataclasses.asdict(self), _origin()]
         name = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         return cache_folder() / "programs" / f"{name}.so"
 
@@ -84,9 +82,11 @@ class Program:
             with FileLock(self.path.with_suffix(".lock")):
                 if self.path.exists():
                     return None
-                command = [sys.executable, "-m", "droplab.train.program", json.dumps(dataclasses.asdict(self))]
+                command = [sys.executable, "-P", "-m", "droplab.train.program", json.dumps(dataclasses.asdict(self))]
                 kept = {"TORCHINDUCTOR_CACHE_DIR": str(self.path.parent / "inductor")}
-                made = subprocess.run(command, env=os.environ | kept, capture_output=True, text=True, check=False)
+                made = subprocess.run(
+                    command, env=os.environ | kept, capture_output=True, text=True, errors="replace", check=False
+                )
         except OSError as error:
             return f"{error.strerror or error}"
         if made.returncode == 0 and self.path.exists():
@@ -100,7 +100,7 @@ class Program:
         Raises:
             RuntimeError: if it is not there or cannot be loaded.
         """
-        runner = _runner(str(self.path), self.device)
+        runner = _runner(str(self.path))
 
         def step(layers: Sequence[Layer], velocities: Sequence[Layer], inputs: StepInputs) -> Tensor:
             if inputs.labels.shape[1] == 1:  # a program is for two examples or more
@@ -113,22 +113,21 @@ class Program:
 
     def example(self) -> tuple[list[Layer], list[Layer], StepInputs]:
         """Weights, velocities and inputs of the program's shapes."""
-        device = torch.device(self.device)
         runs, examples = (8, 64) if self.stacked else (1, 1024)
         layers = [
-            Layer(torch.zeros(runs, outputs, inputs, device=device), torch.zeros(runs, outputs, device=device))
+            Layer(torch.zeros(runs, outputs, inputs), torch.zeros(runs, outputs))
             for inputs, outputs in pairwise(self.sizes)
         ]
-        optimizer = SGD.of([1.0] * runs, [float(self.momentum)] * runs, device)
+        optimizer = SGD.of([1.0] * runs, [float(self.momentum)] * runs, torch.device("cpu"))
         dropping = None
         if self.mask_bytes:
-            keys = torch.zeros(len(self.sizes) - 2, runs, dtype=torch.int64, device=device)
-            dropping = Dropping(keys, torch.zeros(runs, 1, 1, device=device), self.mask_bytes)
+            keys = torch.zeros(len(self.sizes) - 2, runs, dtype=torch.int64)
+            dropping = Dropping(keys, torch.zeros(runs, 1, 1), self.mask_bytes)
         inputs = StepInputs(
-            features=torch.zeros(runs, examples, self.sizes[0], dtype=getattr(torch, self.features), device=device),
-            labels=torch.zeros(runs, examples, dtype=torch.int64, device=device),
-            scale=torch.ones((), device=device),
-            number=torch.zeros((), dtype=torch.int64, device=device),
+            features=torch.zeros(runs, examples, self.sizes[0], dtype=getattr(torch, self.features)),
+            labels=torch.zeros(runs, examples, dtype=torch.int64),
+            scale=torch.ones(()),
+            number=torch.zeros((), dtype=torch.int64),
             optimizer=optimizer,
             dropping=dropping,
         )
@@ -157,20 +156,17 @@ class _Module(nn.Module):
 
 
 @cache
-def _runner(path: str, device: str) -> Any:
+def _runner(path: str) -> Any:
     """The library loaded: by the class below PyTorch's loaders, which would import the whole compiler (3 s, 80 MB)."""
-    if device == "cuda":
-        return torch._C._aoti.AOTIModelContainerRunnerCuda(path, 1)
     return torch._C._aoti.AOTIModelContainerRunnerCpu(path, 1)
 
 
 @cache
-def _origin(device: str) -> list[str]:
-    """All but the shape that decides a program's code: this droplab's lines, PyTorch, the processor or GPU."""
+def _origin() -> list[str]:
+    """All but the shape that decides a program's code: this droplab's lines, PyTorch, the processor."""
     package = resources.files("droplab")
     lines = "".join(package.joinpath(name).read_text("utf-8") for name in _SOURCES)
-    units = [torch.cuda.get_device_name()] if device == "cuda" else sorted(cpu_flags())
-    return [hashlib.sha256(lines.encode()).hexdigest(), torch.__version__, *units]
+    return [hashlib.sha256(lines.encode()).hexdigest(), torch.__version__, *sorted(cpu_flags())]
 
 
 def _compile(program: Program) -> None:
@@ -187,6 +183,7 @@ def _compile(program: Program) -> None:
         exported = torch.export.export(module, tensors, dynamic_shapes=(tuple(dynamic),))
         options = {"aot_inductor.output_path": str(part)}
         made = torch._inductor.aot_compile(exported.module(), tensors, options=options)
+    _runner(str(made))  # a library that cannot be loaded is none
     Path(str(made)).replace(program.path)
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from droplab.config import RunSettings
 from droplab.errors import TrainingError
-from droplab.study.packs import Pack, pack_name
+from droplab.study.files import checkpoint_name
+from droplab.study.packs import Pack, pack_name, with_way
 from droplab.study.plan import Run
 from droplab.train.checkpoint import Checkpoint
 from droplab.train.engine import Progress, train_pack
@@ -64,12 +66,16 @@ class OutOfMemoryError(TrainingError):
 
 def checkpoint_of(pack: Pack, folder: Path | None) -> Checkpoint | None:
     """The checkpoint of a pack in a folder of them."""
-    return None if folder is None else Checkpoint(folder / f"{pack_name(pack)}.safetensors")
+    return None if folder is None else Checkpoint(folder / checkpoint_name(pack_name(pack)), pack[0].way)
 
 
 def halves(pack: Pack) -> tuple[Pack, Pack]:
-    """A pack of at least two runs as two."""
-    return pack[: len(pack) // 2], pack[len(pack) // 2 :]
+    """A pack of at least two runs as two; a half of one run is trained by itself, for which nothing is compiled."""
+    middle = len(pack) // 2
+    way = pack[0].way
+    alone = replace(way, stacked=False, compiled=False) if way.stacked else way
+    first, second = (with_way(half, way if len(half) > 1 else alone) for half in (pack[:middle], pack[middle:]))
+    return first, second
 
 
 def cramped(pack: Pack) -> str:
@@ -92,9 +98,9 @@ def train(
     try:
         return train_pack(settings, examples, way, on_progress, checkpoint)
     except (MemoryError, RuntimeError) as error:
-        # On a CPU, PyTorch has no class of its own for it.
+        # On a CPU, and in a compiled step on a GPU, PyTorch has no class of its own for it.
         known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-        if not known and "can't allocate memory" not in str(error):
+        if not known and not any(words in str(error) for words in ("can't allocate memory", "out of memory")):
             raise
     first = settings[0]
     raise OutOfMemoryError(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from droplab.errors import TrainingError
 from droplab.study.backends.base import Backend, OutOfMemoryError, Result, checkpoint_of, cramped, halves, train
 from droplab.study.packs import Pack
 from droplab.study.plan import Run
@@ -45,8 +46,8 @@ class InProcess(Backend):
         torch.set_num_threads(1)
         try:
             left = deque(packs)
-            there = examples.to(torch.device(left[0][0].way.device))
-            while left:
+            there = None if stopping() else _brought(examples, left[0][0].way.device)
+            while left and there is not None and not stopping():
                 pack = left.popleft()
                 settings, checkpoint = [run.settings for run in pack], checkpoint_of(pack, checkpoints)
                 try:
@@ -63,3 +64,18 @@ class InProcess(Backend):
             return
         finally:
             torch.set_num_threads(threads)
+
+
+def _brought(examples: Examples, device: str) -> Examples:
+    """The examples on that device.
+
+    Raises:
+        TrainingError: if they do not fit into its memory.
+    """
+    try:
+        return examples.to(torch.device(device))
+    except torch.OutOfMemoryError:
+        size = examples.train.features.numel() * examples.train.features.element_size()
+        raise TrainingError(
+            f"the data must fit into the memory of the GPU; they take {size / 1e9:.1f} GB. Use --device cpu."
+        ) from None

@@ -64,7 +64,7 @@ class LocalProcesses(Backend):
         stopping: Callable[[], bool],
         checkpoints: Path | None = None,
     ) -> Generator[Result, None, None]:
-        """As the contract says. When a worker dies, the packs not finished are begun again by new ones."""
+        """As the contract says. When a worker dies, new ones go on with the packs not finished."""
         examples = examples.share()
         left = list(packs)
         deaths = 0
