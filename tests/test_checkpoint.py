@@ -138,9 +138,8 @@ def test_a_checkpoint_that_cannot_be_used_is_begun_anew(tmp_path, monkeypatch, d
     content = path.read_bytes()
     if damage == "other runs":
         others = [run.model_copy(update={"seed": run.seed + 5}) for run in PACK]
-        got = train_pack(
-            others, EXAMPLES, WAYS[1], lambda _: None, Checkpoint(path.rename(tmp_path / "a.safetensors"), WAYS[1])
-        )
+        renamed = Checkpoint(path.rename(tmp_path / "other.safetensors"), WAYS[1])
+        got = train_pack(others, EXAMPLES, WAYS[1], lambda _: None, renamed)
         expected = train_pack(others, EXAMPLES, WAYS[1], lambda _: None)
         assert np.array_equal(got[0].weights["layers.0.weight"], expected[0].weights["layers.0.weight"])
         return

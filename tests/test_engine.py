@@ -186,6 +186,16 @@ def test_progress_is_told_after_each_epoch():
 
 
 @pytest.mark.gpu
+def test_a_recorded_step_is_the_one_that_was_not(monkeypatch):
+    """Stacked runs of seven steps an epoch: from the fourth on they are replayed."""
+    there, way = EXAMPLES.to(torch.device("cuda")), Way("cuda", "fp32", stacked=True)
+    recorded = train(BASE, *OTHERS, way=way, examples=there)
+    monkeypatch.setattr("droplab.train.engine.graphed", lambda step: step)
+    for one, other in zip(recorded, train(BASE, *OTHERS, way=way, examples=there), strict=True):
+        np.testing.assert_allclose(one.outcome.curves.train_loss, other.outcome.curves.train_loss, rtol=1e-5)
+
+
+@pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_gpu_trains_the_same_network_to_rounding(precision):
     there = train(BASE, way=Way("cuda", precision), examples=EXAMPLES.to(torch.device("cuda")))[0]

@@ -83,15 +83,13 @@ class Program:
                 if self.path.exists():
                     return None
                 command = [sys.executable, "-P", "-m", "droplab.train.program", json.dumps(dataclasses.asdict(self))]
-                kept = {"TORCHINDUCTOR_CACHE_DIR": str(self.path.parent / "inductor")}
-                made = subprocess.run(
-                    command, env=os.environ | kept, capture_output=True, text=True, errors="replace", check=False
-                )
+                kept = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(self.path.parent / "inductor")}
+                made = subprocess.run(command, env=kept, capture_output=True, check=False)
         except OSError as error:
             return f"{error.strerror or error}"
         if made.returncode == 0 and self.path.exists():
             return None
-        lines = [line.strip() for line in made.stderr.splitlines() if line.strip()]
+        lines = [line.strip() for line in made.stderr.decode(errors="replace").splitlines() if line.strip()]
         return lines[-1] if lines else f"the compiler ended with {made.returncode}"
 
     def load(self) -> Step:
