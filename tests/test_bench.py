@@ -5,13 +5,14 @@ import json
 import os
 import re
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from droplab.bench import show, turns
+from droplab.bench import quiet, show, turns
 from droplab.bench.cases import CASES, Case, Group, find_case, network
 from droplab.bench.comparison import Comparison
 from droplab.bench.jax_program import Jax
@@ -338,6 +339,40 @@ def test_the_table_says_everything_in_eighty_columns() -> None:
     assert "a worker's peak is 300 MB, 100 MB above PyTorch's own" in text
 
 
+def test_figures_of_a_busy_machine_are_not_to_be_trusted() -> None:
+    def said(elsewhere: float | None) -> str:
+        one = compared()
+        one.turns[1] = replace(one.turns[1], elsewhere=elsewhere)
+        lines = list(show.report(toy_case("toy"), [one], ABOUT, {"training_examples": 400, "features": 20}))
+        assert max(map(len, lines)) <= 80
+        return "\n".join(lines)
+
+    assert "Not to be trusted: other processes took up to 48 % of the cores" in said(0.48)
+    assert "Not to be trusted" not in said(0.04)
+    assert "Not to be trusted" not in said(None)
+
+
+def test_what_others_took_leaves_out_ones_own_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In 2 s two cores were busy for 3 s, 1 s of it with this process: others had half of them."""
+    busy, wall, own = iter([(2, 100.0), (2, 103.0)]), iter([7.0, 9.0]), iter([5.0, 6.0])
+    monkeypatch.setattr("droplab.bench.quiet._busy_seconds", lambda: next(busy))
+    monkeypatch.setattr("time.perf_counter", lambda: next(wall))
+    monkeypatch.setattr("time.process_time", lambda: next(own))
+    share = quiet.watch_others()()
+    monkeypatch.undo()
+    assert share == 0.5
+
+
+@on_linux
+def test_a_busy_core_is_seen() -> None:
+    cores, before = quiet._busy_seconds()
+    end = time.perf_counter() + 0.5
+    while time.perf_counter() < end:
+        pass
+    assert cores == len(os.sched_getaffinity(0))
+    assert quiet._busy_seconds()[1] - before > 0.05
+
+
 def test_the_table_leaves_out_what_is_not_known() -> None:
     one = compared(framework=None)
     one.turns[:] = [replace(turn, alone=replace(turn.alone, memory=None)) for turn in one.turns[:1]]
@@ -398,7 +433,7 @@ def test_bench_compares_prints_and_writes(tmp_path: Path) -> None:
     ]
     lines = said.out.splitlines()
     assert lines[0] == "droplab bench toy: toys of one and two layers"
-    assert "dropout 0.5: 4 networks together; droplab in fp32 on cpu" in lines
+    assert "dropout 0.5: 4 networks together; droplab in fp32 on cpu, uncompiled" in lines
     assert all(line.isprintable() for line in lines)
     read = json.loads(file.read_text("utf-8"))
     assert read["command"].startswith("droplab bench toy --turns 2")

@@ -40,6 +40,7 @@ class Turn:
         alone: the training as measured.
         whole: the study as measured.
         timed: seconds of each product.
+        elsewhere: share of the cores that other programs than the compared ones took meanwhile, if it is known.
     """
 
     rivals: dict[str, float]
@@ -49,6 +50,7 @@ class Turn:
     alone: Alone
     whole: Whole
     timed: dict[Product, float]
+    elsewhere: float | None
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,14 @@ class Comparison:
         """Multiplications and additions in the products of an epoch."""
         return sum(product.operations for product in self.products) * self.steps * self.copies
 
-    def add(self, rivals: dict[str, float], alone: Alone, whole: Whole, timed: dict[Product, float]) -> Turn:
+    def add(
+        self,
+        rivals: dict[str, float],
+        alone: Alone,
+        whole: Whole,
+        timed: dict[Product, float],
+        elsewhere: float | None = None,
+    ) -> Turn:
         """Reckon a turn for one epoch of the group, and keep it.
 
         Args:
@@ -107,11 +116,12 @@ class Comparison:
             alone: droplab's training.
             whole: droplab's study.
             timed: seconds of each product, and maybe of others.
+            elsewhere: as `Turn` has it.
         """
         once = self.copies / self.seeds / self.epochs
         products = sum(timed[product] for product in self.products) * self.steps * self.copies
         own = {product: timed[product] for product in self.products}
-        turn = Turn(rivals, alone.seconds * once, whole.seconds * once, products, alone, whole, own)
+        turn = Turn(rivals, alone.seconds * once, whole.seconds * once, products, alone, whole, own, elsewhere)
         self.turns.append(turn)
         return turn
 

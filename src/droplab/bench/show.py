@@ -19,7 +19,8 @@ The JSON file holds one object:
   - `turns`: in their order, each with the seconds an epoch of the group: `rivals` (program → seconds), `training`,
     `study`, and `products` on one core or the GPU; and as measured, in seconds: `alone` (`seconds` of training over the
     workers, `start_up`, `memory`: null or `peak` and `shared` in bytes) and `whole` (`seconds` of the clock, `workers`,
-    `networks`, and summed over workers `training`, `evaluation`, `start_up`, `idle`, `own`).
+    `networks`, and summed over workers `training`, `evaluation`, `start_up`, `idle`, `own`); `elsewhere`: share of the
+    cores that other processes took while the other programs trained, or null.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from typing import Any
 
 from droplab.bench.cases import Case
 from droplab.bench.comparison import Comparison, Spread
+from droplab.bench.quiet import LOUD
 from droplab.data.disk import write_atomically
 
 _TITLE, _SECONDS, _RATIO = 32, 10, 18  # columns
@@ -77,6 +79,7 @@ def _comparison(one: Comparison) -> dict[str, Any]:
         "networks": [{"widths": net.widths, "dropout": net.dropout} for net in one.group.networks],
         "device": one.way.device,
         "precision": one.way.precision,
+        "compiled": one.way.compiled,
         "workers": one.workers,
         "epochs": one.epochs,
         "seeds": one.seeds,
@@ -101,6 +104,7 @@ def _comparison(one: Comparison) -> dict[str, Any]:
                 "training": turn.training,
                 "study": turn.study,
                 "products": turn.products,
+                "elsewhere": turn.elsewhere,
                 "alone": asdict(turn.alone) | {"memory": turn.alone.memory and turn.alone.memory._asdict()},
                 "whole": asdict(turn.whole) | {"own": turn.whole.own},
             }
@@ -114,6 +118,12 @@ def report(case: Case, comparisons: Sequence[Comparison], about: dict[str, Any],
     yield from _heading(case, comparisons, about, data)
     for one in comparisons:
         yield from _section(one)
+    known = [turn.elsewhere for one in comparisons for turn in one.turns if turn.elsewhere is not None]
+    if known and max(known) > LOUD:
+        yield ""
+        yield f"Not to be trusted: other processes took up to {100 * max(known):.0f} % of the cores."
+        yield "  Programs of several threads suffer most, so the ratios are too high."
+        yield "  Measure again when the machine is quiet."
 
 
 def _heading(
@@ -142,7 +152,7 @@ def _section(one: Comparison) -> Iterator[str]:
     """One comparison: a table of programs, and what explains it."""
     together = f"{one.networks} networks together" if one.networks > 1 else "one network"
     yield ""
-    yield f"{one.group.name}: {together}; droplab in {one.way.precision} on {one.way.device}"
+    yield f"{one.group.name}: {together}; droplab in {one.way.precision} on {one.way.device}{_way(one)}"
     yield f"{'':{_TITLE + 2}}{'seconds':>{_SECONDS}}{'droplab trains':>{_RATIO}}{'its study runs':>{_RATIO}}"
     yield f"{'':{_TITLE + 2}}{'an epoch':>{_SECONDS}}{'times as fast':>{_RATIO}}{'times as fast':>{_RATIO}}"
     seconds = {title: [turn.rivals[key] for turn in one.turns] for key, title in one.titles.items()}
@@ -157,6 +167,13 @@ def _section(one: Comparison) -> Iterator[str]:
     yield from _roofline(one)
     yield from _study(one)
     yield from _memory(one)
+
+
+def _way(one: Comparison) -> str:
+    """How its steps are executed."""
+    if one.way.device == "cuda":
+        return ", recorded"
+    return ", " + ("compiled" if one.way.compiled else "uncompiled")
 
 
 def _roofline(one: Comparison) -> Iterator[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from droplab.bench.cases import Case, Group
 from droplab.bench.comparison import Comparison
 from droplab.bench.jax_program import Jax, jax_device
 from droplab.bench.measure import packs_of, plan, run_study, train_alone, workers_for
 from droplab.bench.memory import framework_memory
+from droplab.bench.quiet import watch_others
 from droplab.bench.rivals import PlainTorch, Rival, ScikitLearn, Table
 from droplab.bench.roofline import Product, step_products, time_products
 from droplab.data.dataset import Dataset
@@ -76,7 +77,8 @@ class _Bench:
         self.rivals = programs(examples, ways[0].device, precisions, effort.against)
         self.comparisons = [self._comparison(group, way) for group in case.groups for way in ways]
         self.packs = {
-            (one.group, one.way): packs_of(one.runs, examples, one.workers, effort.compiled) for one in self.comparisons
+            (one.group, one.way): packs_of(one.runs, examples, one.workers, one.way.compiled)
+            for one in self.comparisons
         }
 
     def run(self, say: Callable[[str], None]) -> list[Comparison]:
@@ -88,16 +90,19 @@ class _Bench:
         for number in range(1, self.effort.turns + 1):
             timed: dict[Way, dict[Product, float]] = {}
             rivals: dict[str, dict[str, float]] = {}
+            elsewhere: dict[str, float | None] = {}
             for comparison in self.comparisons:
                 group, way = comparison.group, comparison.way
                 if group.name not in rivals:
+                    share = watch_others()
                     rivals[group.name] = {key: self._rival(rival, group) for key, rival in self.rivals.items()}
+                    elsewhere[group.name] = share()
                 if way not in timed:
                     timed[way] = self._products(way)
                 packs, workers = self.packs[comparison.group, way], comparison.workers
                 alone = train_alone(comparison.runs, packs, self.examples, workers)
                 whole = run_study(comparison.runs, packs, self.dataset, workers)
-                turn = comparison.add(rivals[group.name], alone, whole, timed[way])
+                turn = comparison.add(rivals[group.name], alone, whole, timed[way], elsewhere[group.name])
                 say(
                     f"turn {number} of {self.effort.turns}, {group.name} on {way.device}: "
                     f"{PlainTorch.title} {turn.rivals[PlainTorch.key]:.3f}, droplab {way.precision} "
@@ -114,7 +119,7 @@ class _Bench:
         sizes = [(self.examples.features, *net.widths, self.examples.classes) for net in group.networks]
         return Comparison(
             group=group,
-            way=way,
+            way=replace(way, compiled=effort.compiled and way.device == "cpu"),
             titles={key: rival.title for key, rival in self.rivals.items()},
             runs=runs,
             workers=workers_for(runs, effort.workers),

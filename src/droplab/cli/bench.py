@@ -91,7 +91,7 @@ def bench(
     ways = list(dict.fromkeys(ways))
     machine = _machine([way.device for way in ways])
     if machine["load"] and machine["load"] > BUSY * machine["cores"]:
-        _notice(f"other programs keep this machine busy (load {machine['load']:.1f}): figures will scatter")
+        _notice(f"other programs keep this machine busy (load {machine['load']:.1f}): wait until it is quiet")
     effort = Effort(turns, epochs, seeds, workers, rivals, compiled)
     try:
         comparisons = compare(case, dataset, ways, effort, _notice)

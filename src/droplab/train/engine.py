@@ -29,7 +29,7 @@ from droplab.train.step import Step, StepInputs, plain_step
 CURVE_POINTS = 40
 """Most points at which a training is evaluated for its curves."""
 
-CURVE_SHARE = 0.05
+CURVE_SHARE = 0.04
 """About the largest share of a training's products that its curves may take."""
 
 CURVE_EXAMPLES = 5_000
@@ -104,8 +104,8 @@ def curve_points(epochs: int, worth: float) -> list[int]:
         epochs: of the training.
         worth: what a point costs, in epochs of training; it decides how many there are: 5 to `CURVE_POINTS`.
 
-    >>> curve_points(3, 0.1), curve_points(20, 0.1), len(curve_points(400, 0.1))
-    ([1, 2, 3], [2, 4, 6, 8, 10, 12, 14, 16, 18, 20], 40)
+    >>> curve_points(3, 0.1), curve_points(25, 0.1), len(curve_points(400, 0.1))
+    ([1, 2, 3], [2, 5, 8, 10, 12, 15, 18, 20, 22, 25], 40)
     """
     count = min(max(int(CURVE_SHARE * epochs / worth), 5), CURVE_POINTS, epochs)
     return sorted({round(x) for x in np.linspace(epochs / count, epochs, count)})
