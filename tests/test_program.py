@@ -11,12 +11,17 @@ from droplab.config import RunSettings
 from droplab.model.initialise import initial_layers
 from droplab.model.network import Layer
 from droplab.model.regularizers import Dropout, Dropping
+from droplab.study.backends import LocalProcesses
+from droplab.study.backends.base import halves
+from droplab.study.packs import with_way
+from droplab.study.plan import plan_run
 from droplab.train.device import has_bf16_units
 from droplab.train.engine import program_of, train_pack
 from droplab.train.optimizers import SGD
 from droplab.train.outcome import Way
 from droplab.train.program import Program
 from droplab.train.step import StepInputs, plain_step
+from study_help import bits, one_by_one
 from toy import toy_examples
 
 CPU = torch.device("cpu")
@@ -152,6 +157,24 @@ def test_a_compiled_training_is_the_uncompiled_one_to_rounding():
         for compiled in (False, True)
     ]
     assert curves[1] == pytest.approx(curves[0], rel=1e-5)
+
+
+def test_worker_processes_take_the_program_and_give_the_same_bits():
+    examples, way = toy_examples(), Way("cpu", "fp32", compiled=True)
+    run = plan_run(BASE, "f" * 64, way)
+    executed = LocalProcesses(1).execute([(run,)], examples, lambda *_: None, print, lambda: False)
+    (found,) = [result for _, result in one_by_one(executed)]
+    (alone,) = train_pack([BASE], examples, way, lambda _: None)
+    assert bits(found) == bits(alone)
+
+
+def test_half_a_pack_of_one_run_needs_no_program():
+    """Nobody has compiled one for a run by itself."""
+    runs = [plan_run(BASE.model_copy(update={"seed": seed}), "f" * 64, Way("cpu", "fp32")) for seed in range(3)]
+    pack = with_way(tuple(runs), Way("cpu", "fp32", compiled=True, stacked=True))
+    first, second = halves(pack)
+    assert [run.way for run in first] == [Way("cpu", "fp32")]
+    assert [run.way for run in second] == [Way("cpu", "fp32", compiled=True, stacked=True)] * 2
 
 
 def test_a_program_that_is_there_is_not_made_again(monkeypatch):
