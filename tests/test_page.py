@@ -177,7 +177,7 @@ def test_one_seed_is_told_that_it_cannot_tell():
 
 def test_what_differs_from_the_published_study_is_said():
     text = Seen(page_of(reference="mnist-depth", epochs=25, momentum=0.9)).text
-    assert "published study 'mnist-depth': epochs 30 (published 400), momentum 0.9 (published 0)." in text
+    assert "published study 'mnist-depth': epochs 25 (published 400), momentum 0.9 (published 0)." in text
     assert "Differs" not in Seen(page_of(reference="mnist-depth", epochs=400)).text
 
 
