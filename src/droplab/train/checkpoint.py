@@ -104,4 +104,6 @@ class Checkpoint:
             before = json.loads(text)
         except ValueError:
             return False
-        return bool(before == asdict(self.way) or before.get("device") != self.way.device)
+        if not isinstance(before, dict):
+            return False
+        return before == asdict(self.way) or before.get("device") != self.way.device
