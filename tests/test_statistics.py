@@ -1,16 +1,27 @@
+import warnings
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import binomtest
+from statsmodels.formula.api import ols
+from statsmodels.stats.anova import anova_lm
+from statsmodels.stats.power import TTestPower
 
 from droplab.errors import ConfigError, DataError
-from droplab.report.statistics import Comparison, does_not_apply, paired, points
+from droplab.report.planning import plan_seeds
+from droplab.report.statistics import Comparison, compare, does_not_apply, family, points
+from droplab.report.trend import trend
+from droplab.report.variance import over_seeds_and_examples
 
 accuracies = st.lists(st.integers(0, 10_000), min_size=2, max_size=12)
 
 
 def pair(a, b):
-    return paired(np.array(a) / 10_000, np.array(b) / 10_000)
+    return compare(np.array(a) / 10_000, np.array(b) / 10_000)
 
 
 def test_a_hand_worked_interval():
@@ -31,15 +42,15 @@ def test_swapping_the_arms_turns_helps_into_hurts():
 
 def test_pairing_counts_and_not_the_two_means():
     a, b = np.array([0.90, 0.94, 0.98]), np.array([0.89, 0.931, 0.969])
-    assert paired(a, b).verdict == "helps"
-    assert paired(a, b[::-1]).verdict == "undecided"
+    assert compare(a, b).verdict == "helps"
+    assert compare(a, b[::-1]).verdict == "undecided"
 
 
 def test_equivalent_needs_both_one_sided_tests():
     # mean 0, error e: t = 0.001/e must pass t(2, 0.95) = 2.919986
     inside, outside = 0.001 / 2.92 * 0.999 * 3**0.5, 0.001 / 2.9199 * 1.001 * 3**0.5
     for spread, verdict in ((inside, "equivalent"), (outside, "undecided")):
-        assert paired(0.5 + spread * np.array([-1.0, 0.0, 1.0]), np.full(3, 0.5)).verdict == verdict
+        assert compare(0.5 + spread * np.array([-1.0, 0.0, 1.0]), np.full(3, 0.5)).verdict == verdict
 
 
 def test_a_difference_that_is_certain_but_smaller_than_the_margin_is_equivalent():
@@ -75,16 +86,28 @@ def test_words_give_percentage_points():
     assert points(-0.0012) == "−0.12"
 
 
-@pytest.mark.parametrize(("a", "b"), [([], []), ([0.5], [0.5, 0.6]), ([0.5, np.nan], [0.5, 0.6]), ([[0.5]], [[0.5]])])
-def test_accuracies_that_cannot_be_paired_are_refused(a, b):
-    with pytest.raises(DataError, match="finite, one a seed"):
-        paired(np.array(a), np.array(b))
+@pytest.mark.parametrize(
+    ("a", "b", "what"),
+    [
+        ([], [], "one shape"),
+        ([0.5], [0.5, 0.6], r"one shape.*\(1,\) and \(2,\)"),
+        ([[[1]]], [[[1]]], "one shape"),
+        ([0.5, np.nan], [0.5, 0.6], "fractions from 0 to 1"),
+        ([98.2, 98.4], [97.9, 98.0], "fractions from 0 to 1; found .98.2"),
+        ([[0.5, 1]], [[0, 1]], r"1 \(right\) or 0 \(wrong\)"),
+        ([[1]], [[0]], "two examples or more"),
+        (["a"], ["b"], "arrays of numbers"),
+    ],
+)
+def test_results_that_cannot_be_paired_are_refused(a, b, what):
+    with pytest.raises(DataError, match=what):
+        compare(a, b)
 
 
 @pytest.mark.parametrize("wrong", [{"margin": 0}, {"margin": np.nan}, {"confidence": 1}])
 def test_a_margin_or_confidence_out_of_range_is_refused(wrong):
     with pytest.raises(ConfigError, match="margin must be"):
-        paired(np.array([0.5, 0.6]), np.array([0.5, 0.6]), **wrong)
+        compare(np.array([0.5, 0.6]), np.array([0.5, 0.6]), **wrong)
 
 
 @given(accuracies, st.randoms(use_true_random=False))
@@ -109,18 +132,139 @@ def test_p_below_five_percent_and_zero_outside_the_interval_are_one_thing(a, ran
 @given(accuracies)
 def test_adding_the_same_to_both_arms_changes_nothing(a):
     b = [(3 * value + 17) % 10_001 for value in a]
-    moved = paired(np.array(a) / 10_000 + 1, np.array(b) / 10_000 + 1)
-    assert moved.difference == pytest.approx(pair(a, b).difference)
+    moved = compare(np.array(a) / 20_000 + 0.5, np.array(b) / 20_000 + 0.5)
+    assert moved.difference == pytest.approx(pair(a, b).difference / 2, abs=1e-12)
 
 
-@pytest.mark.parametrize("seeds", [3, 10])
-def test_intervals_cover_the_truth_as_often_as_they_say(seeds):
-    random = np.random.default_rng(7)
-    shared = random.normal(0.98, 0.01, (800, seeds))
-    covered = helped = 0
-    for both in shared:
-        found = paired(both + random.normal(0.002, 0.0007, seeds), both + random.normal(0.0, 0.0007, seeds))
-        covered += found.low <= 0.002 <= found.high
-        helped += paired(both + random.normal(0, 0.002, seeds), both).verdict in ("helps", "hurts")
-    assert covered / 800 == pytest.approx(0.95, abs=0.025)  # the standard error of the simulation is 0.008
-    assert helped / 800 < 0.05 + 0.025  # false alarms where nothing acts
+right = st.integers(2, 6).flatmap(
+    lambda seeds: st.integers(2, 30).flatmap(
+        lambda examples: arrays(np.int8, (2, seeds, examples), elements=st.integers(0, 1))
+    )
+)
+
+
+def test_a_hand_worked_crossed_design():
+    # differences: rows (0.5, 0) and columns 0.5, 0: mean squares seeds 4·0.125 … worked in the comments
+    a = np.array([[1, 1, 1, 1], [1, 1, 0, 0]])
+    b = np.array([[0, 1, 1, 0], [1, 1, 0, 1]])
+    d = a - b  # [[1, 0, 0, 1], [0, 0, 0, -1]]: mean 1/8; rows 1/2, −1/4; columns 1/2, 0, 0, 0
+    estimate = over_seeds_and_examples(d.astype(float))
+    seeds = 4 * ((1 / 2 - 1 / 8) ** 2 + (-1 / 4 - 1 / 8) ** 2) / 1  # mean square of seeds
+    examples = 2 * ((1 / 2 - 1 / 8) ** 2 + 3 * (1 / 8) ** 2) / 3
+    rest = (((d - 1 / 8) ** 2).sum() - seeds - 3 * examples) / 3
+    assert rest > examples > 0  # so the examples' own variance is estimated as 0, none below it
+    assert estimate.of_examples == 0
+    assert estimate.variance == pytest.approx(max(seeds, rest) / 8)
+    assert estimate.df == pytest.approx(1)
+
+
+def test_the_mean_squares_are_those_of_an_analysis_of_variance():
+    random = np.random.default_rng(3)
+    d = random.normal(size=(5, 1)) + random.normal(size=(1, 40)) + random.normal(size=(5, 40))
+    frame = pd.DataFrame({"d": d.ravel(), "seed": np.repeat(range(5), 40), "example": np.tile(range(40), 5)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        table = anova_lm(ols("d ~ C(seed) + C(example)", frame).fit())
+    seeds, examples, rest = table["sum_sq"] / table["df"]
+    estimate = over_seeds_and_examples(d)
+    assert estimate.variance == pytest.approx((seeds + examples - rest) / 200)
+    assert estimate.of_examples == pytest.approx((examples - rest) / 200)
+    assert estimate.of_seeds == pytest.approx(seeds / 40)
+
+
+def test_examples_leave_a_floor_that_no_number_of_seeds_removes():
+    # 50 of 10,000 examples in systematic disagreement, 30 of them for a: standard error √(0.005)/100 = 0.0007
+    b = np.ones((200, 10_000), dtype=np.int8)
+    a = b.copy()
+    b[:, :30] = 0
+    a[:, 30:50] = 0
+    found = compare(a, b)
+    assert found.difference == pytest.approx(0.001)
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * 0.0007, rel=0.02)
+    assert found.verdict == "undecided"
+    assert found.seeds_needed is None
+    assert "more test examples are needed" in found.words
+
+
+@given(right)
+def test_by_example_the_order_of_seeds_and_of_examples_says_nothing(both):
+    a, b = both
+    one, other = compare(a, b), compare(a[::-1, ::-1], b[::-1, ::-1])
+    assert one.difference == pytest.approx(other.difference)
+    assert (one.low is None) == (other.low is None)
+    if one.low is not None:
+        assert [one.low, one.high, one.p_value] == pytest.approx([other.low, other.high, other.p_value], abs=1e-9)
+        assert one.low <= one.difference <= one.high
+    assert one.difference == pytest.approx(compare(a.mean(axis=1), b.mean(axis=1)).difference)
+
+
+def test_one_seed_by_example_is_mcnemar_and_says_nothing_about_seeds():
+    a, b = np.ones((1, 1000)), np.ones((1, 1000))
+    b[0, :20], a[0, 20:25] = 0, 0
+    found = compare(a, b)
+    assert found.p_value == pytest.approx(binomtest(5, 25).pvalue)
+    assert found.difference == pytest.approx(0.015)
+    assert found.low < 0.015 < found.high
+    assert found.verdict == "undecided"
+    assert "nothing about other seeds" in found.words
+
+
+def test_other_examples_are_refused_and_named():
+    a = b = np.ones((2, 3))
+    with pytest.raises(DataError, match="example 1 is 7 in a and 9 in b"):
+        compare(a, b, examples=(np.array([1, 7, 3]), np.array([1, 9, 3])))
+    with pytest.raises(DataError, match="ids of a's and of b's 3 examples"):
+        compare(a, b, examples=([1, 2], [1, 2]))
+    with pytest.raises(DataError, match="found accuracies by seed"):
+        compare([0.5], [0.5], examples=([1], [1]))
+
+
+def test_the_probability_of_improvement_counts_seeds_and_halves_ties():
+    assert pair([5, 5, 5, 5], [4, 5, 6, 3]).probability_of_improvement == 0.625
+    assert pair([5], [4]).probability_of_improvement is None
+
+
+def test_seeds_needed_are_those_of_a_plan_for_what_was_seen():
+    found = pair([9820, 9850, 9830, 9790], [9810, 9815, 9835, 9795])
+    spread = np.std([10, 35, -5, -5], ddof=1) / 10_000
+    assert found.verdict == "undecided"
+    assert found.seeds_needed == plan_seeds(found.difference, spread)
+    assert f"about {found.seeds_needed} seeds show it" in found.words
+
+
+@pytest.mark.parametrize(("effect", "spread"), [(0.001, 0.001), (0.0005, 0.001), (0.003, 0.001), (0.0002, 0.002)])
+def test_plans_agree_with_statsmodels(effect, spread):
+    planned = plan_seeds(effect, spread)
+    power = TTestPower()
+    assert power.power(effect / spread, planned, 0.05) >= 0.8 - 1e-6
+    assert planned == 2 or power.power(effect / spread, planned - 1, 0.05) < 0.8
+
+
+@pytest.mark.parametrize("wrong", [{"effect": 0}, {"spread": -1}, {"power": 1}, {"confidence": 0}, {"effect": np.nan}])
+def test_a_plan_of_nothing_is_refused(wrong):
+    with pytest.raises(ConfigError, match="a plan needs"):
+        plan_seeds(**({"effect": 0.001, "spread": 0.001} | wrong))
+
+
+def test_holm_corrects_a_family_and_the_verdict_follows():
+    clear, weak = pair([9820, 9840, 9830], [9790, 9800, 9810]), pair([9821, 9838, 9830], [9801, 9800, 9799])
+    assert [clear.verdict, weak.verdict] == ["helps", "helps"]
+    judged = family([clear, does_not_apply(3), pair([9800], [9700]), weak])
+    small, large = sorted([clear.p_value, weak.p_value])
+    assert sorted([judged[0].p_adjusted, judged[3].p_adjusted]) == pytest.approx([2 * small, max(2 * small, large)])
+    assert [one.verdict for one in judged] == ["undecided", "does not apply", "undecided", "undecided"]
+    assert family([clear])[0].p_adjusted == clear.p_value
+
+
+def test_equivalence_is_left_alone_by_the_family():
+    same = pair([9805, 9806, 9804], [9800, 9801, 9800])
+    assert [one.verdict for one in family([same] * 20)] == ["equivalent"] * 20
+
+
+def test_a_trend_is_the_mean_slope_over_seeds():
+    found = trend([1, 2, 4], [[0.90, 0.95], [0.91, 0.955], [0.93, 0.965]])
+    assert found.slope == pytest.approx((0.01 + 0.005) / 2)
+    assert found.low < found.slope < found.high
+    assert found.p_value == pytest.approx(compare([0.10, 0.05], [0.09, 0.045]).p_value)
+    with pytest.raises(DataError, match="two different levels"):
+        trend([1, 1], [[0.5], [0.5]])

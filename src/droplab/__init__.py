@@ -1,18 +1,30 @@
 """droplab: a laboratory for the regularization of fully-connected classifiers."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from droplab.api import Study, StudyResult
+    from droplab.report.planning import plan_seeds
+    from droplab.report.statistics import Comparison, compare
+    from droplab.report.trend import Trend, trend
 
 __version__ = "0.1.0"
-__all__ = ["Study", "StudyResult"]
+__all__ = ["Comparison", "Study", "StudyResult", "Trend", "compare", "plan_seeds", "trend"]
+
+_HOMES = {
+    "Comparison": "droplab.report.statistics",
+    "Study": "droplab.api",
+    "StudyResult": "droplab.api",
+    "Trend": "droplab.report.trend",
+    "compare": "droplab.report.statistics",
+    "plan_seeds": "droplab.report.planning",
+    "trend": "droplab.report.trend",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public names, and with them PyTorch, only when they are used."""
-    if name in __all__:
-        from droplab import api
-
-        return getattr(api, name)
+    """Import the public names, and with them PyTorch where they need it, only when they are used."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'droplab' has no attribute {name!r}")

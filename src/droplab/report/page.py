@@ -17,7 +17,7 @@ from markupsafe import Markup
 from droplab import __version__
 from droplab.config import StudySettings, load_study
 from droplab.report import tables
-from droplab.report.statistics import Comparison, Verdict, points
+from droplab.report.statistics import Comparison, Verdict, p_words, points
 from droplab.report.tables import ArmComparison
 from droplab.train.outcome import Way
 
@@ -237,11 +237,14 @@ def _comparison_table(comparisons: Sequence[ArmComparison]) -> Table:
         found = one.comparison
         interval = "–" if found.low is None or found.high is None else f"{points(found.low)} to {points(found.high)}"
         difference = "–" if found.verdict == "does not apply" else points(found.difference)
-        p_value = "–" if found.p_value is None else ("< 0.001" if found.p_value < 0.001 else f"{found.p_value:.3f}")
         other = "control" if one.arm.depth == one.against.depth else f"depth {one.against.depth}"
         name = f"{one.arm.name} − {other}"
-        rows.append((name, _meaning(found), difference, interval, p_value, str(found.seeds)))
-    return Table(("networks", "verdict", "difference (points)", "95 % interval", "p", "seeds"), rows)
+        better = "–" if found.probability_of_improvement is None else f"{100 * found.probability_of_improvement:.0f} %"
+        needed = "–" if found.seeds_needed is None else f"{found.seeds_needed:,}"
+        p_values = (p_words(found.p_value), p_words(found.p_adjusted))
+        rows.append((name, _meaning(found), difference, interval, *p_values, better, str(found.seeds), needed))
+    head = ("networks", "verdict", "difference (points)", "95 % interval", "p", "p, Holm", "better in", "seeds")
+    return Table((*head, "seeds that would show it"), rows)
 
 
 def _meaning(found: Comparison) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from droplab.errors import ConfigError, DataError
-from droplab.report.statistics import Comparison, does_not_apply, paired
+from droplab.report.statistics import Comparison, compare, does_not_apply, family
 
 if TYPE_CHECKING:
     from droplab.study.plan import Arm, Plan
@@ -198,10 +198,12 @@ def depth_comparisons(plan: Plan, results: pd.DataFrame) -> list[ArmComparison]:
 
 
 def best_arm(plan: Plan, results: pd.DataFrame) -> Arm:
-    """The arm with the highest mean valid accuracy (dropout off); the test split chooses nothing.
+    """The simplest arm within one standard error of the best, by mean valid accuracy (dropout off).
 
-    Only the arms with the most finished seeds compete. Of equal ones the shallower wins, then the one with less
-    dropout.
+    The one-standard-error rule (Breiman et al. 1984, section 3.4.3): among the arms whose mean is no more than the
+    standard error of the best one's mean below it, the one with the fewest hidden units, then layers, then the least
+    dropout. With one seed there is no such error and the best one is taken. Only the arms with the most finished seeds
+    compete. The test split chooses nothing.
 
     Args:
         plan: the study's.
@@ -214,8 +216,11 @@ def best_arm(plan: Plan, results: pd.DataFrame) -> Arm:
     most = max(len(values) for values in valid.values())
     if not most:
         raise DataError("the best arm needs at least one finished run; found none. Run the study first.")
-    running = [arm for arm in plan.arms if len(valid[arm]) == most]
-    return min(running, key=lambda arm: (-round(float(valid[arm].mean()), 12), arm.depth, arm.dropout))
+    means = {arm: float(values.mean()) for arm, values in valid.items() if len(values) == most}
+    best = max(means, key=lambda arm: means[arm])
+    error = float(valid[best].std(ddof=1)) / most**0.5 if most > 1 else 0.0
+    near = [arm for arm, mean in means.items() if mean >= means[best] - error - 1e-12]
+    return min(near, key=lambda arm: (sum(arm.widths), arm.depth, arm.dropout))
 
 
 def runs_done(plan: Plan, records: Mapping[str, RunRecord]) -> int:
@@ -234,17 +239,18 @@ def _finished(plan: Plan, records: Mapping[str, RunRecord]) -> Iterator[tuple[Ar
 
 
 def _compare(plan: Plan, results: pd.DataFrame, pairs: Sequence[tuple[Arm, Arm]]) -> list[ArmComparison]:
+    """Each pair over the seeds that both have finished, all of them one family."""
     same = {(arm, other) for run in plan.runs for arm in run.arms for other in run.arms}
-    compared = []
+    compared, found = [], []
     for arm, against in pairs:
         ours, theirs = (by_seed(results, one, "off", "test", "accuracy") for one in (arm, against))
         seeds = ours.index.intersection(theirs.index)
         if seeds.empty:
             continue
         a, b = (np.asarray(values.loc[seeds], dtype=np.float64) for values in (ours, theirs))
-        comparison = does_not_apply(len(seeds)) if (arm, against) in same else paired(a, b)
-        compared.append(ArmComparison(arm, against, comparison))
-    return compared
+        found.append(does_not_apply(len(seeds)) if (arm, against) in same else compare(a, b))
+        compared.append((arm, against))
+    return [ArmComparison(*arms, one) for arms, one in zip(compared, family(found), strict=True)]
 
 
 def _by_depth(plan: Plan) -> list[Arm]:
