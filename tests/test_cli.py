@@ -121,6 +121,7 @@ def test_a_study_writes_every_file_of_the_design_and_plain_lines(tmp_path: Path)
         "curves.parquet",
         "study.json",
         "report.html",
+        "report.md",
         "figures",
         "models",
     }

@@ -13,7 +13,9 @@ from droplab.data.dataset import DatasetCard
 from droplab.data.disk import write_atomically
 from droplab.data.files import dataset_name, load_dataset
 from droplab.errors import DroplabError, StoreError
+from droplab.report.markdown import render_markdown
 from droplab.report.page import Origin
+from droplab.report.single import write_page
 from droplab.report.tables import ArmComparison, arms_table, best_arm, compare_arms, control_comparisons, results_frame
 from droplab.report.write import write_report
 from droplab.study.plan import Plan, Run, plan_study, plan_way
@@ -192,6 +194,18 @@ class StudyResult:
         """
         files = write_report(out, self.plan, self.records, self._origin(command))
         return files + self._write_models(out / "models")
+
+    def write_page(self, path: Path, command: str) -> None:
+        """Write the report's HTML page, and nothing else, to the file `path`.
+
+        Raises:
+            DroplabError: if no run is finished, or the file cannot be written.
+        """
+        write_page(path, self.plan, self.records, self._origin(command))
+
+    def markdown(self, command: str) -> str:
+        """The report as Markdown that fits in a pull request: question, answer, verdicts, arms and `command`."""
+        return render_markdown(self.plan, self.records, self._origin(command))
 
     def _origin(self, command: str) -> Origin:
         train, valid = self.plan.settings.split_sizes(self.dataset.train_examples)
