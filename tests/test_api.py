@@ -143,6 +143,19 @@ def test_the_best_model_is_chosen_on_valid_whatever_test_says(finished: StudyRes
             assert models[name].read_bytes() == finished.store.read_model(record)
 
 
+def test_beside_the_best_model_lies_its_card(finished: StudyResult, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    path = finished._write_card(tmp_path / "models", finished._origin("droplab study mine"))
+    card = path.read_text("utf-8")
+    best = finished._best_run()
+    assert path == tmp_path / "models" / "MODEL_CARD.md"
+    assert f"| key | {best.key} |" in card
+    assert f"seed {best.settings.seed}\n" in card.partition("\n\n")[0] + "\n"
+    assert "toy" in card
+    assert "400 examples were trained on, 80 held out for validation" in card
+    assert "\ndroplab study mine\n" in card
+
+
 def test_models_of_another_study_are_taken_away_and_a_damaged_one_is_never_copied(
     finished: StudyResult, tmp_path: Path
 ) -> None:

@@ -84,13 +84,13 @@ def test_without_a_pair_there_are_no_verdicts() -> None:
 
 
 def test_hostile_text_is_shown_and_does_nothing() -> None:
-    origin = replace(ORIGIN, data=HOSTILE, source=HOSTILE, notices=(HOSTILE,), command=f"droplab study ```\n{HOSTILE}")
+    origin = replace(ORIGIN, data=HOSTILE, source=HOSTILE, notices=(HOSTILE,), command=f"droplab study\n```\n{HOSTILE}")
     seen = seen_of(question=HOSTILE, origin=origin)
     assert not {"script", "em", "a", "s", "img", "blockquote", "h3"} & set(seen.tags)
     assert seen.tags.count("strong") == 2, "question and answer"
     assert seen.tags.count("h1") == 1
     assert seen.text.count(one_line(HOSTILE)) == 5, "question, notice, command, data and source"
-    assert seen.codes[0].startswith("droplab study ```\n<script>")
+    assert seen.codes[0].startswith("droplab study\n```\n<script>")
 
 
 @pytest.mark.parametrize("text", [HOSTILE, "a|b", "a\\|b", "\\", "`", "_x_", "snake_case", "1 < 2 & 3", "- a", "# b"])
@@ -116,6 +116,13 @@ def test_the_largest_study_fits_in_a_comment_and_says_what_is_left_out() -> None
         assert f"… and {left_out - shown} rows more, for which there is no room here." in seen.text
     assert "… and 20 notes more" in seen.text
     assert seen.codes[0] == "x" * 8000 + "\n"
+
+
+@pytest.mark.parametrize("room", range(200, 1200, 50))
+def test_a_table_never_takes_more_than_its_room(room: int) -> None:
+    shown = Table(("name", "value"), [("x" * 40, "y")] * 20)
+    assert len(table(shown, room)) <= room
+    assert ("rows more" in table(shown, room)) == (room < 1130)
 
 
 def test_a_command_without_end_is_only_named() -> None:

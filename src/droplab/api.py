@@ -13,6 +13,7 @@ from droplab.data.dataset import DatasetCard
 from droplab.data.disk import write_atomically
 from droplab.data.files import dataset_name, load_dataset
 from droplab.errors import DroplabError, StoreError
+from droplab.report.card import render_card
 from droplab.report.markdown import render_markdown
 from droplab.report.page import Origin
 from droplab.report.single import write_page
@@ -187,13 +188,14 @@ class StudyResult:
         return control_comparisons(self.plan, self.results())
 
     def write(self, out: Path, command: str) -> list[Path]:
-        """Write report, tables, figures and models into the folder `out`; returns the files.
+        """Write report, tables, figures, models and the best one's card into the folder `out`; returns the files.
 
         Raises:
             DroplabError: if the folder cannot be written.
         """
-        files = write_report(out, self.plan, self.records, self._origin(command))
-        return files + self._write_models(out / "models")
+        origin = self._origin(command)
+        files = write_report(out, self.plan, self.records, origin)
+        return [*files, *self._write_models(out / "models"), self._write_card(out / "models", origin)]
 
     def write_page(self, path: Path, command: str) -> None:
         """Write the report's HTML page, and nothing else, to the file `path`.
@@ -240,6 +242,15 @@ class StudyResult:
             with write_atomically(path) as handle:
                 handle.write(self.store.read_model(record))
         return list(models)
+
+    def _write_card(self, folder: Path, origin: Origin) -> Path:
+        """The card of the best model, beside it."""
+        best, path = self._best_run(), folder / "MODEL_CARD.md"
+        _, info = self.store.read_weights(self.records[best.key])
+        card = render_card(self.plan, self.records, origin, best, info, "best.safetensors")
+        with write_atomically(path) as handle:
+            handle.write(card.encode())
+        return path
 
     def _best_run(self) -> Run:
         """Of the arm that is best on valid, the seed that is."""
