@@ -156,6 +156,13 @@ def test_beside_the_best_model_lies_its_card(finished: StudyResult, tmp_path: Pa
     assert "\ndroplab study mine\n" in card
 
 
+def test_a_result_shows_itself_in_a_notebook_and_gives_its_charts(finished: StudyResult) -> None:
+    shown = finished._repr_html_()
+    assert all(f"<td>{arm.name}</td>" in shown for arm in finished.plan.arms)
+    assert list(finished.charts) == ["difference", "control", "inference", "splits", "loss", "overfitting"]
+    assert finished.charts.depth().to_dict() == finished.charts["difference"].to_dict()
+
+
 def test_models_of_another_study_are_taken_away_and_a_damaged_one_is_never_copied(
     finished: StudyResult, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from droplab.data.files import dataset_name, load_dataset
 from droplab.errors import DroplabError, StoreError
 from droplab.report.card import render_card
 from droplab.report.markdown import render_markdown
+from droplab.report.notebook import StudyCharts, html_fragment
 from droplab.report.page import Origin
 from droplab.report.single import write_page
 from droplab.report.tables import ArmComparison, arms_table, best_arm, compare_arms, control_comparisons, results_frame
@@ -170,6 +171,18 @@ class StudyResult:
     def results(self) -> pd.DataFrame:
         """Tidy, a row a value: what `results.csv` holds."""
         return results_frame(self.plan, self.records)
+
+    @property
+    def charts(self) -> StudyCharts:
+        """The figures of the report as Altair charts: `result.charts.difference()`, `dict(result.charts)`.
+
+        Raises:
+            DataError: if no run is finished.
+        """
+        return StudyCharts(self.plan, self.records)
+
+    def _repr_html_(self) -> str:
+        return html_fragment(self.plan, self.records)
 
     def compare(self, regularizer: str, against: str = "control") -> list[ArmComparison]:
         """Two regularizers on test with dropout off: difference, 95 % paired t interval and verdict, one a network.
