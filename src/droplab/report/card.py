@@ -88,9 +88,9 @@ def _data(plan: Plan, origin: Origin, info: ModelInfo) -> str:
     licence = f" Licence of the data: {escaped(entry.licence)}." if entry else ""
     source = escaped(origin.source) or "a source that is not known"
     return (
-        f"{escaped(origin.data)}, from {source}: {train:,} examples were trained on, {valid:,} held out for validation (stratified, `split_seed` {plan.settings.split_seed}), and "
-        f"{test:,} are the test split. {len(info.classes)} classes; {info.features} features, multiplied by "
-        f"{info.scale:g} before the first layer. Fingerprint `{plan.fingerprint}`.{licence}"
+        f"{escaped(origin.data)}, from {source}: {train:,} examples were trained on, {valid:,} held out for "
+        f"validation (stratified, `split_seed` {plan.settings.split_seed}), and {test:,} are the test split. "
+        f"{len(info.classes)} classes; {info.features} features, multiplied by {info.scale:g} before the first layer. Fingerprint `{plan.fingerprint}`.{licence}"
     )
 
 
