@@ -77,6 +77,7 @@ def test_one_seed_has_no_interval_and_the_card_says_so() -> None:
     assert len(row) == 2
     assert "One seed: how much another would differ is not known." in seen.text
     assert "Student" not in seen.text
+    assert "no spread" not in seen.markdown, "cells beyond the head are not shown, but they are there"
 
 
 def test_seeds_without_spread_have_no_interval() -> None:
@@ -119,6 +120,11 @@ def test_hostile_text_is_shown_and_does_nothing() -> None:
     seen, *_ = card_of(origin=origin, classes=(*CLASSES[:-1], HOSTILE), question=HOSTILE, data="mine.npz")
     assert not {"script", "em", "a", "s", "img", "strong", "h3"} & set(seen.tags)
     assert seen.text.count(one_line(HOSTILE)) == 4, "question, data, source and class"
+    assert "Licence" not in seen.text
+
+
+def test_a_file_of_a_known_name_has_not_its_licence() -> None:
+    seen, *_ = card_of(data="elsewhere/mnist")
     assert "Licence" not in seen.text
 
 

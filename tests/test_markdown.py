@@ -18,6 +18,7 @@ class Seen(HTMLParser):
 
     def __init__(self, markdown: str) -> None:
         super().__init__()
+        self.markdown = markdown
         self.tags, self.rows, self.codes, self.words = [], [], [], []
         self.feed(MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown))
         self.text = " ".join("".join(self.words).split())

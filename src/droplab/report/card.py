@@ -90,7 +90,8 @@ def _data(plan: Plan, origin: Origin, info: ModelInfo) -> str:
     return (
         f"{escaped(origin.data)}, from {source}: {train:,} examples were trained on, {valid:,} held out for "
         f"validation (stratified, `split_seed` {plan.settings.split_seed}), and {test:,} are the test split. "
-        f"{len(info.classes)} classes; {info.features} features, multiplied by {info.scale:g} before the first layer. Fingerprint `{plan.fingerprint}`.{licence}"
+        f"{len(info.classes)} classes; {info.features} features, multiplied by {info.scale:g} before the first layer. "
+        f"Fingerprint `{plan.fingerprint}`.{licence}"
     )
 
 
