@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from droplab.config import StudySettings
+from droplab.report.page import Origin
 from droplab.study.plan import Plan, plan_study
 from droplab.study.records import RunRecord
 from droplab.train.outcome import Curves, Metric, Outcome, Way
@@ -24,6 +25,17 @@ CONTROL = {
     5: (1.0, 0.9790, 0.9788),
 }
 ENVIRONMENT = {"device": "Some CPU @ 2.00GHz", "threads": 2, "torch": "2.13.0", "python": "3.11.7", "droplab": "0.1.0"}
+ORIGIN = Origin(
+    data="mnist",
+    source="a mirror",
+    classes=CLASSES,
+    examples={"train": 50_000, "valid": 10_000, "test": 10_000},
+    command="droplab study mnist-depth --seeds 3",
+    notices=("The batch was clipped to 800 examples.",),
+    started=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+    trained=9,
+    seconds=312.0,
+)
 
 
 def made_up_study(missing: int = 0, noise: float = 0.0006, **values: object) -> tuple[Plan, dict[str, RunRecord]]:

@@ -143,6 +143,30 @@ def test_the_best_model_is_chosen_on_valid_whatever_test_says(finished: StudyRes
             assert models[name].read_bytes() == finished.store.read_model(record)
 
 
+def test_beside_the_best_model_lies_its_card(finished: StudyResult, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    best = finished.plan.run_of(finished.plan.arms[3], 1)
+    favoured = [finished.plan.run_of(finished.plan.arms[3], seed).key for seed in (0, 1)]
+    valid = dict(zip(favoured, (0.89, 0.9), strict=True))
+    records = {key: doctored(record, valid.get(key, 0.5), 0.5) for key, record in finished.records.items()}
+    chosen = replace(finished, records=records)
+    path = chosen._write_card(tmp_path / "models", finished._origin("droplab study mine"))
+    card = path.read_text("utf-8")
+    assert path == tmp_path / "models" / "MODEL_CARD.md"
+    assert f"| key | {best.key} |" in card
+    assert card.startswith("# Model card: mnist-depth-quick, depth=2,dropout=0.5, seed 1\n")
+    assert "toy" in card
+    assert "400 examples were trained on, 80 held out for validation" in card
+    assert "\ndroplab study mine\n" in card
+
+
+def test_a_result_shows_itself_in_a_notebook_and_gives_its_charts(finished: StudyResult) -> None:
+    shown = finished._repr_html_()
+    assert all(f"<td>{arm.name}</td>" in shown for arm in finished.plan.arms)
+    assert list(finished.charts) == ["difference", "control", "inference", "splits", "loss", "overfitting"]
+    assert finished.charts.depth().to_dict() == finished.charts["difference"].to_dict()
+
+
 def test_models_of_another_study_are_taken_away_and_a_damaged_one_is_never_copied(
     finished: StudyResult, tmp_path: Path
 ) -> None:

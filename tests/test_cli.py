@@ -121,6 +121,7 @@ def test_a_study_writes_every_file_of_the_design_and_plain_lines(tmp_path: Path)
         "curves.parquet",
         "study.json",
         "report.html",
+        "report.md",
         "figures",
         "models",
     }
@@ -130,7 +131,7 @@ def test_a_study_writes_every_file_of_the_design_and_plain_lines(tmp_path: Path)
     assert set(results["arm"]) == set(pd.read_parquet(out / "curves.parquet")["arm"]) == arms
     assert "verdict" in json.dumps(json.loads((out / "study.json").read_text("utf-8")))
     models = {f"{arm},seed={seed}.safetensors" for arm in arms for seed in (0, 1)}
-    assert {path.name for path in (out / "models").iterdir()} == models | {"best.safetensors"}
+    assert {path.name for path in (out / "models").iterdir()} == models | {"best.safetensors", "MODEL_CARD.md"}
     lines = said.stdout.splitlines()
     assert all(line.isprintable() for line in lines), "no colours and no control characters"
     assert lines[1].startswith("Differs from the published study 'mnist-depth': epochs 4 (published 400), ")

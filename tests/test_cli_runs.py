@@ -81,6 +81,53 @@ def test_without_a_terminal_the_list_is_one_tab_separated_line_a_run(path: Path)
     }
 
 
+def seeds_listed(*arguments: str) -> list[str]:
+    header, *lines = cells(invoke(*arguments))
+    return [dict(zip(header, line, strict=True))["seed"] for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "seeds"),
+    [
+        (["seed!=1"], ["0", "2"]),
+        (["seed>0", "seed<2"], ["1"]),
+        (["depth=2", "data=toy", "test_accuracy>=0.3", "widths=3"], ["0", "1", "2"]),
+    ],
+)
+def test_only_runs_that_meet_every_condition_are_listed(path: Path, conditions: list[str], seeds: list[str]) -> None:
+    where = [word for condition in conditions for word in ("--where", condition)]
+    assert seeds_listed("list", "--store", str(path), *where) == seeds
+    assert seeds_listed(*where, "--store", str(path)) == seeds, "without a command, too"
+
+
+def test_options_without_a_command_list(path: Path) -> None:
+    assert seeds_listed("--store", str(path)) == ["0", "1", "2"]
+
+
+def test_conditions_that_no_run_meets_leave_the_header_and_a_word_beside_the_output(path: Path) -> None:
+    result = invoke("list", "--store", str(path), "--where", "seed=9")
+    assert result.exit_code == 0
+    assert result.stdout.count("\n") == 1
+    assert result.stderr == "none of the 3 runs of the store meets every condition\n"
+
+
+def test_a_condition_that_cannot_be_is_refused_before_the_store_is_looked_for(tmp_path: Path) -> None:
+    for words in (["list"], []):
+        with pytest.raises(ConfigError, match="Did you mean 'depth'"):
+            invoke(*words, "--where", "deph=2", "--store", str(tmp_path / "typo.sqlite"))
+
+
+@pytest.mark.parametrize(("option", "value"), [("--where", "seed=1"), ("--store", "some.sqlite")])
+def test_an_option_before_a_command_is_never_passed_over(path: Path, option: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"found {option} before delete. Type: droplab runs delete"):
+        invoke(option, value, "delete", KEYS[0], "--yes", "--store", str(path))
+    assert finished(path) == set(KEYS)
+
+
+def test_runs_alone_is_help() -> None:
+    assert "checkpoints" in invoke().output
+
+
 def test_a_data_set_of_any_name_keeps_its_line_and_the_terminal_alone(path: Path) -> None:
     run = make_run(7)
     with Store(path) as store:

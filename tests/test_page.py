@@ -212,7 +212,7 @@ def test_all_files_of_the_design_are_written_and_nothing_else(written):
     names = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
     drawn = ("control", "difference", "inference", "loss", "overfitting", "splits")
     figures = [f"figures/{name}.{kind}" for name in drawn for kind in ("png", "svg")]
-    assert names == ["curves.parquet", *figures, "report.html", "results.csv", "study.json"]
+    assert names == ["curves.parquet", *figures, "report.html", "report.md", "results.csv", "study.json"]
     assert sorted(str(path.relative_to(out)) for path in paths) == names
 
 

@@ -13,7 +13,11 @@ from droplab.data.dataset import DatasetCard
 from droplab.data.disk import write_atomically
 from droplab.data.files import dataset_name, load_dataset
 from droplab.errors import DroplabError, StoreError
+from droplab.report.card import render_card
+from droplab.report.markdown import render_markdown
+from droplab.report.notebook import StudyCharts, html_fragment
 from droplab.report.page import Origin
+from droplab.report.single import write_page
 from droplab.report.tables import ArmComparison, arms_table, best_arm, compare_arms, control_comparisons, results_frame
 from droplab.report.write import write_report
 from droplab.study.plan import Plan, Run, plan_study, plan_way
@@ -168,6 +172,18 @@ class StudyResult:
         """Tidy, a row a value: what `results.csv` holds."""
         return results_frame(self.plan, self.records)
 
+    @property
+    def charts(self) -> StudyCharts:
+        """The figures of the report as Altair charts: `result.charts.difference()`, `dict(result.charts)`.
+
+        Raises:
+            DataError: if no run is finished.
+        """
+        return StudyCharts(self.plan, self.records)
+
+    def _repr_html_(self) -> str:
+        return html_fragment(self.plan, self.records)
+
     def compare(self, regularizer: str, against: str = "control") -> list[ArmComparison]:
         """Two regularizers on test with dropout off: difference, 95 % paired t interval and verdict, one a network.
 
@@ -185,13 +201,26 @@ class StudyResult:
         return control_comparisons(self.plan, self.results())
 
     def write(self, out: Path, command: str) -> list[Path]:
-        """Write report, tables, figures and models into the folder `out`; returns the files.
+        """Write report, tables, figures, models and the best one's card into the folder `out`; returns the files.
 
         Raises:
             DroplabError: if the folder cannot be written.
         """
-        files = write_report(out, self.plan, self.records, self._origin(command))
-        return files + self._write_models(out / "models")
+        origin = self._origin(command)
+        files = write_report(out, self.plan, self.records, origin)
+        return [*files, *self._write_models(out / "models"), self._write_card(out / "models", origin)]
+
+    def write_page(self, path: Path, command: str) -> None:
+        """Write the report's HTML page, and nothing else, to the file `path`.
+
+        Raises:
+            DroplabError: if no run is finished, or the file cannot be written.
+        """
+        write_page(path, self.plan, self.records, self._origin(command))
+
+    def markdown(self, command: str) -> str:
+        """The report as Markdown that fits in a pull request: question, answer, verdicts, arms and `command`."""
+        return render_markdown(self.plan, self.records, self._origin(command))
 
     def _origin(self, command: str) -> Origin:
         train, valid = self.plan.settings.split_sizes(self.dataset.train_examples)
@@ -227,8 +256,17 @@ class StudyResult:
                 handle.write(self.store.read_model(record))
         return list(models)
 
+    def _write_card(self, folder: Path, origin: Origin) -> Path:
+        """The card of the best model, beside it."""
+        best, path = self._best_run(), folder / "MODEL_CARD.md"
+        _, info = self.store.read_weights(self.records[best.key])
+        card = render_card(self.plan, self.records, origin, best, info, "best.safetensors")
+        with write_atomically(path) as handle:
+            handle.write(card.encode())
+        return path
+
     def _best_run(self) -> Run:
-        """Of the arm that is best on valid, the seed that is."""
+        """Of the arm that valid chose, the seed that is best there."""
         best = best_arm(self.plan, self.results())
         runs = [run for run in self.plan.runs if run.key in self.records and best in run.arms]
         return max(runs, key=lambda run: valid_accuracy(self.records[run.key]))

@@ -20,18 +20,49 @@ if TYPE_CHECKING:
 _KEY_DIGITS = 12
 
 app = typer.Typer(
-    name="runs", help="List, show and delete finished runs; forget unfinished ones.", no_args_is_help=True
+    name="runs",
+    help="List, show and delete finished runs; forget unfinished ones. Options without a command list.",
+    no_args_is_help=True,
+    invoke_without_command=True,
 )
+
+Where = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        metavar="'NAME OP VALUE'",
+        help="Only runs that meet it: 'depth=5', 'dropout<0.6', 'data=mnist', 'seed!=0'; repeat it to ask for more.",
+    ),
+]
+
+
+@app.callback()
+def _list_by_default(context: typer.Context, where: Where = None, store: StorePath = None) -> None:
+    if context.invoked_subcommand is None:
+        list_runs(where, store)
+    elif where or store is not None:
+        raise ConfigError(
+            f"options stand behind the command; found {'--where' if where else '--store'} before "
+            f"{context.invoked_subcommand}. Type: droplab runs {context.invoked_subcommand} …"
+        )
 
 
 @app.command("list")
-def list_runs(store: StorePath = None) -> None:
+def list_runs(where: Where = None, store: StorePath = None) -> None:
     """List the runs of the store, the last finished at the end.
 
-    Example: droplab runs list --store study.sqlite
+    A condition of --where is a name, one of = != < <= > >= and a value, in quotes, for the shell takes < and > for
+    itself. The name is a setting of a run (epochs, learning_rate, widths, dropout, seed …), data, depth, precision,
+    device, compiled, stacked, test_accuracy, train_seconds or evaluate_seconds.
+
+    Example: droplab runs list --where 'depth=5' --where 'test_accuracy>=0.98'
     """
+    from droplab.study.where import parse_condition
+
+    conditions = [parse_condition(text) for text in where or ()]  # before a store is asked for
     with _open(store) as runs:
-        lines = [_listed(run) for run in runs.summaries()]
+        found = runs.summaries()
+    lines = [_listed(run) for run in found if all(condition.holds(run) for condition in conditions)]
     header = [
         "key",
         "data",
@@ -46,6 +77,8 @@ def list_runs(store: StorePath = None) -> None:
         "finished",
     ]
     print_table(header, lines)
+    if found and not lines:
+        typer.echo(f"none of the {_count(len(found), 'run')} of the store meets every condition", err=True)
 
 
 @app.command()

@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from droplab.config import StudySettings
 
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A preset's name or a TOML file.")]
+Form = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="html|md|csv",
+        help="Only the page as a file, or Markdown or the results as CSV on the screen.",
+        show_default="the whole folder",
+    ),
+]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write.", show_default="droplab-out/NAME")]
 
 
@@ -62,17 +71,41 @@ def report(
     precision: options.Precision = "auto",
     store: options.StorePath = None,
     out: Out = None,
+    form: Form = None,
     **flags: Any,
 ) -> None:
     """Write a study's report, tables, figures and models from the store alone; nothing is trained.
 
+    With --format md, Markdown that fits in a pull request is printed and no file written; with csv, all results, a
+    value a line; with html, only the page is written.
+
     Example: droplab report mnist-depth-quick --out here
     """
+    from droplab.errors import ConfigError
+
+    if form not in (None, "html", "md", "csv"):
+        raise ConfigError(f"--format must be html, md or csv; found {form!r}. Without it the whole folder is written.")
+    if form in ("md", "csv") and out is not None:
+        raise ConfigError(
+            f"--format {form} goes to the screen, and --out is where files are written; found both. Leave one out, or "
+            "send the output to a file with >."
+        )
     from droplab.api import Study
 
     wanted = Study.preset(spec, **options.given(flags))
+    if form in ("md", "csv"):
+        result = wanted.recall(store=store, precision=precision)
+        csv = form == "csv"
+        text = result.results().to_csv(index=False, lineterminator="\n") if csv else result.markdown(_typed())
+        typer.echo(text, nl=False)
+        return
     target = _target(out, wanted.settings)
-    _conclude(wanted.recall(store=store, precision=precision), target)
+    result = wanted.recall(store=store, precision=precision)
+    if form is None:
+        _conclude(result, target)
+    else:
+        result.write_page(target / "report.html", _typed())
+        typer.echo(f"report: {target / 'report.html'}")
 
 
 def presets() -> None:
@@ -107,6 +140,19 @@ def _target(out: Path | None, settings: StudySettings) -> Path:
     return target
 
 
+def _typed() -> str:
+    """What repeats the study: the command as typed, but that it is `study`, which has no --format."""
+    words = iter(sys.argv[2:])
+    kept = []
+    for word in words:
+        if word == "--format":
+            next(words, None)
+        elif not word.startswith("--format="):
+            kept.append(word)
+    typed = shlex.join(["droplab", "study", *kept])
+    return os.fsencode(typed).decode("utf-8", "replace")  # a path need not be UTF-8
+
+
 def _conclude(result: StudyResult, target: Path) -> None:
     """Say what is missing, if anything is, write everything, and say the verdicts and where the report is."""
     from droplab.errors import TrainingError
@@ -120,8 +166,7 @@ def _conclude(result: StudyResult, target: Path) -> None:
         seconds = sum(cost.seconds for cost in costs)
         typer.echo(f"{count} checkpoints were written, {size / 1e6:.1f} MB the largest, {seconds:.2f} s in all")
     if result.records:
-        typed = shlex.join(["droplab", "study", *sys.argv[2:]])
-        result.write(target, os.fsencode(typed).decode("utf-8", "replace"))  # a path need not be UTF-8
+        result.write(target, _typed())
         typer.echo("dropout against control, test accuracy with dropout off:")
         for compared in result.comparisons():
             typer.echo(f"  {compared.arm.name}: {compared.comparison.words}")

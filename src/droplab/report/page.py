@@ -185,11 +185,11 @@ def render_page(plan: Plan, records: Mapping[str, RunRecord], origin: Origin, fi
         done=tables.runs_done(plan, records),
         planned=len(plan.runs),
         answer=answer(control),
-        control_table=_comparison_table(control),
-        depth_table=_comparison_table(tables.depth_comparisons(plan, results)),
+        control_table=comparison_table(control),
+        depth_table=comparison_table(tables.depth_comparisons(plan, results)),
         best=best.name,
         best_accuracies=[_spread(best_row, f"{split} accuracy", 100, 2) for split in ("valid", "test")],
-        arms_table=_arms_table(arms),
+        arms_table=arms_table(arms),
         modes_table=_modes_table(plan, arms),
         classes_table=_classes_table(plan, results, origin.classes),
         figures={name: Markup(_inlined(svg, name)) for name, svg in figures.items()},
@@ -231,7 +231,8 @@ def _range(comparisons: Sequence[ArmComparison]) -> str:
     return " to ".join(dict.fromkeys((points(min(seen)), points(max(seen)))))
 
 
-def _comparison_table(comparisons: Sequence[ArmComparison]) -> Table:
+def comparison_table(comparisons: Sequence[ArmComparison]) -> Table:
+    """The comparisons in words, a row each; differences in percentage points of test accuracy."""
     rows = []
     for one in comparisons:
         found = one.comparison
@@ -256,7 +257,8 @@ def _meaning(found: Comparison) -> str:
     return "does not apply: one network serves both" if found.verdict == "does not apply" else found.verdict
 
 
-def _arms_table(arms: pd.DataFrame) -> Table:
+def arms_table(arms: pd.DataFrame) -> Table:
+    """`tables.arms_table` in words, a row an arm; accuracies in percent."""
     percents = ["test accuracy", "valid accuracy", "train accuracy", "test balanced accuracy", "test macro F1"]
     head = ("arm", "hidden widths", "seeds", *(f"{name} (%)" for name in percents), "test NLL (nats)", "training (s)")
     rows = [

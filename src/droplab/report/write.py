@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from droplab.data.disk import write_atomically
 from droplab.errors import DataError
 from droplab.report import charts, page, tables
+from droplab.report.markdown import render_markdown
 
 if TYPE_CHECKING:
     import altair as alt
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def write_report(out: Path, plan: Plan, records: Mapping[str, RunRecord], origin: page.Origin) -> list[Path]:
-    """Write `results.csv`, `curves.parquet`, `figures/`, `report.html` and, last, `study.json`.
+    """Write `results.csv`, `curves.parquet`, `figures/`, `report.html`, `report.md` and, last, `study.json`.
 
     Each file takes the place of an older one only once it is complete.
 
@@ -50,10 +51,13 @@ def write_report(out: Path, plan: Plan, records: Mapping[str, RunRecord], origin
     svgs = {path.stem: path.read_text("utf-8") for path in figures if path.suffix == ".svg"}
     with write_atomically(out / "report.html") as handle:
         handle.write(page.render_page(plan, records, origin, svgs).encode())
+    with write_atomically(out / "report.md") as handle:
+        handle.write(render_markdown(plan, records, origin).encode())
     document = page.study_document(plan, records, origin)
     with write_atomically(out / "study.json") as handle:
         handle.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False).encode())
-    return [out / "results.csv", out / "curves.parquet", *figures, out / "report.html", out / "study.json"]
+    texts = [out / "report.html", out / "report.md", out / "study.json"]
+    return [out / "results.csv", out / "curves.parquet", *figures, *texts]
 
 
 def _make_folder(folder: Path) -> None:

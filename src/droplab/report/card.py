@@ -1,0 +1,215 @@
+"""The model card: what a saved network was trained on, how it was chosen, what it can do, and what nobody looked at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import stats
+
+from droplab import __version__
+from droplab.data.catalog import CATALOG
+from droplab.report import tables
+from droplab.report.markdown import code, escaped, table
+from droplab.report.page import Origin, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from droplab.model.file import ModelInfo
+    from droplab.study.plan import Arm, Plan, Run
+    from droplab.study.records import RunRecord
+
+_CONFIDENCE = 0.95
+_SHARES = ("accuracy", "balanced accuracy", "macro F1")
+
+
+def render_card(
+    plan: Plan, records: Mapping[str, RunRecord], origin: Origin, best: Run, info: ModelInfo, file: str
+) -> str:
+    """Render the card of a study's best network as Markdown.
+
+    Args:
+        plan: the study's.
+        records: the finished runs by content key, that of `best` among them.
+        origin: where they come from.
+        best: the network, one of the seeds of the arm that valid chose.
+        info: what its model file says beside its weights.
+        file: the name of that file.
+    """
+    results = tables.results_frame(plan, records)
+    arm = tables.best_arm(plan, results)
+    record = records[best.key]
+    seeds = tables.by_seed(results, arm, "off", "valid", "accuracy").index.to_list()
+    parts = [
+        f"# Model card: {escaped(plan.settings.name)}, {escaped(arm.name)}, seed {best.settings.seed}",
+        f"`{file}` holds a fully-connected classifier, the best network of a droplab study. "
+        + (f"The study asked: {escaped(plan.settings.question)}" if plan.settings.question else ""),
+        "## Data",
+        _data(plan, origin, info),
+        "## Network and training",
+        table(Table(("setting", "value"), _training(best, info))),
+        "## How it was chosen",
+        _choice(plan, records, arm, best, seeds),
+        "## Metrics",
+        table(Table(_metrics_head(best, seeds), _metrics(results, arm, best))),
+        _metrics_words(seeds),
+        _weakest_class(record, info.classes),
+        "## What this says nothing about",
+        "\n".join(f"- {line}" for line in _limits(plan, results, arm, info)),
+        "## How to repeat it",
+        code(origin.command),
+        f"To evaluate the file on data of its shape: `droplab evaluate {file} --data PATH`.",
+        "## Versions",
+        table(Table(("where it was trained", ""), _versions(record))),
+    ]
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Student's 95 % interval for the mean of which `values` are a sample; `None` where they have no spread.
+
+    >>> low, high = t_interval([0.97, 0.98, 0.99])
+    >>> round(low, 4), round(high, 4)
+    (0.9552, 1.0048)
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    if len(sample) < 2 or not np.isfinite(sample).all() or np.ptp(sample) < 1e-12:
+        return None
+    reach = float(stats.t(df=len(sample) - 1).ppf((1 + _CONFIDENCE) / 2) * sample.std(ddof=1) / math.sqrt(len(sample)))
+    return float(sample.mean()) - reach, float(sample.mean()) + reach
+
+
+def _data(plan: Plan, origin: Origin, info: ModelInfo) -> str:
+    train, valid, test = (origin.examples[split] for split in ("train", "valid", "test"))
+    entry = CATALOG.get(plan.settings.data)
+    licence = f" Licence of the data: {escaped(entry.licence)}." if entry else ""
+    source = escaped(origin.source) or "a source that is not known"
+    return (
+        f"{escaped(origin.data)}, from {source}: {train:,} examples were trained on, {valid:,} held out for "
+        f"validation (stratified, `split_seed` {plan.settings.split_seed}), and {test:,} are the test split. "
+        f"{len(info.classes)} classes; {info.features} features, multiplied by {info.scale:g} before the first layer. "
+        f"Fingerprint `{plan.fingerprint}`.{licence}"
+    )
+
+
+def _training(best: Run, info: ModelInfo) -> list[tuple[str, str]]:
+    settings = best.settings
+    units = (info.features, *settings.widths, len(info.classes))
+    rest = {name: value for name, value in settings.model_dump().items() if name not in ("widths", "seed")}
+    return [
+        ("units, layer by layer", " → ".join(map(str, units))),
+        ("hidden layers", f"{len(settings.widths)}" + (", ReLU" if settings.widths else ": a linear classifier")),
+        ("parameters", f"{info.parameters:,}"),
+        ("loss", "cross-entropy"),
+        *((name, f"{value:g}" if isinstance(value, float) else str(value)) for name, value in rest.items()),
+        ("seed", str(settings.seed)),
+        ("way", f"{best.way.device}, {best.way.words}"),
+        ("key", best.key),
+    ]
+
+
+def _choice(plan: Plan, records: Mapping[str, RunRecord], arm: Arm, best: Run, seeds: Sequence[int]) -> str:
+    arms = {one.name for run in plan.runs if run.key in records for one in run.arms}
+    done = tables.runs_done(plan, records)
+    listed = ", ".join(map(str, seeds)) if len(seeds) <= 20 else f"{seeds[0]} … {seeds[-1]}"
+    text = (
+        f"On valid, never on test. Of {_count(len(arms), 'arm')} {escaped(arm.name)} is the simplest whose mean "
+        "accuracy on valid, dropout off at inference, is within one standard error of the highest; of its "
+        f"{_count(len(seeds), 'seed')} ({listed}), seed {best.settings.seed} has the highest. The test split decided "
+        "nothing: "
+        "each network was evaluated on it once, when its training was done. The accuracy on valid is that of a winner "
+        "and therefore flatters; that on test does not, as long as nobody chooses by it."
+    )
+    if done < len(plan.runs):
+        text += f" Only {done} of the study's {len(plan.runs)} networks were finished when this was written."
+    return text
+
+
+def _metrics_head(best: Run, seeds: Sequence[int]) -> tuple[str, ...]:
+    head = ("dropout off at inference", f"this network, seed {best.settings.seed}")
+    return (
+        (*head, f"mean of {len(seeds)} seeds", f"{100 * _CONFIDENCE:g} % interval for the mean")
+        if len(seeds) > 1
+        else head
+    )
+
+
+def _metrics(results: pd.DataFrame, arm: Arm, best: Run) -> list[tuple[str, ...]]:
+    """A row a metric: this network, the mean over the arm's seeds, and the interval for it."""
+    kinds = [("test", name) for name in (*_SHARES, "nll")] + [("valid", "accuracy"), ("train", "accuracy")]
+    rows = []
+    for split, name in kinds:
+        values = tables.by_seed(results, arm, "off", split, name.replace(" ", "_").lower())
+        if values.empty:
+            continue
+        share = name in _SHARES
+        factor, digits = (100.0, 2) if share else (1.0, 4)
+        row = [f"{split} {name} (%)" if share else f"{split} NLL (nats)"]
+        row.append(f"{factor * float(values.loc[best.settings.seed]):.{digits}f}")
+        if len(values) > 1:
+            interval = t_interval(values.to_list())
+            ends = () if interval is None else (max(interval[0], 0.0), min(interval[1], 1.0) if share else interval[1])
+            row.append(f"{factor * float(values.mean()):.{digits}f}")
+            row.append(" to ".join(f"{factor * end:.{digits}f}" for end in ends) or "– (no spread)")
+        rows.append(tuple(row))
+    return rows
+
+
+def _metrics_words(seeds: Sequence[int]) -> str:
+    if len(seeds) == 1:
+        return "One seed: how much another would differ is not known. Run the study with at least three."
+    return (
+        f"The interval is Student's t for the mean over {len(seeds)} seeds, cut at what a share can be. It is for the "
+        "recipe, which another seed repeats, and not for this one network."
+    )
+
+
+def _weakest_class(record: RunRecord, classes: Sequence[str]) -> str:
+    """The class with the lowest test accuracy, in words; nothing where none is known."""
+    by_class = {
+        metric.name.removeprefix("accuracy_class_"): metric.value
+        for metric in record.outcome.metrics
+        if (metric.inference, metric.split) == ("off", "test") and metric.name.startswith("accuracy_class_")
+    }
+    known = {int(k): value for k, value in by_class.items() if not math.isnan(value)}
+    if not known:
+        return ""
+    weakest = min(known, key=lambda k: (known[k], k))
+    return (
+        f"Its weakest class on test is {escaped(classes[weakest], 200)}: {100 * known[weakest]:.2f} % of its examples "
+        "are classified rightly. All classes are in `report.html` and `results.csv`."
+    )
+
+
+def _limits(plan: Plan, results: pd.DataFrame, arm: Arm, info: ModelInfo) -> list[str]:
+    compared = [
+        f"{one.arm.name} against {one.against.name}: {one.comparison.words}"
+        for one in tables.control_comparisons(plan, results)
+        if arm in (one.arm, one.against)
+    ]
+    return [
+        "Data from elsewhere. The test split comes from the same collection as the training data; other sources, other "
+        "preprocessing, noise, shifts and inputs made to deceive were not tried.",
+        f"What belongs to no class: whatever it is given, it answers with one of the {len(info.classes)} classes.",
+        "Whether its probabilities can be believed. NLL is the only number here that depends on them; it was not "
+        "calibrated.",
+        "Another split. Seeds vary initial weights, batch order and masks; the examples of train, valid and test are "
+        "the same for all.",
+        "Groups within the data, of people or things, other than the classes.",
+        "Whether this arm is better than the others: valid chose it, and chance may decide that. What test says "
+        f"on the study's question, whatever was chosen: {escaped(' '.join(compared)) or 'nothing yet.'}",
+    ]
+
+
+def _versions(record: RunRecord) -> list[tuple[str, str]]:
+    return [
+        *((name, str(value)) for name, value in record.outcome.environment.items()),
+        ("card by droplab", __version__),
+    ]
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -1,0 +1,51 @@
+"""A study in short, already in words: the answer, the verdicts and the arms, for whatever shows it beside the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from droplab.report import page, tables
+
+if TYPE_CHECKING:
+    from droplab.study.plan import Plan
+    from droplab.study.records import RunRecord
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A study in short.
+
+    Attributes:
+        answer: one sentence.
+        verdicts: dropout against its control, a row a comparison.
+        arms: means and spreads, a row an arm that has a finished run.
+        best: name of the arm that valid chose; `None` where no run is finished.
+        missing: how many networks of how many are finished, in words; `None` if all are.
+    """
+
+    answer: str
+    verdicts: page.Table
+    arms: page.Table
+    best: str | None
+    missing: str | None
+
+
+def headline(plan: Plan, records: Mapping[str, RunRecord]) -> Headline:
+    """Say what the finished runs of a study come to.
+
+    Args:
+        plan: the study's.
+        records: the finished runs by content key; none is no error.
+    """
+    results = tables.results_frame(plan, records)
+    comparisons = tables.control_comparisons(plan, results)
+    done = tables.runs_done(plan, records)
+    return Headline(
+        answer=page.answer(comparisons),
+        verdicts=page.comparison_table(comparisons),
+        arms=page.arms_table(tables.arms_table(plan, records)),
+        best=tables.best_arm(plan, results).name if done else None,
+        missing=None if done == len(plan.runs) else f"{done} of {len(plan.runs)} networks are finished",
+    )

@@ -1,0 +1,133 @@
+"""A study's result in a notebook: a fragment of HTML, and its charts by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
+
+from droplab.errors import ConfigError, DataError
+from droplab.report import tables
+from droplab.report.charts import all_charts
+from droplab.report.headline import headline
+
+if TYPE_CHECKING:
+    import altair as alt
+
+    from droplab.report.page import Table
+    from droplab.study.plan import Plan
+    from droplab.study.records import RunRecord
+
+
+def html_fragment(plan: Plan, records: Mapping[str, RunRecord]) -> str:
+    """The answer, the verdicts and the arms as HTML to stand in another page: escaped, no script, no style, no link.
+
+    Args:
+        plan: the study's.
+        records: the finished runs by content key; none is no error.
+    """
+    told = headline(plan, records)
+    parts = [Markup("<p><strong>{}</strong> {}</p>").format(plan.settings.name, told.answer)]
+    if told.missing:
+        parts.append(Markup("<p>{}.</p>").format(told.missing))
+    parts.append(_table("Dropout against its control: test accuracy, dropout off at inference", told.verdicts))
+    best = f"; chosen on valid: {told.best}" if told.best else ""
+    parts.append(_table(f"Arms: mean ± standard deviation over the seeds{best}", told.arms))
+    return str(Markup('<div class="droplab">{}</div>').format(Markup("").join(parts)))
+
+
+class StudyCharts(Mapping[str, "alt.TopLevelMixin"]):
+    """The charts of a study as Altair has them: a method a chart, and a mapping from the names of its files to all.
+
+    Args:
+        plan: the study's.
+        records: the finished runs by content key, at least one.
+
+    Raises:
+        DataError: if no run is finished.
+    """
+
+    def __init__(self, plan: Plan, records: Mapping[str, RunRecord]) -> None:
+        if not tables.runs_done(plan, records):
+            raise DataError("a chart needs at least one finished run; found none. Run the study first.")
+        self._plan, self._records = plan, records
+
+    def difference(self) -> alt.TopLevelMixin:
+        """What training with dropout changes: the difference from the control on test, with its interval.
+
+        Raises:
+            DataError: if no network is finished both with dropout and without it.
+        """
+        if "difference" not in self._drawn:
+            raise DataError(
+                "the difference needs a network that is finished both with dropout and without it, with the same seed; "
+                "found none. Run the study to its end."
+            )
+        return self["difference"]
+
+    def depth(self) -> alt.TopLevelMixin:
+        """`difference` of a study with several depths.
+
+        Raises:
+            ConfigError: if all its networks have the same depth.
+            DataError: as `difference`.
+        """
+        depths = {arm.depth for arm in self._plan.arms}
+        if len(depths) < 2:
+            raise ConfigError(
+                f"a chart by depth needs networks of several depths; found only depth {min(depths)}. "
+                "Take charts.difference(), which shows the rates."
+            )
+        return self.difference()
+
+    def control(self) -> alt.TopLevelMixin:
+        """Networks trained with dropout against networks trained without, a panel a split."""
+        return self["control"]
+
+    def inference(self) -> alt.TopLevelMixin:
+        """Networks trained with dropout, with it left on and off at inference, a panel a mode."""
+        return self["inference"]
+
+    def splits(self) -> alt.TopLevelMixin:
+        """The same, a panel a split."""
+        return self["splits"]
+
+    def loss(self) -> alt.TopLevelMixin:
+        """The loss of every network, epoch by epoch."""
+        return self["loss"]
+
+    def overfitting(self) -> alt.TopLevelMixin:
+        """The loss on train and on valid, both with dropout off."""
+        return self["overfitting"]
+
+    def __getitem__(self, name: str) -> alt.TopLevelMixin:
+        return self._drawn[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._drawn)
+
+    def __len__(self) -> int:
+        return len(self._drawn)
+
+    def __repr__(self) -> str:
+        return f"<charts of {self._plan.settings.name}: {', '.join(self)}>"
+
+    @cached_property
+    def _drawn(self) -> dict[str, alt.TopLevelMixin]:
+        results = tables.results_frame(self._plan, self._records)
+        curves = tables.curves_frame(self._plan, self._records)
+        return all_charts(results, curves, tables.control_comparisons(self._plan, results))
+
+
+def _table(caption: str, shown: Table) -> Markup:
+    """A table, or nothing where it has no row."""
+    if not shown.rows:
+        return Markup("")
+    head = Markup("").join(Markup("<th>{}</th>").format(cell) for cell in shown.head)
+    rows = [Markup("").join(Markup("<td>{}</td>").format(cell) for cell in row) for row in shown.rows]
+    body = Markup("").join(Markup("<tr>{}</tr>").format(row) for row in rows)
+    return Markup("<table><caption>{}</caption><thead><tr>{}</tr></thead><tbody>{}</tbody></table>").format(
+        escape(caption), head, body
+    )

@@ -1,0 +1,78 @@
+"""`droplab report`: the whole folder, or one format of it."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from study_help import Said, droplab, toy_spec
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study's file, its finished runs in `store.sqlite` and its report in `out`."""
+    folder = tmp_path_factory.mktemp("study")
+    where = ["--store", folder / "store.sqlite", "--out", folder / "out"]
+    said = droplab("study", toy_spec(folder), *where, "--precision", "fp32")
+    assert (said.code, said.errors) == (0, "")
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def report(folder: Path, *arguments: object) -> Said:
+    return droplab("report", folder / "mine.toml", "--store", folder / "store.sqlite", *arguments)
+
+
+@pytest.mark.parametrize("option", [["--format", "md"], ["--format=md"]])
+def test_markdown_goes_to_the_screen_with_the_command_of_the_study(folder: Path, here: Path, option: list[str]) -> None:
+    said = report(folder, *option)
+    assert (said.code, said.errors) == (0, "")
+    assert said.out.startswith("# mine\n\n**Question.** Does it?\n\n**Answer.** ")
+    command = shlex.join(["droplab", "study", str(folder / "mine.toml"), "--store", str(folder / "store.sqlite")])
+    assert f"\n{command}\n" in said.out
+    assert list(here.iterdir()) == [], "no file is written"
+
+
+def test_the_folder_has_the_same_markdown_but_for_the_command(folder: Path) -> None:
+    written = (folder / "out" / "report.md").read_text("utf-8")
+    printed = report(folder, "--format", "md").out
+    assert written.replace(f" --out {folder / 'out'} --precision fp32", "") == printed
+
+
+def test_csv_is_what_the_folder_has(folder: Path, here: Path) -> None:
+    said = report(folder, "--format", "csv")
+    assert (said.code, said.errors) == (0, "")
+    assert said.out == (folder / "out" / "results.csv").read_text("utf-8")
+    assert list(here.iterdir()) == []
+
+
+def test_html_writes_the_page_and_nothing_else(folder: Path, here: Path) -> None:
+    said = report(folder, "--format", "html", "--out", "page")
+    assert (said.code, said.out, said.errors) == (0, f"report: {Path('page/report.html')}\n", "")
+    assert [path.name for path in (here / "page").iterdir()] == ["report.html"]
+    page = (here / "page/report.html").read_text("utf-8")
+    assert page.count("<svg") == (folder / "out/report.html").read_text("utf-8").count("<svg") > 0
+    assert "--format" not in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--format", "pdf"], "--format must be html, md or csv; found 'pdf'"),
+        (["--format", ""], "--format must be html, md or csv; found ''"),
+        (["--format", "md", "--out", "x"], "--format md goes to the screen"),
+        (["--format", "csv", "--out", "x"], "--format csv goes to the screen"),
+        (["--format", "md", "--epochs", "9"], "found none. Train them first"),
+        (["--format", "html", "--epochs", "9"], "found none. Train them first"),
+    ],
+)
+def test_what_cannot_be_is_one_error_and_no_output(folder: Path, here: Path, arguments: list[str], said: str) -> None:
+    found = report(folder, *arguments)
+    assert (found.code, found.out, found.errors.count("\n")) == (1, "", 1)
+    assert said in found.errors
+    assert not (here / "x").exists()

@@ -1,0 +1,86 @@
+"""A result in a notebook: what its fragment of HTML shows, and its charts."""
+
+import pytest
+
+from droplab.errors import ConfigError, DataError
+from droplab.report import charts, notebook
+from droplab.report.notebook import StudyCharts, html_fragment
+from report_data import made_up_study
+from test_page import HOSTILE, Seen
+
+
+def studied(missing=0, **values):
+    return made_up_study(missing, **{"epochs": 5} | values)
+
+
+def test_the_fragment_has_the_answer_the_verdicts_and_the_arms() -> None:
+    seen = Seen(html_fragment(*studied(name="mine")))
+    assert seen.text.startswith("mine Training with dropout ")
+    assert [row[0] for row in seen.rows if " − " in row[0]] == [
+        f"depth={depth},dropout=0.5 − control" for depth in range(1, 6)
+    ]
+    assert sum(row[0].startswith("depth=") and " − " not in row[0] for row in seen.rows) == 10
+    assert "chosen on valid: depth=4,dropout=0.5" in seen.text
+    assert "are finished" not in seen.text
+
+
+def test_the_fragment_stands_in_any_page() -> None:
+    seen = Seen(html_fragment(*studied()))
+    assert set(seen.tags) == {"div", "p", "strong", "table", "caption", "thead", "tbody", "tr", "th", "td"}
+    assert seen.attributes == [("div", "class", "droplab")]
+
+
+def test_a_fragment_of_hostile_names_shows_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = notebook.headline(*studied())
+    hostile = type(told.arms)((HOSTILE,), [(HOSTILE,)])
+    hostile = type(told)(HOSTILE, hostile, hostile, HOSTILE, HOSTILE)
+    monkeypatch.setattr(notebook, "headline", lambda *_: hostile)
+    seen = Seen(html_fragment(*studied()))
+    assert not {"script", "img"} & set(seen.tags)
+    assert seen.text.count(HOSTILE) == 7
+
+
+def test_an_unfinished_study_says_how_far_it_is() -> None:
+    assert "23 of 27 networks are finished." in Seen(html_fragment(*studied(missing=4))).text
+    nothing = Seen(html_fragment(studied()[0], {}))
+    assert nothing.text == (
+        "study Nothing can be said yet: no network is finished both with dropout and without it."
+        "0 of 27 networks are finished."
+    )
+
+
+def test_each_chart_is_a_method_and_an_entry() -> None:
+    drawn = StudyCharts(*studied(depths=[1, 2]))
+    assert len(drawn) == len(dict(drawn)) == 6
+    for name, chart in drawn.items():
+        assert getattr(drawn, name)().to_dict() == chart.to_dict()
+        assert name in dir(drawn)
+    assert drawn.depth().to_dict() == drawn["difference"].to_dict()
+    assert repr(drawn) == "<charts of study: difference, control, inference, splits, loss, overfitting>"
+
+
+def test_charts_are_drawn_once_and_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(notebook, "all_charts", lambda *frames: calls.append(1) or charts.all_charts(*frames))
+    drawn = StudyCharts(*studied(depths=[1, 2]))
+    assert calls == []
+    drawn.loss()
+    drawn.difference()
+    assert calls == [1]
+
+
+def test_a_chart_by_depth_needs_depths() -> None:
+    with pytest.raises(ConfigError, match=r"of several depths; found only depth 2\. Take charts\.difference\(\)"):
+        StudyCharts(*studied(widths=[8], depths=[])).depth()
+
+
+def test_what_cannot_be_drawn_is_an_error_that_says_why() -> None:
+    plan, records = studied(missing=1, widths=[8], depths=[], seeds=1)
+    drawn = StudyCharts(plan, records)
+    with pytest.raises(DataError, match="finished both with dropout and without it, with the same seed; found none"):
+        drawn.difference()
+    assert "difference" not in list(drawn)
+    with pytest.raises(KeyError):
+        _ = drawn["nonsense"]
+    with pytest.raises(DataError, match="at least one finished run; found none"):
+        StudyCharts(plan, {})
