@@ -26,7 +26,7 @@ STUDIES = {
 def charts_of(missing=0, **values):
     plan, records = made_up_study(missing, **values)
     results = tables.results_frame(plan, records)
-    comparisons = tables.control_comparisons(plan, results)
+    comparisons = tables.control_comparisons(plan, records)
     return charts.all_charts(results, tables.curves_frame(plan, records), comparisons)
 
 
@@ -99,7 +99,7 @@ def test_the_honest_comparison_is_between_trainings_with_dropout_off_at_inferenc
 
 def test_the_difference_has_its_interval_and_none_where_it_does_not_apply(post):
     plan, records = made_up_study(seeds=5)
-    compared = tables.control_comparisons(plan, tables.results_frame(plan, records))
+    compared = tables.control_comparisons(plan, records)
     rows = {row["depth"]: row for row in rows_of(post["difference"])}
     assert rows[1]["difference"] is rows[1]["low"] is None
     assert rows[1]["verdict"] == "does not apply"

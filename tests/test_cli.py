@@ -27,6 +27,7 @@ COMMANDS = [
     ["evaluate"],
     ["doctor"],
     ["bench"],
+    ["compare"],
     ["runs", "list"],
     ["runs", "show"],
     ["runs", "delete"],

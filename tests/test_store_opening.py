@@ -41,11 +41,11 @@ class TestOpening:
         path = tmp_path / "store.sqlite"
         with Store(path) as store:
             save_many(store, range(1))
-        for version in ("3", "one"):
+        for version in ("4", "one"):
             with closing(sqlite3.connect(path)) as database, database:
                 database.execute("UPDATE meta SET value = ?", (version,))
             before = path.read_bytes()
-            opening_fails(path, f"schema version 2 or older; found version {version}. Use the droplab that wrote it")
+            opening_fails(path, f"schema version 3 or older; found version {version}. Use the droplab that wrote it")
             assert path.read_bytes() == before
         with closing(sqlite3.connect(path)) as database, database:
             database.execute("DELETE FROM meta")
@@ -244,7 +244,7 @@ class TestOlderStores:
         with Store(path) as store:
             assert len(check_whole(store)) == 6
             assert store.load([new.key])[new.key].way == way
-        assert version_of(path) == "2"
+        assert version_of(path) == "3"
 
     def test_one_brought_up_to_date_has_the_layout_of_a_new_one(self, tmp_path: Path) -> None:
         make_version_1(tmp_path / "old.sqlite", range(1))
@@ -278,4 +278,4 @@ class TestOlderStores:
 
         with ThreadPoolExecutor(4) as pool:
             assert list(pool.map(open_each, range(4))) == [10] * 4
-        assert {version_of(path) for path in tmp_path.glob("*.sqlite")} == {"2"}
+        assert {version_of(path) for path in tmp_path.glob("*.sqlite")} == {"3"}

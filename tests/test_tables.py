@@ -73,7 +73,7 @@ def test_arms_table_holds_mean_and_standard_deviation_over_seeds(study):
 
 def test_dropout_is_compared_with_the_control_of_its_own_depth(study):
     plan, records = study
-    compared = tables.control_comparisons(plan, tables.results_frame(plan, records))
+    compared = tables.control_comparisons(plan, records)
     assert [(one.arm.name, one.against.name) for one in compared] == [
         (f"depth={depth},dropout=0.5", f"depth={depth},control") for depth in range(1, 6)
     ]
@@ -84,16 +84,15 @@ def test_dropout_is_compared_with_the_control_of_its_own_depth(study):
 
 def test_dropout_without_a_hidden_layer_does_not_apply(study):
     plan, records = study
-    results = tables.results_frame(plan, records)
-    verdicts = [one.comparison.verdict for one in tables.control_comparisons(plan, results)]
+    verdicts = [one.comparison.verdict for one in tables.control_comparisons(plan, records)]
     assert verdicts[0] == "does not apply"
     assert "does not apply" not in verdicts[1:]
-    assert all(one.comparison.verdict != "does not apply" for one in tables.depth_comparisons(plan, results))
+    assert all(one.comparison.verdict != "does not apply" for one in tables.depth_comparisons(plan, records))
 
 
 def test_depths_are_compared_with_the_next_shallower_whatever_order_they_were_given_in():
     plan, records = made_up_study(depths=[5, 2, 3])
-    compared = tables.depth_comparisons(plan, tables.results_frame(plan, records))
+    compared = tables.depth_comparisons(plan, records)
     pairs = [(one.arm.depth, one.against.depth, one.arm.dropout, one.against.dropout) for one in compared]
     assert pairs == [(3, 2, 0, 0), (5, 3, 0, 0), (3, 2, 0.5, 0.5), (5, 3, 0.5, 0.5)]
 
@@ -103,8 +102,7 @@ def test_a_partial_study_pairs_the_seeds_that_both_arms_have():
     del records[plan.run_of(plan.arms[0], 0).key], records[plan.run_of(plan.arms[1], 2).key]
     for seed in range(3):
         del records[plan.run_of(plan.arms[2], seed).key]
-    results = tables.results_frame(plan, records)
-    (only,) = tables.control_comparisons(plan, results)
+    (only,) = tables.control_comparisons(plan, records)
     assert (only.arm.depth, only.comparison.seeds) == (2, 1)
     assert set(tables.arms_table(plan, records)["arm"]) == {arm.name for arm in plan.arms} - {plan.arms[2].name}
     assert tables.runs_done(plan, records) == 7
@@ -115,7 +113,7 @@ def test_an_empty_study_gives_empty_frames_with_their_columns():
     frame = tables.results_frame(plan, {})
     assert list(frame.columns) == tables.RESULT_COLUMNS
     assert tables.curves_frame(plan, {}).empty
-    assert tables.control_comparisons(plan, frame) == []
+    assert tables.control_comparisons(plan, {}) == []
     assert tables.arms_table(plan, {}).empty
     with pytest.raises(DataError, match="at least one finished run"):
         tables.best_arm(plan, frame)

@@ -15,6 +15,7 @@ RUN = RunSummary(
     key="0" * 64,
     settings=RunSettings(widths=(512, 256), dropout=0.5, seed=3, learning_rate=0.1, epochs=40),
     dataset="mnist",
+    fingerprint="ab" * 32,
     way=Way("cpu", "bf16", compiled=True),
     test_accuracy=0.9812,
     train_seconds=20.0,
@@ -47,6 +48,7 @@ RUN = RunSummary(
         ("data=mnist", True),
         ("data!=mnist", False),
         ("data=digits", False),
+        ("fingerprint=" + "ab" * 32, True),
         ("widths=512,256", True),
         ("widths=512, 256", True),
         ("widths=512", False),
@@ -89,7 +91,7 @@ def test_a_run_without_the_number_meets_no_condition_on_it(operator: str, lackin
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("deph=2", r"on one of data, depth, epochs, .*; found 'deph'\. Did you mean 'depth'\?$"),
+        ("deph=2", r"on one of data, fingerprint, depth, epochs, .*; found 'deph'\. Did you mean 'depth'\?$"),
         ("accuracy>0.9", r"found 'accuracy'\. Did you mean 'test_accuracy'\?$"),
         ("Dropout=0.5", r"found 'Dropout'\. Did you mean 'dropout'\?$"),
         ("key=3fa8", r"found 'key'\.$"),

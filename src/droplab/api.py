@@ -194,11 +194,11 @@ class StudyResult:
         Raises:
             ConfigError: if the study has no such arms.
         """
-        return compare_arms(self.plan, self.results(), regularizer, against)
+        return compare_arms(self.plan, self.records, regularizer, against)
 
     def comparisons(self) -> list[ArmComparison]:
         """Every dropout arm against its control, as `compare`."""
-        return control_comparisons(self.plan, self.results())
+        return control_comparisons(self.plan, self.records)
 
     def write(self, out: Path, command: str) -> list[Path]:
         """Write report, tables, figures, models and the best one's card into the folder `out`; returns the files.

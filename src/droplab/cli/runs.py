@@ -60,7 +60,7 @@ def list_runs(where: Where = None, store: StorePath = None) -> None:
     from droplab.study.where import parse_condition
 
     conditions = [parse_condition(text) for text in where or ()]  # before a store is asked for
-    with _open(store) as runs:
+    with open_existing(store) as runs:
         found = runs.summaries()
     lines = [_listed(run) for run in found if all(condition.holds(run) for condition in conditions)]
     header = [
@@ -89,7 +89,7 @@ def show(
 
     Example: droplab runs show 3fa85f64
     """
-    with _open(store) as runs:
+    with open_existing(store) as runs:
         key = runs.resolve(key)
         record = runs.load([key])[key]
         path = runs.weights_path(record)
@@ -123,7 +123,7 @@ def delete(
 
     Example: droplab runs delete 3fa85f64 09ab12cd --yes
     """
-    with _open(store) as runs:
+    with open_existing(store) as runs:
         found = list(dict.fromkeys(runs.resolve(key) for key in keys))
         what = _count(len(found), "run")
         if not yes:
@@ -144,7 +144,7 @@ def forget(
 
     Example: droplab runs forget --yes
     """
-    with _open(store) as runs:
+    with open_existing(store) as runs:
         use = runs.disk_use()
         what = f"{_count(use.planned, 'planned run')} and {_count(use.checkpoints, 'checkpoint')}"
         if not yes:
@@ -159,7 +159,7 @@ def disk(store: StorePath = None) -> None:
 
     Example: droplab runs disk
     """
-    with _open(store) as runs:
+    with open_existing(store) as runs:
         use = runs.disk_use()
         path, weights, checkpoints = runs.path, runs.weights_folder, runs.checkpoints_folder
     print_table(
@@ -184,7 +184,7 @@ def _confirm(doing: str, question: str) -> None:
     typer.confirm(question, abort=True)
 
 
-def _open(location: str | None) -> Store:
+def open_existing(location: str | None) -> Store:
     """Open a store that is there: looking must not make an empty one where a name was mistyped."""
     from droplab.study.sqlite import store_path
     from droplab.study.store import Store

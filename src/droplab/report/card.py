@@ -58,7 +58,7 @@ def render_card(
         _metrics_words(seeds),
         _weakest_class(record, info.classes),
         "## What this says nothing about",
-        "\n".join(f"- {line}" for line in _limits(plan, results, arm, info)),
+        "\n".join(f"- {line}" for line in _limits(plan, records, arm, info)),
         "## How to repeat it",
         code(origin.command),
         f"To evaluate the file on data of its shape: `droplab evaluate {file} --data PATH`.",
@@ -184,10 +184,10 @@ def _weakest_class(record: RunRecord, classes: Sequence[str]) -> str:
     )
 
 
-def _limits(plan: Plan, results: pd.DataFrame, arm: Arm, info: ModelInfo) -> list[str]:
+def _limits(plan: Plan, records: Mapping[str, RunRecord], arm: Arm, info: ModelInfo) -> list[str]:
     compared = [
         f"{one.arm.name} against {one.against.name}: {one.comparison.words}"
-        for one in tables.control_comparisons(plan, results)
+        for one in tables.control_comparisons(plan, records)
         if arm in (one.arm, one.against)
     ]
     return [

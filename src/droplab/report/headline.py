@@ -40,7 +40,7 @@ def headline(plan: Plan, records: Mapping[str, RunRecord]) -> Headline:
         records: the finished runs by content key; none is no error.
     """
     results = tables.results_frame(plan, records)
-    comparisons = tables.control_comparisons(plan, results)
+    comparisons = tables.control_comparisons(plan, records)
     done = tables.runs_done(plan, records)
     return Headline(
         answer=page.answer(comparisons),

@@ -118,7 +118,7 @@ class StudyCharts(Mapping[str, "alt.TopLevelMixin"]):
     def _drawn(self) -> dict[str, alt.TopLevelMixin]:
         results = tables.results_frame(self._plan, self._records)
         curves = tables.curves_frame(self._plan, self._records)
-        return all_charts(results, curves, tables.control_comparisons(self._plan, results))
+        return all_charts(results, curves, tables.control_comparisons(self._plan, self._records))
 
 
 def _table(caption: str, shown: Table) -> Markup:

@@ -115,7 +115,7 @@ def study_document(plan: Plan, records: Mapping[str, RunRecord], origin: Origin)
         origin: where they come from.
     """
     results = tables.results_frame(plan, records)
-    control, depth = tables.control_comparisons(plan, results), tables.depth_comparisons(plan, results)
+    control, depth = tables.control_comparisons(plan, records), tables.depth_comparisons(plan, records)
     table = tables.arms_table(plan, records)
     runs = [
         {
@@ -169,7 +169,7 @@ def render_page(plan: Plan, records: Mapping[str, RunRecord], origin: Origin, fi
         figures: SVG text by name, in the order of the page, as `charts.save_figures` writes it.
     """
     results = tables.results_frame(plan, records)
-    control = tables.control_comparisons(plan, results)
+    control = tables.control_comparisons(plan, records)
     best = tables.best_arm(plan, results)
     arms = tables.arms_table(plan, records)
     best_row = next(row for row in arms.to_dict("records") if row["arm"] == best.name)
@@ -186,7 +186,7 @@ def render_page(plan: Plan, records: Mapping[str, RunRecord], origin: Origin, fi
         planned=len(plan.runs),
         answer=answer(control),
         control_table=comparison_table(control),
-        depth_table=comparison_table(tables.depth_comparisons(plan, results)),
+        depth_table=comparison_table(tables.depth_comparisons(plan, records)),
         best=best.name,
         best_accuracies=[_spread(best_row, f"{split} accuracy", 100, 2) for split in ("valid", "test")],
         arms_table=arms_table(arms),

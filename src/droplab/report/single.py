@@ -29,7 +29,7 @@ def write_page(path: Path, plan: Plan, records: Mapping[str, RunRecord], origin:
         DataError: if no run is finished, or the file cannot be written.
     """
     results = tables.results_frame(plan, records)
-    drawn = charts.all_charts(results, tables.curves_frame(plan, records), tables.control_comparisons(plan, results))
+    drawn = charts.all_charts(results, tables.curves_frame(plan, records), tables.control_comparisons(plan, records))
     with tempfile.TemporaryDirectory() as folder:
         svgs = {
             file.stem: file.read_text("utf-8") for file in save_figures(drawn, Path(folder)) if file.suffix == ".svg"

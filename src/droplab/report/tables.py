@@ -12,7 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from droplab.errors import ConfigError, DataError
-from droplab.report.statistics import Comparison, compare, does_not_apply, family
+from droplab.report.ledgers import compare_accuracies, compare_examples
+from droplab.report.statistics import Comparison, does_not_apply, family
 
 if TYPE_CHECKING:
     from droplab.study.plan import Arm, Plan
@@ -37,11 +38,19 @@ _ARM_METRICS = {
 
 @dataclass(frozen=True)
 class ArmComparison:
-    """`arm` − `against`, on test accuracy with dropout off at inference."""
+    """`arm` − `against`, on test accuracy with dropout off at inference.
+
+    Attributes:
+        arm: the one.
+        against: the other.
+        comparison: over seeds, on these test examples.
+        new_examples: over seeds and examples; `None` where the store has no test labels of them, or it does not apply.
+    """
 
     arm: Arm
     against: Arm
     comparison: Comparison
+    new_examples: Comparison | None = None
 
 
 def results_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
@@ -140,27 +149,27 @@ def by_seed(results: pd.DataFrame, arm: Arm, inference: str, split: str, metric:
     return chosen.set_index("seed")["value"].sort_index()
 
 
-def control_comparisons(plan: Plan, results: pd.DataFrame) -> list[ArmComparison]:
+def control_comparisons(plan: Plan, records: Mapping[str, RunRecord]) -> list[ArmComparison]:
     """Dropout − control for each architecture and rate, over the seeds that both have finished.
 
     Args:
         plan: the study's.
-        results: of `results_frame`.
+        records: the finished runs by content key.
 
     Returns:
         By depth, then rate; pairs of arms that share no finished seed are left out.
     """
     controls = {arm.widths: arm for arm in plan.arms if arm.is_control}
     pairs = [(arm, controls[arm.widths]) for arm in _by_depth(plan) if not arm.is_control]
-    return _compare(plan, results, pairs)
+    return _compare(plan, records, pairs)
 
 
-def compare_arms(plan: Plan, results: pd.DataFrame, regularizer: str, against: str) -> list[ArmComparison]:
+def compare_arms(plan: Plan, records: Mapping[str, RunRecord], regularizer: str, against: str) -> list[ArmComparison]:
     """One regularizer − another on each architecture, over the seeds that both have finished.
 
     Args:
         plan: the study's.
-        results: of `results_frame`.
+        records: the finished runs by content key.
         regularizer: the last part of an arm's name: `dropout=0.5`, or `control`.
         against: likewise.
 
@@ -176,15 +185,15 @@ def compare_arms(plan: Plan, results: pd.DataFrame, regularizer: str, against: s
             known = dict.fromkeys(arm.name.rpartition(",")[2] for arm in plan.arms)
             raise ConfigError(f"a comparison is between {', '.join(known)} in this study; found {name!r}.")
     theirs = ladders[against]
-    return _compare(plan, results, [(arm, theirs[widths]) for widths, arm in ladders[regularizer].items()])
+    return _compare(plan, records, [(arm, theirs[widths]) for widths, arm in ladders[regularizer].items()])
 
 
-def depth_comparisons(plan: Plan, results: pd.DataFrame) -> list[ArmComparison]:
+def depth_comparisons(plan: Plan, records: Mapping[str, RunRecord]) -> list[ArmComparison]:
     """Each depth − the next shallower one, among the controls and among the arms of each rate.
 
     Args:
         plan: the study's.
-        results: of `results_frame`.
+        records: the finished runs by content key.
 
     Returns:
         The controls first, then rate by rate, each by depth.
@@ -194,7 +203,7 @@ def depth_comparisons(plan: Plan, results: pd.DataFrame) -> list[ArmComparison]:
     for rate in dict.fromkeys(arm.dropout for arm in arms):
         ladder = [arm for arm in arms if arm.dropout == rate]
         pairs += [(deeper, shallower) for shallower, deeper in pairwise(ladder)]
-    return _compare(plan, results, pairs)
+    return _compare(plan, records, pairs)
 
 
 def best_arm(plan: Plan, results: pd.DataFrame) -> Arm:
@@ -238,19 +247,32 @@ def _finished(plan: Plan, records: Mapping[str, RunRecord]) -> Iterator[tuple[Ar
                 yield arm, seed, record
 
 
-def _compare(plan: Plan, results: pd.DataFrame, pairs: Sequence[tuple[Arm, Arm]]) -> list[ArmComparison]:
+def _compare(plan: Plan, records: Mapping[str, RunRecord], pairs: Sequence[tuple[Arm, Arm]]) -> list[ArmComparison]:
     """Each pair over the seeds that both have finished, all of them one family."""
     same = {(arm, other) for run in plan.runs for arm in run.arms for other in run.arms}
-    compared, found = [], []
+    finished: dict[Arm, dict[int, RunRecord]] = {arm: {} for arm in plan.arms}
+    for arm, seed, record in _finished(plan, records):
+        finished[arm][seed] = record
+    compared: list[tuple[Arm, Arm]] = []
+    on_these: list[Comparison] = []
+    on_new: list[Comparison | None] = []
     for arm, against in pairs:
-        ours, theirs = (by_seed(results, one, "off", "test", "accuracy") for one in (arm, against))
-        seeds = ours.index.intersection(theirs.index)
-        if seeds.empty:
+        seeds = [seed for seed in finished[arm] if seed in finished[against]]
+        if not seeds:
             continue
-        a, b = (np.asarray(values.loc[seeds], dtype=np.float64) for values in (ours, theirs))
-        found.append(does_not_apply(len(seeds)) if (arm, against) in same else compare(a, b))
         compared.append((arm, against))
-    return [ArmComparison(*arms, one) for arms, one in zip(compared, family(found), strict=True)]
+        if (arm, against) in same:
+            on_these.append(does_not_apply(len(seeds)))
+            on_new.append(None)
+        else:
+            a, b = ([finished[one][seed] for seed in seeds] for one in (arm, against))
+            on_these.append(compare_accuracies(a, b))
+            on_new.append(compare_examples(a, b))
+    known = iter(family([one for one in on_new if one]))
+    return [
+        ArmComparison(*arms, one, next(known) if new else None)
+        for arms, one, new in zip(compared, family(on_these), on_new, strict=True)
+    ]
 
 
 def _by_depth(plan: Plan) -> list[Arm]:

@@ -41,7 +41,7 @@ def write_report(out: Path, plan: Plan, records: Mapping[str, RunRecord], origin
     if results.empty:
         raise DataError("a report needs at least one finished run; found none. Run the study first.")
     curves = tables.curves_frame(plan, records)
-    comparisons = tables.control_comparisons(plan, results)
+    comparisons = tables.control_comparisons(plan, records)
     _make_folder(out / "figures")
     with write_atomically(out / "results.csv") as handle:
         handle.write(results.to_csv(index=False, lineterminator="\n").encode())

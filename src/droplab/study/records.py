@@ -6,6 +6,7 @@ import io
 import json
 import re
 import zipfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -42,6 +43,8 @@ class RunRecord:
         weights_hash: SHA-256 of its model file, in hexadecimal.
         weights_bytes: size of that file.
         finished: when it was saved, UTC.
+        test_labels: of its data set, shape (test examples,); `None` in a store whose runs are all older
+            than these.
     """
 
     key: str
@@ -53,6 +56,12 @@ class RunRecord:
     weights_hash: str
     weights_bytes: int
     finished: datetime
+    test_labels: NDArray[np.unsignedinteger] | None = None
+
+    @property
+    def right(self) -> NDArray[np.bool_] | None:
+        """Which test examples it classifies rightly with dropout off, shape (test examples,); `None` as the labels."""
+        return None if self.test_labels is None else self.outcome.ledger["test"] == self.test_labels
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,7 @@ class RunSummary:
     key: str
     settings: RunSettings
     dataset: str
+    fingerprint: str
     way: Way
     test_accuracy: float | None
     train_seconds: float
@@ -164,6 +174,7 @@ def summary_of(row: Row[Any]) -> RunSummary:
         key=row.key,
         settings=RunSettings.model_validate_json(row.settings),
         dataset=row.dataset,
+        fingerprint=row.fingerprint,
         way=_way_of(row),
         test_accuracy=row.test_accuracy,
         train_seconds=row.train_seconds,
@@ -181,12 +192,7 @@ def pack_arrays(outcome: Outcome) -> bytes:
     """
     arrays = {f"curves.{field.name}": getattr(outcome.curves, field.name) for field in fields(Curves)}
     arrays |= {f"ledger.{split}": predicted for split, predicted in outcome.ledger.items()}
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w") as member:
-                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
-    return packed.getvalue()
+    return _packed(arrays)
 
 
 def unpack_arrays(npz: bytes) -> tuple[Curves, dict[str, NDArray[Any]]]:
@@ -195,6 +201,18 @@ def unpack_arrays(npz: bytes) -> tuple[Curves, dict[str, NDArray[Any]]]:
         curves = Curves(**{field.name: arrays[f"curves.{field.name}"] for field in fields(Curves)})
         ledger = {name.removeprefix("ledger."): arrays[name] for name in arrays.files if name.startswith("ledger.")}
     return curves, ledger
+
+
+def pack_labels(dataset: Dataset) -> bytes:
+    """Return the test labels of a data set as the bytes of a compressed npz."""
+    return _packed({"test": dataset.test_y.astype(np.min_scalar_type(len(dataset.classes) - 1))})
+
+
+def unpack_labels(npz: bytes) -> NDArray[np.unsignedinteger]:
+    """Return what `pack_labels` packed."""
+    with np.load(io.BytesIO(npz), allow_pickle=False) as arrays:
+        labels: NDArray[np.unsignedinteger] = arrays["test"]
+    return labels
 
 
 def model_info(run: Run, dataset: Dataset) -> ModelInfo:
@@ -211,6 +229,15 @@ def model_info(run: Run, dataset: Dataset) -> ModelInfo:
         key=run.key,
         precision=run.way.precision,
     )
+
+
+def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+    return packed.getvalue()
 
 
 def _way_of(row: Row[Any]) -> Way:

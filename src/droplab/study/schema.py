@@ -23,7 +23,7 @@ from sqlalchemy import (
 from droplab.errors import StoreError
 from droplab.study.sqlite import Database
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 tables = MetaData()
 meta_table = Table("meta", tables, Column("name", String, primary_key=True), Column("value", String, nullable=False))
@@ -36,6 +36,12 @@ datasets_table = Table(
     Column("classes", String, nullable=False),  # JSON
     Column("train_examples", Integer, nullable=False),
     Column("test_examples", Integer, nullable=False),
+)
+labels_table = Table(
+    "labels",
+    tables,
+    Column("fingerprint", String, ForeignKey("datasets.fingerprint"), primary_key=True),
+    Column("npz", LargeBinary, nullable=False),
 )
 runs_table = Table(  # what listings read stands first: SQLite reads a row's later pages only where they are asked for
     "runs",
@@ -82,6 +88,10 @@ _STEPS = {  # what makes the next version of each; as SQL, because the tables ab
         "CREATE TABLE plans (key VARCHAR NOT NULL PRIMARY KEY, way VARCHAR NOT NULL, pack VARCHAR NOT NULL, "
         "planned VARCHAR NOT NULL)",
         "CREATE INDEX ix_plans_pack ON plans (pack)",
+    ),
+    2: (
+        "CREATE TABLE labels (fingerprint VARCHAR NOT NULL PRIMARY KEY REFERENCES datasets (fingerprint), "
+        "npz BLOB NOT NULL)",
     ),
 }
 

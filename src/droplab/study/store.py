@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -40,19 +40,22 @@ from droplab.study.records import (
     check_pack_name,
     model_info,
     pack_arrays,
+    pack_labels,
     plan_row,
     planned_of,
     record_of,
     row_of,
     summary_of,
+    unpack_labels,
 )
-from droplab.study.schema import arrays_table, datasets_table, plans_table, prepare, runs_table
+from droplab.study.schema import arrays_table, datasets_table, labels_table, plans_table, prepare, runs_table
 from droplab.study.sqlite import Database, reason, store_path
 from droplab.train.outcome import Trained
 
 _T = TypeVar("_T")
 _CHUNK = 500  # keys a query: SQLite takes 999 variables before 3.32
 _FILE_CARD = insert_unless_there(datasets_table).on_conflict_do_nothing()
+_FILE_LABELS = insert_unless_there(labels_table).on_conflict_do_nothing()
 _PLAN = insert_unless_there(plans_table)
 _KEEP_PLAN = _PLAN.on_conflict_do_update(
     index_elements=["key"], set_={name: _PLAN.excluded[name] for name in ("way", "pack", "planned")}
@@ -174,6 +177,7 @@ class Store:
         for row, columns in zip(rows, self._write_weights(results, dataset), strict=True):
             row.update(columns)
         keys = [run.key for run, _ in results]
+        labels = {"fingerprint": dataset.fingerprint, "npz": pack_labels(dataset)}
         card = asdict(dataset.card) | {"classes": json.dumps(dataset.classes)}
         with self._database.writing() as connection:
             there = _those_in(connection, runs_table.c.key, keys)
@@ -181,6 +185,7 @@ class Store:
             if new:
                 now = _now()  # under the lock, so that runs are listed in the order in which they came to be there
                 connection.execute(_FILE_CARD, card)
+                connection.execute(_FILE_LABELS, labels)
                 connection.execute(insert(runs_table), [rows[place] | {"finished": now} for place in new])
                 connection.execute(insert(arrays_table), [arrays[place] for place in new])
             _delete(connection, plans_table.c.key, keys)
@@ -205,7 +210,10 @@ class Store:
             for chunk in _chunks(wanted):
                 for row in connection.execute(query.where(runs_table.c.key.in_(chunk))):
                     found[row.key] = self._of_run(row, record_of)
-        return {key: found[key] for key in wanted if key in found}
+            labels = self._labels(connection, {record.fingerprint for record in found.values()})
+        return {
+            key: replace(found[key], test_labels=labels.get(found[key].fingerprint)) for key in wanted if key in found
+        }
 
     def datasets(self, name: str) -> list[DatasetCard]:
         """The data sets of that name that runs were trained on."""
@@ -326,6 +334,24 @@ class Store:
             for file in (*self._weights(connection), *self._checkpoints(connection)):
                 if file.orphan:
                     file.path.unlink(missing_ok=True)
+
+    def _labels(self, connection: Connection, fingerprints: set[str]) -> dict[str, NDArray[np.unsignedinteger]]:
+        """The test labels of data sets, of those that have them here."""
+        column, found = labels_table.c.fingerprint, {}
+        rows = (
+            r
+            for some in _chunks(fingerprints)
+            for r in connection.execute(select(labels_table).where(column.in_(some)))
+        )
+        for row in rows:
+            try:
+                found[row.fingerprint] = unpack_labels(row.npz)
+            except Exception as error:  # whatever a damaged zip makes its reader raise
+                raise StoreError(
+                    f"{self.path}: the test labels of data {row.fingerprint[:12]} must be as they were saved; found: "
+                    f"{reason(error)}. Name another store with --store, and run the study again."
+                ) from None
+        return found
 
     def _weights(self, connection: Connection) -> Iterator[StoredFile]:
         return stored_files(self.weights_folder, "??/*", set(connection.scalars(select(runs_table.c.weights_hash))))

@@ -34,8 +34,8 @@ class Condition:
     """What a run must meet.
 
     Attributes:
-        name: a setting of a run, or one of `data`, `depth`, `test_accuracy`, `train_seconds`, `evaluate_seconds`,
-            `device`, `precision`, `compiled`, `stacked`.
+        name: a setting of a run, or one of `data`, `fingerprint`, `depth`, `test_accuracy`, `train_seconds`,
+            `evaluate_seconds`, `device`, `precision`, `compiled`, `stacked`.
         operator: one of `OPERATORS`.
         value: a number, a text, a truth value or a tuple of widths, whatever the name stands for.
     """
@@ -91,7 +91,7 @@ def _kinds() -> dict[str, Any]:
     """Every name that a condition may have, with its type, in the order of a listing."""
     settings = {name: field.annotation for name, field in RunSettings.model_fields.items()}
     numbers = {"test_accuracy": float, "train_seconds": float, "evaluate_seconds": float}
-    return {"data": str, "depth": int} | settings | get_type_hints(Way) | numbers
+    return {"data": str, "fingerprint": str, "depth": int} | settings | get_type_hints(Way) | numbers
 
 
 def _value(name: str, kind: Any, typed: str) -> Any:
