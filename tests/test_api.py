@@ -226,3 +226,23 @@ def test_one_lucky_seed_does_not_make_an_arm_the_best(finished: StudyResult) -> 
         valid = 0.99 if run == lucky else 0.9 if steady in run.arms else 0.5
         records[run.key] = doctored(finished.records[run.key], valid, 0.5)
     assert steady in replace(finished, records=records)._best_run().arms
+
+
+def test_a_study_shows_its_best_network_now_and_from_the_store_alone(finished: StudyResult) -> None:
+    best = finished.plan.arms[3]  # one with a hidden layer, whatever these epochs came to
+    valid = {run.key: 0.9 if best in run.arms else 0.5 for run in finished.plan.runs}
+    finished = replace(finished, records={key: doctored(r, valid[key], 0.5) for key, r in finished.records.items()})
+    now = finished.exhibits()
+    assert now.missing == ""
+    assert now.sparsity is not None
+    later = replace(finished, data=None).exhibits()
+    assert later.sparsity is not None, "the file is still there"
+    assert now.sparsity[0].equals(later.sparsity[0])
+    elsewhere = replace(finished.plan, settings=finished.plan.settings.override(data="gone.npz"))
+    gone = replace(finished, data=None, plan=elsewhere).exhibits()
+    assert gone.sparsity is None
+    assert gone.confusion is not None
+    assert gone.confusion.equals(now.confusion)
+    right = finished.records[finished._best_run().key].right
+    assert right is not None
+    assert gone.confusion.query("true == predicted")["examples"].sum() == right.sum()

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from droplab.data import idx
 from droplab.data.contents import inspect
 from droplab.data.dataset import Dataset
-from droplab.data.files import load_dataset, load_npz, write_npz
+from droplab.data.files import dataset_at_hand, load_dataset, load_npz, write_npz
 from droplab.errors import ConfigError, DataError
+from toy import toy_dataset
 
 
 def arrays(**changes: np.ndarray) -> dict[str, np.ndarray]:
@@ -284,3 +285,21 @@ def test_inspect_says_what_an_npz_holds_whatever_its_arrays(path: Path) -> None:
     assert (found["a"].shape, found["a"].counts) == ((2, 3), {})
     assert (found["words"].low, found["words"].counts) == (None, {"x": 2, "y": 1})
     assert (found["none"].low, found["many"].counts) == (None, {})
+
+
+def test_data_at_hand_are_those_of_the_fingerprint_and_nothing_is_fetched(tmp_path, monkeypatch):
+    path = tmp_path / "toy.npz"
+    write_npz(toy_dataset(), path)
+    fingerprint = load_dataset(path).fingerprint
+    found = dataset_at_hand(str(path), fingerprint)
+    assert found is not None
+    assert found.fingerprint == fingerprint
+    assert dataset_at_hand(str(path), "0" * 64) is None
+    path.write_bytes(path.read_bytes()[:100])
+    assert dataset_at_hand(str(path), fingerprint) is None
+    path.unlink()
+    assert dataset_at_hand(str(path), fingerprint) is None
+    monkeypatch.setenv("DROPLAB_CACHE_DIR", str(tmp_path / "cache"))
+    assert dataset_at_hand("mnist", fingerprint) is None
+    assert not (tmp_path / "cache").exists()
+    assert dataset_at_hand("digits", load_dataset("digits").fingerprint) is not None

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from droplab.config import StudySettings, load_study
-from droplab.data.dataset import DatasetCard
+from droplab.data.dataset import Dataset, DatasetCard
 from droplab.data.disk import write_atomically
-from droplab.data.files import dataset_name, load_dataset
+from droplab.data.files import dataset_at_hand, dataset_name, load_dataset
 from droplab.errors import DroplabError, StoreError
 from droplab.report.card import render_card
+from droplab.report.exhibits import Exhibits
+from droplab.report.exhibits import collect as collect_exhibits
 from droplab.report.markdown import render_markdown
 from droplab.report.notebook import StudyCharts, html_fragment
 from droplab.report.page import Origin
@@ -30,7 +32,9 @@ from droplab.train.engine import Progress
 from droplab.train.outcome import PRECISIONS, Precision, Trained, Way
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 
 class Warn:
@@ -112,7 +116,7 @@ class Study:
             summary.notices[:0] = notices
             if quiet and summary.interrupted:
                 raise KeyboardInterrupt
-            return _collect(plan, dataset.card, opened, summary)
+            return _collect(plan, dataset.card, opened, summary, dataset)
 
     def recall(self, *, store: str | Path | None = None, precision: str = "auto") -> StudyResult:
         """What the store has of this study; nothing is trained, and neither data nor device is needed.
@@ -156,6 +160,7 @@ class StudyResult:
         dataset: what is known of the data.
         store: where records and models lie; closed.
         summary: what was trained now, and what was said on the way.
+        data: the examples, where they were needed; else `exhibits` looks whether they are at hand.
     """
 
     plan: Plan
@@ -163,6 +168,7 @@ class StudyResult:
     dataset: DatasetCard
     store: Store
     summary: Summary
+    data: Dataset | None = None
 
     def table(self) -> pd.DataFrame:
         """A row an arm: means and standard deviations over the seeds."""
@@ -180,6 +186,21 @@ class StudyResult:
             DataError: if no run is finished.
         """
         return StudyCharts(self.plan, self.records)
+
+    def exhibits(self) -> Exhibits:
+        """What can be shown of the network that valid chose: confusion, mistakes, first layer, activations.
+
+        Raises:
+            DroplabError: if no run is finished, or the weights are not there.
+        """
+        best = self._best_run()
+        _, info = self.store.read_weights(self.records[best.key])
+        data = self.data or dataset_at_hand(self.plan.settings.data, self.plan.fingerprint)
+
+        def weights(record: RunRecord) -> dict[str, NDArray[np.float32]]:
+            return self.store.read_weights(record)[0]
+
+        return collect_exhibits(self.plan, self.records, best, info.classes, info.image_shape, weights, data)
 
     def _repr_html_(self) -> str:
         return html_fragment(self.plan, self.records)
@@ -277,5 +298,5 @@ def valid_accuracy(record: RunRecord) -> float:
     return record.outcome.metric("off", "valid", "accuracy")
 
 
-def _collect(plan: Plan, card: DatasetCard, store: Store, summary: Summary) -> StudyResult:
-    return StudyResult(plan, store.load([run.key for run in plan.runs]), card, store, summary)
+def _collect(plan: Plan, card: DatasetCard, store: Store, summary: Summary, data: Dataset | None = None) -> StudyResult:
+    return StudyResult(plan, store.load([run.key for run in plan.runs]), card, store, summary, data)

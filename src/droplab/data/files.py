@@ -20,7 +20,7 @@ from droplab.data.catalog import CATALOG, find
 from droplab.data.dataset import Dataset
 from droplab.data.disk import expansion_limit, is_folder, open_regular, write_atomically
 from droplab.data.folder import load_folder
-from droplab.errors import DataError
+from droplab.errors import DataError, DroplabError
 
 
 def load_dataset(
@@ -46,6 +46,17 @@ def load_dataset(
     if text not in CATALOG and (path.suffix or path.name != text or os.path.lexists(path)):
         return load_folder(path) if is_folder(path) else load_npz(path)
     return fetch.load(find(text), cache_dir=cache_dir, notify=notify)
+
+
+def dataset_at_hand(name_or_path: str, fingerprint: str) -> Dataset | None:
+    """The data set of that name and fingerprint if it can be had without fetching anything, else `None`."""
+    if name_or_path in CATALOG and any(fetch.verify(name_or_path).values()):
+        return None
+    try:
+        dataset = load_dataset(name_or_path, notify=lambda _: None)
+    except DroplabError:
+        return None
+    return dataset if dataset.fingerprint == fingerprint else None
 
 
 def dataset_name(name_or_path: str) -> str:

@@ -101,5 +101,5 @@ def _told(runs: Sequence[RunRecord]) -> Mapping[str, list[str]]:
 
 def _typed(value: Any) -> str:
     if isinstance(value, tuple):
-        return ",".join(map(str, value))
+        return ",".join(map(str, value)) or "(none)"
     return f"{value:.12g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,111 @@
+"""Activations: how sparse the hidden layers of trained networks are, with dropout and without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from droplab.model.network import forward, layers_of
+from droplab.report import charts
+
+MOST_EXAMPLES = 2000
+"""Test examples, the first ones, over which activations are counted."""
+
+_BINS = 40
+
+
+def activation_frames(
+    networks: Iterable[tuple[float, int, Mapping[str, NDArray[np.float32]]]], features: NDArray[np.float32]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """How many hidden units are active, and how strongly, with dropout off.
+
+    Args:
+        networks: rate, seed and weights (`layers.K.weight`, `layers.K.bias`) of each.
+        features: as networks see them, shape (examples, features).
+
+    Returns:
+        A frame with `dropout, seed, layer, active, dead, mean`: of hidden layer 1, 2, …, the share of activations above
+        0, the share of units that are 0 for all examples, and the mean activation. And one with `dropout, low, high,
+        share`: the activations of the first hidden layer, all seeds together, in bins of one width for all networks.
+    """
+    rows = []
+    first: dict[float, list[NDArray[np.float32]]] = {}
+    inputs = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))[None]
+    for dropout, seed, weights in networks:
+        with torch.inference_mode():
+            seen, _ = forward(layers_of(weights), inputs)
+        for layer, hidden in enumerate(seen[1:], start=1):
+            units = hidden[0].numpy()
+            active = units > 0
+            rows.append((dropout, seed, layer, active.mean(), (~active.any(axis=0)).mean(), units.mean()))
+        first.setdefault(dropout, []).append(seen[1][0].numpy())
+    top = max(float(np.quantile(np.stack(units), 0.9999)) for units in first.values())
+    edges = np.linspace(0, top or 1.0, _BINS + 1)
+    bins = [
+        (dropout, low, high, share)
+        for dropout, units in first.items()
+        for low, high, share in zip(
+            edges, edges[1:], np.histogram(np.stack(units), edges)[0] / np.stack(units).size, strict=False
+        )
+    ]
+    return (
+        pd.DataFrame(rows, columns=["dropout", "seed", "layer", "active", "dead", "mean"]),
+        pd.DataFrame(bins, columns=["dropout", "low", "high", "share"]),
+    )
+
+
+def activation_chart(sparsity: pd.DataFrame, histogram: pd.DataFrame) -> alt.TopLevelMixin:
+    """Left the share of active units by layer, right how strong the activations of the first layer are.
+
+    Args:
+        sparsity: the first of `activation_frames`.
+        histogram: the second.
+    """
+    sparsity = sparsity.assign(percent=100 * sparsity["active"], trained=sparsity["dropout"].map(charts._trained))
+    names = charts._rates(sparsity)
+    base = alt.Chart(charts._data(sparsity)).encode(
+        x=alt.X("layer:O", title="hidden layer", axis=alt.Axis(labelAngle=0, grid=False)),
+        y=alt.Y("percent:Q", title="units active for an example (%)", scale=alt.Scale(zero=True)),
+        color=charts._colour("trained", names, None),
+    )
+    line = base.mark_line().encode(y="mean(percent):Q")
+    seed = base.mark_point(size=45, filled=True, opacity=0.8).encode(
+        shape=charts._shape("trained", names),
+        tooltip=[
+            alt.Tooltip("trained:N", title="trained with"),
+            alt.Tooltip("seed:Q"),
+            alt.Tooltip("layer:O", title="hidden layer"),
+            alt.Tooltip("percent:Q", title="units active (%)", format=".1f"),
+            alt.Tooltip("mean:Q", title="mean activation", format=".3f"),
+        ],
+    )
+    shares = histogram[histogram["share"] > 0]
+    shares = shares.assign(percent=100 * shares["share"], trained=shares["dropout"].map(charts._trained))
+    steps = (
+        alt.Chart(charts._data(shares))
+        .mark_line(interpolate="step-after", strokeWidth=1.8)
+        .encode(
+            x=alt.X("low:Q", title="activation, first hidden layer", axis=alt.Axis(grid=False)),
+            y=alt.Y(
+                "percent:Q",
+                title="share of activations (%)",
+                scale=alt.Scale(type="log"),
+                axis=alt.Axis(
+                    format="~g", values=charts._decades(float(shares["percent"].min()), float(shares["percent"].max()))
+                ),
+            ),
+            color=charts._colour("trained", names, None),
+        )
+    )
+    panels = alt.hconcat((line + seed).properties(width=300, height=240), steps.properties(width=300, height=240))
+    titled = charts._title(
+        "How sparse the hidden layers are",
+        f"On test (the first {MOST_EXAMPLES:,} examples), dropout off at inference. Left: point, one seed; line, mean.",
+        "Right: all seeds, zeros in the first bin; the scale is logarithmic.",
+    )
+    return charts._finished(panels, titled)

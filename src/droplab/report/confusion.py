@@ -1,0 +1,92 @@
+"""Confusion: which classes a network takes for which, as a frame and as a chart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import altair as alt
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix
+
+from droplab.report import charts
+
+MOST_CLASSES = 20
+"""Classes that a chart has room for."""
+
+
+def confusion_frame(
+    labels: NDArray[np.integer], predictions: NDArray[np.integer], classes: Sequence[str]
+) -> pd.DataFrame:
+    """Count the examples of each true and each predicted class.
+
+    Args:
+        labels: true classes 0 … len(classes) − 1, shape (examples,).
+        predictions: predicted classes, shape (examples,).
+        classes: their names.
+
+    Returns:
+        Columns `true, predicted, examples, share`: every pair of names, and the share of the true class's examples
+        (NaN where there is none).
+    """
+    counts = confusion_matrix(labels, predictions, labels=np.arange(len(classes)))
+    frame = pd.DataFrame(
+        {
+            "true": np.repeat(np.asarray(classes, dtype=object), len(classes)),
+            "predicted": np.tile(np.asarray(classes, dtype=object), len(classes)),
+            "examples": counts.ravel(),
+        }
+    )
+    totals = np.repeat(counts.sum(axis=1), len(classes))
+    return frame.assign(share=np.divide(frame["examples"], totals, out=np.full(len(frame), np.nan), where=totals > 0))
+
+
+def confusion_chart(frame: pd.DataFrame, network: str) -> alt.TopLevelMixin:
+    """True classes down, predicted ones across; only what is wrong is coloured.
+
+    Args:
+        frame: of `confusion_frame`; of more than `MOST_CLASSES` classes those most often mistaken are drawn.
+        network: names it.
+    """
+    wrong = frame[frame["true"] != frame["predicted"]]
+    mistaken = wrong.groupby("true")["examples"].sum().add(wrong.groupby("predicted")["examples"].sum(), fill_value=0)
+    chosen = set(mistaken.nlargest(MOST_CLASSES).index)
+    classes = [name for name in dict.fromkeys(frame["true"]) if name in chosen]
+    drawn = frame[frame["true"].isin(classes) & frame["predicted"].isin(classes)]
+    percent = 100 * drawn["share"]
+    drawn = drawn.assign(percent=percent, wrong=percent.where(drawn["true"] != drawn["predicted"]))
+    base = alt.Chart(charts._data(drawn)).encode(
+        x=alt.X("predicted:N", sort=classes, title="predicted class", axis=alt.Axis(orient="top", labelAngle=0)),
+        y=alt.Y("true:N", sort=classes, title="true class"),
+        tooltip=[
+            alt.Tooltip("true:N", title="true class"),
+            alt.Tooltip("predicted:N", title="predicted class"),
+            alt.Tooltip("examples:Q", title="test examples"),
+            alt.Tooltip("percent:Q", title="of the true class (%)", format=".2f"),
+        ],
+    )
+    most = float(drawn["wrong"].max()) if drawn["wrong"].notna().any() else 0.0
+    colour = alt.Color(
+        "wrong:Q",
+        title="of the true class (%)",
+        scale=alt.Scale(range=["#fdf1e3", charts.ORANGE], domain=[0, most or 1.0]),
+        legend=alt.Legend(orient="right", format=".2~f"),
+    )
+    cells = base.mark_rect(stroke="#cccccc", strokeWidth=0.5).encode(
+        color=alt.condition("isValid(datum.wrong) && datum.examples > 0", colour, alt.value("white"))
+    )
+    numbers = (
+        base.mark_text(fontSize=11)
+        .encode(
+            text="examples:Q", color=alt.condition("isValid(datum.wrong)", alt.value("black"), alt.value("#777777"))
+        )
+        .transform_filter("datum.examples > 0")
+    )
+    side = 36 * len(classes)
+    others = "" if len(chosen) == frame["true"].nunique() else f" The {len(classes)} classes most often mistaken."
+    titled = charts._title(
+        "What the best network takes for what",
+        f"{network}: number of test examples, dropout off; grey on the diagonal is right.{others}",
+    )
+    return charts._finished(alt.layer(cells, numbers).properties(width=side, height=side), titled)

@@ -1,0 +1,124 @@
+"""Exhibits: what a report shows of the network that valid chose, beside numbers: what it confuses, and how it works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import altair as alt
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from droplab.report.activations import MOST_EXAMPLES, activation_chart, activation_frames
+from droplab.report.confusion import confusion_chart, confusion_frame
+from droplab.report.mistakes import Mistakes, find_mistakes
+from droplab.report.pictures import grey_png, signed_grid_png
+
+if TYPE_CHECKING:
+    from droplab.data.dataset import Dataset
+    from droplab.study.plan import Plan, Run
+    from droplab.study.records import RunRecord
+
+_MOST_UNITS = 64
+
+Weights = Callable[["RunRecord"], Mapping[str, NDArray[np.float32]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Exhibits:
+    """What is shown of one network.
+
+    Attributes:
+        network: its arm and seed, in words.
+        confusion: of `confusion_frame` on test; `None` where the store has no test labels.
+        mistakes: what it gets wrong; `None` likewise.
+        images: PNG files of the mistakes shown, by example; empty where the data are no images or not at hand.
+        first_layer: what the units of the first layer weigh most, a PNG file; `None` where the data are no images.
+        units: how many of how many units that picture shows.
+        sparsity: the frames of `activation_frames` for this architecture; `None` without hidden layer or data.
+        missing: what is not shown and why, in words; empty where all is.
+    """
+
+    network: str
+    confusion: pd.DataFrame | None
+    mistakes: Mistakes | None
+    images: Mapping[int, bytes] = field(default_factory=dict)
+    first_layer: bytes | None = None
+    units: tuple[int, int] = (0, 0)
+    sparsity: tuple[pd.DataFrame, pd.DataFrame] | None = None
+    missing: str = ""
+
+    def charts(self) -> dict[str, alt.TopLevelMixin]:
+        """The charts among them, by file name."""
+        drawn: dict[str, alt.TopLevelMixin] = {}
+        if self.confusion is not None:
+            drawn["confusion"] = confusion_chart(self.confusion, self.network)
+        if self.sparsity is not None:
+            drawn["activations"] = activation_chart(*self.sparsity)
+        return drawn
+
+
+def collect(
+    plan: Plan,
+    records: Mapping[str, RunRecord],
+    best: Run,
+    classes: tuple[str, ...],
+    image_shape: tuple[int, int] | None,
+    weights: Weights,
+    data: Dataset | None,
+) -> Exhibits:
+    """Collect what can be shown of `best`.
+
+    Args:
+        plan: the study's.
+        records: the finished runs by content key, that of `best` among them.
+        best: the network that valid chose.
+        classes: the name of each class.
+        image_shape: (rows, columns) where the features are an image.
+        weights: gives those of a run.
+        data: the study's, where it is at hand.
+    """
+    arms = " = ".join(arm.name for arm in best.arms)
+    record = records[best.key]
+    mistakes = find_mistakes(plan, records, best)
+    confusion = None
+    if record.test_labels is not None:
+        confusion = confusion_frame(record.test_labels, record.outcome.ledger["test"], classes)
+    images, sparsity, missing = {}, None, ""
+    if data is None:
+        missing = "The data are not at hand, so the images that it gets wrong and the activations are not shown."
+    else:
+        if image_shape is not None and mistakes is not None:
+            images = {
+                one.example: grey_png(np.asarray(data.test_x[one.example]).reshape(image_shape))
+                for one in mistakes.shown
+            }
+        if best.settings.widths:
+            sparsity = _activations(plan, records, best, weights, data)
+    first = weights(record)["layers.0.weight"]
+    strongest = np.argsort(-np.linalg.norm(first, axis=1), kind="stable")[:_MOST_UNITS]
+    return Exhibits(
+        network=f"{arms}, seed {best.settings.seed}",
+        confusion=confusion,
+        mistakes=mistakes,
+        images=images,
+        first_layer=None if image_shape is None else signed_grid_png(first[strongest], image_shape),
+        units=(len(strongest), len(first)),
+        sparsity=sparsity,
+        missing=missing,
+    )
+
+
+def _activations(
+    plan: Plan, records: Mapping[str, RunRecord], best: Run, weights: Weights, data: Dataset
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Of every finished network of this architecture."""
+    features = np.asarray(data.test_x[:MOST_EXAMPLES]).astype(np.float32) * np.float32(data.scale)
+    networks = (
+        (run.settings.dropout, run.settings.seed, weights(records[run.key]))
+        for run in plan.runs
+        if run.settings.widths == best.settings.widths and run.key in records
+    )
+    return activation_frames(networks, features)

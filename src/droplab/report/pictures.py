@@ -1,0 +1,59 @@
+"""Pictures: arrays to the bytes of PNG files."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+_NEGATIVE, _POSITIVE = (0, 114, 178), (213, 94, 0)
+"""Okabe and Ito's blue and vermillion, which the colour-blind can tell apart."""
+
+
+def grey_png(values: NDArray[np.generic]) -> bytes:
+    """An image in greys, the smallest value black and the largest white.
+
+    Args:
+        values: shape (rows, columns), finite.
+    """
+    return _png(np.rint(255 * _unit(values.astype(np.float64))).astype(np.uint8))
+
+
+def signed_grid_png(values: NDArray[np.float32], shape: tuple[int, int], enlarged: int = 3) -> bytes:
+    """Vectors as images in a grid: blue below 0, white at 0, vermillion above, each by its own largest magnitude.
+
+    Args:
+        values: shape (images, rows × columns), at least one image.
+        shape: (rows, columns) of an image.
+        enlarged: side of a value, in pixels.
+    """
+    rows, columns = shape
+    across = math.ceil(math.sqrt(len(values)))
+    down = math.ceil(len(values) / across)
+    grid = np.full((down * (rows + 1) - 1, across * (columns + 1) - 1, 3), 255, np.uint8)
+    for place, vector in enumerate(values):
+        top, left = (place // across) * (rows + 1), (place % across) * (columns + 1)
+        grid[top : top + rows, left : left + columns] = _signed(vector.reshape(shape))
+    return _png(grid.repeat(enlarged, axis=0).repeat(enlarged, axis=1))
+
+
+def _signed(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    strength = (np.abs(values) / max(float(np.abs(values).max()), np.finfo(np.float32).tiny))[..., None]
+    colour = np.where(values[..., None] < 0, _NEGATIVE, _POSITIVE)
+    mixed: NDArray[np.uint8] = np.rint(255 + strength * (colour - 255.0)).astype(np.uint8)
+    return mixed
+
+
+def _unit(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The values moved and scaled to 0 … 1; an even image is black."""
+    moved: NDArray[np.float64] = values - values.min()
+    return moved / (moved.max() or 1.0)
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    written = io.BytesIO()
+    Image.fromarray(pixels).save(written, format="PNG", optimize=True)
+    return written.getvalue()

@@ -1,0 +1,164 @@
+"""Exhibits: confusion, mistakes, pictures and activations, each against a plain count."""
+
+import io
+import re
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from droplab.data.dataset import Dataset
+from droplab.report.activations import activation_chart, activation_frames
+from droplab.report.confusion import confusion_chart, confusion_frame
+from droplab.report.exhibits import collect
+from droplab.report.mistakes import MOST_SHOWN, find_mistakes
+from droplab.report.pictures import grey_png, signed_grid_png
+from report_data import made_up_study
+
+EXAMPLES = 200
+RANDOM = np.random.default_rng(3)
+LABELS = RANDOM.integers(0, 10, EXAMPLES).astype(np.uint8)
+
+
+def study(**values):
+    """A made-up study that knows its test labels; every run is wrong somewhere, all are on example 7."""
+    plan, records = made_up_study(depths=[1, 3], **values)
+    for key, record in records.items():
+        random = np.random.default_rng(int.from_bytes(key[:8].encode()))
+        wrong = random.random(EXAMPLES) < 0.3
+        wrong[7] = True
+        predicted = np.where(wrong, (LABELS + 1) % 10, LABELS).astype(np.uint8)
+        records[key] = replace(record, outcome=replace(record.outcome, ledger={"test": predicted}), test_labels=LABELS)
+    return plan, records
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)))
+
+
+@given(
+    st.integers(2, 6).flatmap(
+        lambda c: st.tuples(st.just(c), *[arrays(np.int64, 40, elements=st.integers(0, c - 1))] * 2)
+    )
+)
+def test_confusion_counts_every_pair_of_classes(case):
+    count, labels, predicted = case
+    names = tuple(f"<{k}>" for k in range(count))
+    frame = confusion_frame(labels, predicted, names).set_index(["true", "predicted"])
+    assert frame["examples"].sum() == 40
+    for i in range(count):
+        for j in range(count):
+            found = frame.loc[(names[i], names[j])]
+            assert found["examples"] == np.sum((labels == i) & (predicted == j))
+            of = np.sum(labels == i)
+            assert found["share"] == pytest.approx(found["examples"] / of if of else np.nan, nan_ok=True)
+
+
+def test_of_many_classes_the_most_mistaken_are_drawn():
+    names = [f"c{k}" for k in range(30)]
+    labels = np.repeat(np.arange(30), 10)
+    predicted = np.where(labels < 22, labels, (labels + 1) % 30)  # 22 … 29 are always wrong, and 29 is said to be 0
+    drawn = confusion_chart(confusion_frame(labels, predicted, names), "net").to_json()
+    shown = set(re.findall(r'"true": "(c\d+)"', drawn))
+    assert {f"c{k}" for k in range(22, 30)} | {"c0"} <= shown
+    assert len(shown) == 20
+
+
+def test_mistakes_name_the_arms_that_get_an_example_right():
+    plan, records = study()
+    run = plan.run_of(plan.arms[3], 1)
+    found = find_mistakes(plan, records, run)
+    assert found is not None
+    right = {key: record.right for key, record in records.items()}
+    mine = right[run.key]
+    assert (found.wrong, found.examples) == (int((~mine).sum()), EXAMPLES)
+    assert found.by_all == int((~np.any(list(right.values()), axis=0)).sum()) >= 1
+    assert len(found.shown) == min(MOST_SHOWN, found.wrong)
+    counts = [sum(one[m.example] for one in right.values()) for m in found.shown]
+    assert counts == sorted(counts, reverse=True)
+    first = found.shown[0]
+    assert not mine[first.example]
+    assert (first.true, first.predicted) == (LABELS[first.example], (LABELS[first.example] + 1) % 10)
+    for arm in plan.arms:
+        seeds = sum(right[plan.run_of(arm, seed).key][first.example] for seed in range(3))
+        assert first.right.get(arm.name, (0, 3)) == (seeds, 3)
+
+
+def test_without_labels_nothing_is_said_to_be_wrong():
+    plan, records = made_up_study(depths=[3])
+    assert find_mistakes(plan, records, plan.runs[0]) is None
+
+
+def test_a_picture_is_the_array():
+    values = np.array([[0, 51], [102, 255]], np.uint8)
+    assert pixels(grey_png(values)).tolist() == values.tolist()
+    assert pixels(grey_png(np.full((2, 3), 7.0))).tolist() == [[0] * 3] * 2
+    grid = pixels(signed_grid_png(np.array([[1, -2, 0, 0], [0, 0, 0, 0], [3, 0, 0, 3]], np.float32), (2, 2), 1))
+    assert grid.shape == (5, 5, 3)
+    assert grid[0, 1].tolist() == [0, 114, 178], "the largest magnitude of an image has the full colour"
+    assert grid[1, 1].tolist() == [255] * 3
+    assert grid[0, 0].tolist() == [234, 174, 128], "half as much above 0 is half as strong a vermillion"
+    assert grid[3, 0].tolist() == grid[4, 1].tolist() == [213, 94, 0]
+
+
+def weights_of(seed: int, units=(4, 6, 5, 3)) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+    weights = {}
+    for k, (inputs, outputs) in enumerate(pairwise(units)):
+        weights[f"layers.{k}.weight"] = random.normal(size=(outputs, inputs)).astype(np.float32)
+        weights[f"layers.{k}.bias"] = random.normal(size=outputs).astype(np.float32)
+    weights["layers.0.bias"][2] = -1e6  # a dead unit
+    return weights
+
+
+def test_activations_are_those_of_a_plain_forward_pass():
+    features = RANDOM.random((50, 4)).astype(np.float32)
+    networks = [(rate, seed, weights_of(seed + 10 * (rate > 0))) for rate in (0.0, 0.5) for seed in (0, 1)]
+    sparsity, histogram = activation_frames(networks, features)
+    for rate, seed, weights in networks:
+        hidden = features
+        for layer in (1, 2):
+            hidden = np.maximum(
+                hidden @ weights[f"layers.{layer - 1}.weight"].T + weights[f"layers.{layer - 1}.bias"], 0
+            )
+            (row,) = sparsity.query(f"dropout == {rate} and seed == {seed} and layer == {layer}").itertuples()
+            assert row.active == pytest.approx((hidden > 0).mean())
+            assert row.dead == pytest.approx((hidden.max(axis=0) == 0).mean())
+            assert row.mean == pytest.approx(hidden.mean(), rel=1e-5)
+    assert sparsity["dead"].max() > 0
+    assert histogram.groupby("dropout")["share"].sum().to_numpy() == pytest.approx(1, abs=0.01)
+    assert activation_chart(sparsity, histogram).to_dict()
+
+
+def test_exhibits_are_of_the_best_network_and_say_what_is_missing():
+    plan, records = study()
+    run = plan.run_of(plan.arms[3], 1)
+    features = RANDOM.integers(0, 256, (EXAMPLES, 4)).astype(np.uint8)
+    data = Dataset("toy", features, LABELS.astype(np.int64), features, LABELS.astype(np.int64), tuple("0123456789"))
+
+    def weights(record):
+        return weights_of(record.settings.seed, (4, *record.settings.widths, 10))
+
+    shown = collect(plan, records, run, data.classes, (2, 2), weights, data)
+    assert shown.network == "depth=3,dropout=0.5, seed 1"
+    assert set(shown.charts()) == {"confusion", "activations"}
+    assert list(shown.images) == [one.example for one in shown.mistakes.shown]
+    example, png = next(iter(shown.images.items()))
+    assert pixels(png).shape == (2, 2)
+    assert features[example].reshape(2, 2).argmax() == pixels(png).argmax()
+    assert shown.units == (64, 512)
+    assert set(shown.sparsity[0]["dropout"]) == {0.0, 0.5}
+    assert shown.missing == ""
+    absent = collect(plan, records, run, data.classes, (2, 2), weights, None)
+    assert (absent.images, absent.sparsity, absent.first_layer) == ({}, None, shown.first_layer)
+    assert "not at hand" in absent.missing
+    table = collect(plan, records, run, data.classes, None, weights, data)
+    assert (table.images, table.first_layer) == ({}, None)
+    linear = collect(plan, records, plan.run_of(plan.arms[0], 0), data.classes, None, weights, data)
+    assert linear.sparsity is None
+    assert linear.network.startswith("depth=1,control = depth=1,dropout=0.5, seed 0")
