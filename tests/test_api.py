@@ -1,5 +1,6 @@
 """The Python face: what `import droplab` costs, and what a study gives back."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -246,3 +247,29 @@ def test_a_study_shows_its_best_network_now_and_from_the_store_alone(finished: S
     right = finished.records[finished._best_run().key].right
     assert right is not None
     assert gone.confusion.query("true == predicted")["examples"].sum() == right.sum()
+
+
+def test_what_valid_chose_is_trained_again_on_all_training_examples(finished: StudyResult, tmp_path: Path) -> None:
+    study = droplab.Study(finished.plan.settings)
+    assert finished.refits == {}
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        patch.setattr(runner, "choose_backend", lambda *_: InProcess())
+        again = study.run(store=store_of(finished), precision="fp32", refit=True)
+        once_more = study.run(store=store_of(finished), precision="fp32", refit=True)
+    assert any("it is trained again on train and valid together" in str(one.message) for one in said)
+    assert (again.summary.trained, once_more.summary.trained) == (2, 0)
+    assert list(again.refits) == [0, 1]
+    best = again._best_run()
+    for seed, record in again.refits.items():
+        alike = record.settings.model_copy(update={"valid_fraction": best.settings.valid_fraction, "seed": 0})
+        assert alike == best.settings.model_copy(update={"seed": 0})
+        assert record.settings.seed == seed
+        assert {metric.split for metric in record.outcome.metrics} == {"train", "test"}
+        assert set(record.outcome.ledger) == {"test"}
+    recalled = study.recall(store=store_of(finished))
+    assert list(recalled.refits) == [0, 1], "the store's report has it, too"
+    models = {path.name: path for path in recalled._write_models(tmp_path / "models")}
+    assert read(models["refit.safetensors"])[1].key == recalled.refits[best.settings.seed].key
+    for run in again.plan.runs:
+        assert run.key in finished.records, "and nothing else changed"

@@ -24,13 +24,14 @@ BAD_RECIPE = [
     ("momentum", 1),
     ("momentum", -0.1),
     ("momentum", NAN),
-    ("valid_fraction", 0),
+    ("valid_fraction", -0.1),
     ("valid_fraction", 1),
     ("split_seed", -1),
     ("split_seed", 2**31),
     ("mc_samples", 0),
 ]
 BAD_STUDY = [
+    ("valid_fraction", 0),
     ("depths", [0]),
     ("depths", [65]),
     ("depths", [2, 2]),

@@ -12,8 +12,9 @@ from droplab.model.regularizers import Dropout
 from droplab.random import Purpose, key_tensor, permutation, stream_key
 from droplab.train.device import has_bf16_units
 from droplab.train.engine import curve_points, train_pack
-from droplab.train.outcome import Way
-from toy import toy_examples
+from droplab.train.examples import Examples
+from droplab.train.outcome import Trained, Way
+from toy import toy_dataset, toy_examples
 
 FP32 = Way("cpu", "fp32")
 EXAMPLES = toy_examples()
@@ -202,3 +203,17 @@ def test_a_gpu_trains_the_same_network_to_rounding(precision):
     here = train(BASE)[0]
     tolerance = 1e-3 if precision == "fp32" else 5e-2
     np.testing.assert_allclose(there.outcome.curves.train_loss, here.outcome.curves.train_loss, rtol=tolerance)
+
+
+def test_with_nothing_held_out_every_training_example_is_trained_on():
+    dataset = toy_dataset()
+    examples = Examples.of(dataset, 0.0, 1)
+    assert (len(examples.train), len(examples.valid)) == (len(dataset.train_y), 0)
+    seen = []
+    settings = RunSettings(widths=(8,), epochs=2, batch_size=32, valid_fraction=0.0)
+    (trained,) = train_pack([settings], examples, Way("cpu", "fp32"), seen.append)
+    assert isinstance(trained, Trained)
+    assert [progress.accuracy for progress in seen] == [None, None]
+    curves = trained.outcome.curves
+    assert np.isfinite(curves.losses[0]).all()
+    assert np.isnan(curves.losses[1]).all()

@@ -22,7 +22,7 @@ from droplab.report.page import Origin
 from droplab.report.single import write_page
 from droplab.report.tables import ArmComparison, arms_table, best_arm, compare_arms, control_comparisons, results_frame
 from droplab.report.write import write_report
-from droplab.study.plan import Plan, Run, plan_study, plan_way
+from droplab.study.plan import Arm, Plan, Run, plan_refit, plan_study, plan_way
 from droplab.study.records import RunRecord
 from droplab.study.runner import Observer, Summary, clipped_batch, run_all
 from droplab.study.sqlite import store_path
@@ -89,6 +89,7 @@ class Study:
         precision: str = "auto",
         workers: int | None = None,
         observer: Observer | None = None,
+        refit: bool = False,
     ) -> StudyResult:
         """Train what the store lacks, and return everything.
 
@@ -100,6 +101,8 @@ class Study:
             observer: told how far it is. Without one, what must be known (a clipped batch, a network that could not be
                 trained) is a warning, and Ctrl-C is a `KeyboardInterrupt`, after which the same call goes on; with one,
                 an interrupted study returns what is finished (`summary.interrupted`).
+            refit: train the network that valid chose again, with every seed, on train and valid together; the test
+                split is looked at once more, and chooses nothing.
 
         Raises:
             DroplabError: if the data cannot be had, the device is not there, or the store does not work.
@@ -114,6 +117,10 @@ class Study:
         with Store(store) as opened:
             summary = run_all(plan.runs, dataset, opened, observer, workers)
             summary.notices[:0] = notices
+            if refit and not summary.interrupted and summary.reused + summary.trained:
+                chosen = _chosen(plan, opened)
+                observer.notice(f"valid chose {chosen.name}: it is trained again on train and valid together")
+                summary.add(run_all(plan_refit(plan, chosen), dataset, opened, observer, workers))
             if quiet and summary.interrupted:
                 raise KeyboardInterrupt
             return _collect(plan, dataset.card, opened, summary, dataset)
@@ -160,6 +167,8 @@ class StudyResult:
         dataset: what is known of the data.
         store: where records and models lie; closed.
         summary: what was trained now, and what was said on the way.
+        refits: the network that valid chose, trained again on train and valid together, by seed; empty
+            where it was not.
         data: the examples, where they were needed; else `exhibits` looks whether they are at hand.
     """
 
@@ -168,6 +177,7 @@ class StudyResult:
     dataset: DatasetCard
     store: Store
     summary: Summary
+    refits: dict[int, RunRecord]
     data: Dataset | None = None
 
     def table(self) -> pd.DataFrame:
@@ -265,7 +275,11 @@ class StudyResult:
             if run.key in self.records
             for arm in run.arms
         }
-        models[folder / "best.safetensors"] = self.records[self._best_run().key]
+        best = self._best_run()
+        models[folder / "best.safetensors"] = self.records[best.key]
+        if self.refits:
+            seed = best.settings.seed
+            models[folder / "refit.safetensors"] = self.refits.get(seed) or next(iter(self.refits.values()))
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for path in set(folder.glob("*.safetensors")) - set(models):
@@ -298,5 +312,15 @@ def valid_accuracy(record: RunRecord) -> float:
     return record.outcome.metric("off", "valid", "accuracy")
 
 
+def _chosen(plan: Plan, store: Store) -> Arm:
+    """The arm that valid chose among the finished runs of a store."""
+    return best_arm(plan, results_frame(plan, store.load([run.key for run in plan.runs])))
+
+
 def _collect(plan: Plan, card: DatasetCard, store: Store, summary: Summary, data: Dataset | None = None) -> StudyResult:
-    return StudyResult(plan, store.load([run.key for run in plan.runs]), card, store, summary, data)
+    records = store.load([run.key for run in plan.runs])
+    refits: dict[int, RunRecord] = {}
+    if records:
+        again = plan_refit(plan, best_arm(plan, results_frame(plan, records)))
+        refits = {record.settings.seed: record for record in store.load([run.key for run in again]).values()}
+    return StudyResult(plan, records, card, store, summary, refits, data)

@@ -43,7 +43,8 @@ class Recipe(BaseModel):
         batch_size: examples a step; the last, smaller batch of an epoch is kept.
         learning_rate: step size of SGD.
         momentum: 0 is plain SGD; v ← m·v + g, w ← w − rate·v, as PyTorch has it.
-        valid_fraction: share of the training examples that is held out for validation.
+        valid_fraction: share of the training examples that is held out for validation; 0 only for a single network,
+            whose recipe is settled: a study chooses on valid.
         split_seed: scikit-learn's `random_state` of that stratified split.
         mc_samples: number of masks that inference mode `mc` averages over.
     """
@@ -54,7 +55,7 @@ class Recipe(BaseModel):
     batch_size: Count = 1024
     learning_rate: float = Field(0.05, gt=0)
     momentum: float = Field(0.0, ge=0, lt=1)
-    valid_fraction: float = Field(1 / 6, gt=0, lt=1)
+    valid_fraction: float = Field(1 / 6, ge=0, lt=1)
     split_seed: Seed = 1
     mc_samples: Count = 20
 
@@ -147,6 +148,7 @@ class StudySettings(Recipe):
     widths: tuple[Width, ...] | None = None
     dropout: tuple[Rate, ...] = (0.5,)
     seeds: tuple[Seed, ...] = (0,)
+    valid_fraction: float = Field(1 / 6, gt=0, lt=1)
 
     @field_validator("seeds", mode="before")
     @classmethod

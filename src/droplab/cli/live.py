@@ -18,7 +18,7 @@ from droplab.errors import DroplabError
 from droplab.study.packs import work
 from droplab.study.plan import Run
 from droplab.train.engine import Progress
-from droplab.train.outcome import Trained
+from droplab.train.outcome import Split, Trained
 
 LINE_SECONDS = 10
 """Without a terminal, how often a line of overall progress is printed, at most."""
@@ -86,9 +86,10 @@ class View:
         if isinstance(result, DroplabError):
             self.console.print(f"failed: {name} seed {run.settings.seed}: {result}")
         elif not self.console.is_terminal:
-            accuracy = result.outcome.metric("off", "valid", "accuracy")
+            split: Split = "valid" if run.settings.valid_fraction else "train"
+            accuracy = result.outcome.metric("off", split, "accuracy")
             self.console.print(
-                f"trained {name} seed {run.settings.seed}: valid accuracy {accuracy:.4f}, "
+                f"trained {name} seed {run.settings.seed}: {split} accuracy {accuracy:.4f}, "
                 f"{result.outcome.train_seconds:.1f} s"
             )
 

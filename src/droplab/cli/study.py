@@ -26,6 +26,9 @@ Form = Annotated[
         show_default="the whole folder",
     ),
 ]
+Refit = Annotated[
+    bool, typer.Option("--refit", help="At the end, train what valid chose again, on train and valid together.")
+]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write.", show_default="droplab-out/NAME")]
 
 
@@ -37,6 +40,7 @@ def study(
     workers: options.Workers = None,
     store: options.StorePath = None,
     out: Out = None,
+    refit: Refit = False,
     **flags: Any,
 ) -> None:
     """Train what a study needs and write its report.
@@ -58,7 +62,9 @@ def study(
         typer.echo(differences)
     try:
         with watch() as observer:
-            result = wanted.run(store=store, device=device, precision=precision, workers=workers, observer=observer)
+            result = wanted.run(
+                store=store, device=device, precision=precision, workers=workers, observer=observer, refit=refit
+            )
     except KeyboardInterrupt:  # before the first epoch, or for the second time
         typer.echo("stopped at once: every finished network is kept; the same command goes on from there")
         raise typer.Exit(130) from None

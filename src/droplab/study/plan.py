@@ -96,6 +96,16 @@ def plan_study(settings: StudySettings, fingerprint: str, way: Way) -> Plan:
     return Plan(settings, fingerprint, arms, runs)
 
 
+def plan_refit(plan: Plan, arm: Arm) -> tuple[Run, ...]:
+    """The networks of an arm, seed by seed, trained on all training examples, those of valid among them."""
+    return tuple(
+        Run(settings.content_key(plan.fingerprint, run.way.precision), settings, run.way, run.arms)
+        for run in plan.runs
+        if arm in run.arms
+        for settings in (run.settings.model_copy(update={"valid_fraction": 0.0}),)
+    )
+
+
 def plan_way(dataset: Dataset, device: str = "auto", precision: str = "auto") -> tuple[Way, list[str]]:
     """Decide how runs on `dataset` are executed on this machine.
 

@@ -76,6 +76,16 @@ class Summary:
     notices: list[str] = field(default_factory=list)
     checkpoints: list[CheckpointCost] = field(default_factory=list)
 
+    def add(self, later: Summary) -> None:
+        """Take in what more runs of the same study came to."""
+        self.reused += later.reused
+        self.trained += later.trained
+        self.failures += later.failures
+        self.interrupted |= later.interrupted
+        self.seconds += later.seconds
+        self.notices += [notice for notice in later.notices if notice not in self.notices]
+        self.checkpoints += later.checkpoints
+
 
 def run_all(
     runs: Sequence[Run], dataset: Dataset, store: Store, observer: Observer, workers: int | None = None

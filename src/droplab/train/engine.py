@@ -43,7 +43,8 @@ class Progress(NamedTuple):
         run: position in the pack.
         epoch: epochs done.
         loss: mean training loss of the last epoch, in nats.
-        accuracy: on valid with dropout off, in [0, 1], as last evaluated; `None` before that.
+        accuracy: on valid with dropout off, in [0, 1], as last evaluated; `None` before that and
+            without valid.
     """
 
     run: int
@@ -91,7 +92,7 @@ def train_pack(
                 _run_epoch(state, examples, step, keep)
                 if state.epoch in points:
                     _add_point(state, examples, way.precision)
-                _report(state, first, on_progress)
+                _report(state, first, len(examples.valid) > 0, on_progress)
             first += len(state.settings)
     cost = checkpoint.cost if checkpoint else CheckpointCost()
     return [result for state in states for result in finish(state, examples, way, cost)]
@@ -178,8 +179,8 @@ def _add_point(state: State, examples: Examples, precision: str) -> None:
     state.evaluate_seconds += time.perf_counter() - started
 
 
-def _report(state: State, first: int, on_progress: Callable[[Progress], None]) -> None:
+def _report(state: State, first: int, held_out: bool, on_progress: Callable[[Progress], None]) -> None:
     """Tell how far each run is; `first` is the position of the first in the pack."""
     for run, loss in enumerate(state.losses[-1]):
-        accuracy = float(state.evaluated[-1][1, 1, run]) if state.evaluated else None
+        accuracy = float(state.evaluated[-1][1, 1, run]) if state.evaluated and held_out else None
         on_progress(Progress(first + run, state.epoch, float(loss), accuracy))

@@ -113,12 +113,16 @@ class Examples:
 
     @classmethod
     def of(cls, dataset: Dataset, valid_fraction: float, split_seed: int) -> Examples:
-        """Split `dataset` as a study's settings say.
+        """Split `dataset` as a study's settings say; with `valid_fraction` 0, valid is empty.
 
         Raises:
             DataError: if the labels cannot be split class by class.
         """
-        train_rows, valid_rows = train_valid_split(dataset.train_y, test_size=valid_fraction, random_state=split_seed)
+        train_rows, valid_rows = np.arange(len(dataset.train_y)), np.arange(0)
+        if valid_fraction:
+            train_rows, valid_rows = train_valid_split(
+                dataset.train_y, test_size=valid_fraction, random_state=split_seed
+            )
         train = Part.of(dataset.train_x, dataset.train_y, train_rows, dataset.scale)
         valid = replace(train, rows=torch.tensor(valid_rows))
         test = Part.of(dataset.test_x, dataset.test_y, np.arange(len(dataset.test_y)), dataset.scale)

@@ -71,7 +71,8 @@ class Curves:
     Attributes:
         train_loss: mean loss of each epoch as trained (dropout on), in nats, shape (E,), `float32`.
         points: the epochs (1 … E) after which the network was evaluated with dropout off, shape (P,), `int32`.
-        losses: mean loss on (fixed part of train, valid) at these points, shape (2, P), `float32`.
+        losses: mean loss on (fixed part of train, valid) at these points, shape (2, P), `float32`; NaN on valid where
+            nothing was held out, as in the next.
         accuracies: accuracy on (fixed part of train, valid) at these points, shape (2, P), `float32`.
     """
 
@@ -88,7 +89,8 @@ class Outcome:
     Attributes:
         metrics: the final ones, every inference mode and split.
         curves: how it got there.
-        ledger: predicted class with dropout off, example by example, for `valid` and `test`, `uint8` or `uint16`.
+        ledger: predicted class with dropout off, example by example, for `valid` (where it was
+            held out) and `test`, `uint8` or `uint16`.
         train_seconds: time in training steps.
         evaluate_seconds: time in evaluation, curves included.
         environment: device name, threads, versions: where it was trained.

@@ -79,6 +79,8 @@ def _final_metrics(
     label_type = np.uint8 if examples.classes <= 256 else np.uint16
     for split, modes in MODES.items():
         part = examples.part(split).first(TRAIN_EXAMPLES) if split == "train" else examples.part(split)
+        if not len(part):  # nothing was held out
+            continue
         said = evaluate(state.layers, part, split, way.precision, modes, state.dropout, samples)
         for inference in modes:
             for run, numbers in enumerate(_numbers(said[inference], split, part, examples.classes)):
