@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from droplab.config import StudySettings
-from droplab.report.page import Origin
+from droplab.report.origin import Origin
 from droplab.study.plan import Plan, plan_study
 from droplab.study.records import RunRecord
 from droplab.train.outcome import Curves, Metric, Outcome, Way

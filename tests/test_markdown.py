@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 import pytest
 from markdown_it import MarkdownIt
 
+from droplab.report.cells import Table
 from droplab.report.markdown import MOST_CHARACTERS, code, escaped, render_markdown, table
-from droplab.report.page import Table
 from report_data import ORIGIN, made_up_study
 
 HOSTILE = "<script>x</script> | `a` *b* __c__ [d](http://e) &lt; ~~f~~ $g$ \\| \x1b[31m\n# h"

@@ -1,7 +1,5 @@
-import json
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -10,19 +8,8 @@ import pytest
 from droplab.errors import DataError
 from droplab.report import page, tables
 from droplab.report.write import write_report
-from report_data import CLASSES, ENVIRONMENT, made_up_study
+from report_data import ORIGIN, made_up_study
 
-ORIGIN = page.Origin(
-    data="mnist",
-    source="a mirror",
-    classes=CLASSES,
-    examples={"train": 50_000, "valid": 10_000, "test": 10_000},
-    command="droplab study mnist-depth --seeds 3",
-    notices=("The batch was clipped to 800 examples.",),
-    started=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
-    trained=9,
-    seconds=312.0,
-)
 SVG = '<svg xmlns="http://www.w3.org/2000/svg"><clipPath id="c1"/><g clip-path="url(#c1)"/></svg>'
 HOSTILE = '<script>alert("x")</script><img src=x onerror=y>&amp;'
 
@@ -181,33 +168,6 @@ def test_what_differs_from_the_published_study_is_said():
     assert "Differs" not in Seen(page_of(reference="mnist-depth", epochs=400)).text
 
 
-def test_the_answer_names_where_each_verdict_holds():
-    plan, records = made_up_study(noise=1e-6, depths=[1, 2, 3])
-    assert page.answer(tables.control_comparisons(plan, records)) == (
-        "Training with dropout helps at depth 3 (+0.18 points of test accuracy); makes no difference that matters "
-        "at depth 2 (within ±0.1 points); does not apply at depth 1 (no hidden layer)."
-    )
-    unlucky = records[plan.run_of(plan.arms[3], 0).key]
-    metrics = tuple(metric._replace(value=metric.value - 0.01) for metric in unlucky.outcome.metrics)
-    records[unlucky.key] = replace(unlucky, outcome=replace(unlucky.outcome, metrics=metrics))
-    assert "is undecided at depth 2 (more seeds are needed)" in page.answer(tables.control_comparisons(plan, records))
-    assert page.answer([]).startswith("Nothing can be said yet")
-
-
-def test_the_answer_names_rates_where_these_vary():
-    plan, records = made_up_study(noise=1e-6, depths=[3], dropout=[0.2, 0.5])
-    found = page.answer(tables.control_comparisons(plan, records))
-    assert found == "Training with dropout helps at rate 0.2 and 0.5 (+0.18 points of test accuracy)."
-    plan, records = made_up_study(noise=1e-6, depths=[2, 3], dropout=[0.2, 0.5])
-    assert page.answer(tables.control_comparisons(plan, records)) == (
-        "Training with dropout helps at depth 3 with rate 0.2 and 0.5 (+0.18 points of test accuracy); "
-        "makes no difference that matters at depth 2 with rate 0.2 and 0.5 (within ±0.1 points)."
-    )
-    plan, records = made_up_study(depths=[1])
-    found = page.answer(tables.control_comparisons(plan, records))
-    assert found == "Dropout cannot act: the networks compared have no hidden layer."
-
-
 def test_all_files_of_the_design_are_written_and_nothing_else(written):
     out, paths, _, _ = written
     names = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
@@ -223,29 +183,6 @@ def test_results_csv_and_curves_parquet_read_back_as_they_were(written):
     results = tables.results_frame(plan, records)
     pd.testing.assert_frame_equal(pd.read_csv(out / "results.csv"), results, check_exact=True)
     pd.testing.assert_frame_equal(pd.read_parquet(out / "curves.parquet"), tables.curves_frame(plan, records))
-
-
-def test_study_json_is_strict_and_complete(written):
-    out, _, plan, _ = written
-    document = json.loads((out / "study.json").read_text("utf-8"), parse_constant=pytest.fail)
-    assert document["complete"] is True
-    assert document["best_arm"] == "depth=4,dropout=0.5"
-    assert document["settings"]["depths"] == [1, 2, 3, 4, 5]
-    assert len(document["runs"]) == 27
-    assert document["runs"][0]["arms"] == ["depth=1,control", "depth=1,dropout=0.5"]
-    assert document["environments"] == [ENVIRONMENT | {"runs": 27}]
-    assert document["verdicts"]["dropout_against_control"][0]["verdict"] == "does not apply"
-    assert document["times"] == {"started": "2026-01-02T03:04:05+00:00", "trained": 9, "total_seconds": 312.0}
-    assert document["data"]["fingerprint"] == plan.fingerprint
-
-
-def test_one_seed_leaves_null_and_not_nan_in_study_json():
-    plan, records = made_up_study(seeds=1, epochs=5, missing=1)
-    document = page.study_document(plan, records, ORIGIN)
-    text = json.dumps(document, allow_nan=False)
-    assert document["complete"] is False
-    assert document["arms"][0]["test accuracy sd"] is None
-    assert '"low": null' in text
 
 
 def test_a_report_replaces_an_older_one_and_controls_alone_make_one(tmp_path):

@@ -18,7 +18,7 @@ from droplab.report.exhibits import Exhibits
 from droplab.report.exhibits import collect as collect_exhibits
 from droplab.report.markdown import render_markdown
 from droplab.report.notebook import StudyCharts, html_fragment
-from droplab.report.page import Origin
+from droplab.report.origin import Origin
 from droplab.report.single import write_page
 from droplab.report.tables import ArmComparison, arms_table, best_arm, compare_arms, control_comparisons, results_frame
 from droplab.report.write import write_report

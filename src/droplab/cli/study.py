@@ -51,7 +51,7 @@ def study(
     """
     from droplab.api import Study
     from droplab.cli.live import watch
-    from droplab.report.page import published_differences
+    from droplab.report.words import published_differences
     from droplab.train.device import resolve_way
 
     wanted = Study.preset(spec, **options.given(flags))

@@ -12,8 +12,9 @@ from scipy import stats
 from droplab import __version__
 from droplab.data.catalog import CATALOG
 from droplab.report import tables
+from droplab.report.cells import Table
 from droplab.report.markdown import code, escaped, table
-from droplab.report.page import Origin, Table
+from droplab.report.origin import Origin
 
 if TYPE_CHECKING:
     import pandas as pd

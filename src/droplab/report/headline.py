@@ -1,4 +1,4 @@
-"""A study in short, already in words: the answer, the verdicts and the arms, for whatever shows it beside the page."""
+"""A study in short, already in words: the answer, the verdicts and the arms, for whatever shows it beside the cells."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from droplab.report import page, tables
+from droplab.report import cells, tables
+from droplab.report.words import answer
 
 if TYPE_CHECKING:
     from droplab.study.plan import Plan
@@ -26,8 +27,8 @@ class Headline:
     """
 
     answer: str
-    verdicts: page.Table
-    arms: page.Table
+    verdicts: cells.Table
+    arms: cells.Table
     best: str | None
     missing: str | None
 
@@ -43,9 +44,9 @@ def headline(plan: Plan, records: Mapping[str, RunRecord]) -> Headline:
     comparisons = tables.control_comparisons(plan, records)
     done = tables.runs_done(plan, records)
     return Headline(
-        answer=page.answer(comparisons),
-        verdicts=page.comparison_table(comparisons),
-        arms=page.arms_table(tables.arms_table(plan, records)),
+        answer=answer(comparisons),
+        verdicts=cells.comparison_table(comparisons),
+        arms=cells.arms_table(tables.arms_table(plan, records)),
         best=tables.best_arm(plan, results).name if done else None,
         missing=None if done == len(plan.runs) else f"{done} of {len(plan.runs)} networks are finished",
     )

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from droplab import __version__
+from droplab.report.cells import Table
 from droplab.report.headline import headline
-from droplab.report.page import Origin, Table, published_differences
+from droplab.report.origin import Origin
+from droplab.report.words import published_differences
 
 if TYPE_CHECKING:
     from droplab.study.plan import Plan

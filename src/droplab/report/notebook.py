@@ -16,7 +16,7 @@ from droplab.report.headline import headline
 if TYPE_CHECKING:
     import altair as alt
 
-    from droplab.report.page import Table
+    from droplab.report.cells import Table
     from droplab.study.plan import Plan
     from droplab.study.records import RunRecord
 

@@ -12,11 +12,12 @@ from droplab.report import charts, page, tables
 from droplab.report.write import save_figures
 
 if TYPE_CHECKING:
+    from droplab.report.origin import Origin
     from droplab.study.plan import Plan
     from droplab.study.records import RunRecord
 
 
-def write_page(path: Path, plan: Plan, records: Mapping[str, RunRecord], origin: page.Origin) -> None:
+def write_page(path: Path, plan: Plan, records: Mapping[str, RunRecord], origin: Origin) -> None:
     """Write the HTML page, its figures inside it, and nothing else.
 
     Args:

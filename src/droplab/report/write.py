@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Literal
 from droplab.data.disk import write_atomically
 from droplab.errors import DataError
 from droplab.report import charts, page, tables
+from droplab.report.document import study_document
 from droplab.report.markdown import render_markdown
 
 if TYPE_CHECKING:
     import altair as alt
 
+    from droplab.report.origin import Origin
     from droplab.study.plan import Plan
     from droplab.study.records import RunRecord
 
 
-def write_report(out: Path, plan: Plan, records: Mapping[str, RunRecord], origin: page.Origin) -> list[Path]:
+def write_report(out: Path, plan: Plan, records: Mapping[str, RunRecord], origin: Origin) -> list[Path]:
     """Write `results.csv`, `curves.parquet`, `figures/`, `report.html`, `report.md` and, last, `study.json`.
 
     Each file takes the place of an older one only once it is complete.
@@ -53,7 +55,7 @@ def write_report(out: Path, plan: Plan, records: Mapping[str, RunRecord], origin
         handle.write(page.render_page(plan, records, origin, svgs).encode())
     with write_atomically(out / "report.md") as handle:
         handle.write(render_markdown(plan, records, origin).encode())
-    document = page.study_document(plan, records, origin)
+    document = study_document(plan, records, origin)
     with write_atomically(out / "study.json") as handle:
         handle.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False).encode())
     texts = [out / "report.html", out / "report.md", out / "study.json"]

@@ -1,0 +1,136 @@
+"""Cells: a study's tables in words, cell by cell, for whatever shows them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from droplab.config import StudySettings
+from droplab.report.statistics import Comparison, p_words, points
+from droplab.report.tables import ArmComparison
+from droplab.report.words import value_words
+from droplab.train.outcome import Way
+
+if TYPE_CHECKING:
+    from droplab.study.plan import Plan
+    from droplab.study.records import RunRecord
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as it is shown: every cell already in words; the first column names the row."""
+
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def comparison_table(comparisons: Sequence[ArmComparison]) -> Table:
+    """The comparisons in words, a row each; differences in percentage points of test accuracy."""
+    rows = []
+    for one in comparisons:
+        found = one.comparison
+        interval = "–" if found.low is None or found.high is None else f"{points(found.low)} to {points(found.high)}"
+        difference = "–" if found.verdict == "does not apply" else points(found.difference)
+        other = "control" if one.arm.depth == one.against.depth else f"depth {one.against.depth}"
+        name = f"{one.arm.name} − {other}"
+        better = "–" if found.probability_of_improvement is None else f"{100 * found.probability_of_improvement:.0f} %"
+        needed = "–" if found.seeds_needed is None else f"{found.seeds_needed:,}"
+        p_values = (p_words(found.p_value), p_words(found.p_adjusted))
+        rows.append((name, _meaning(found), difference, interval, *p_values, better, str(found.seeds), needed))
+    head = ("networks", "verdict", "difference (points)", "95 % interval", "p", "p, Holm", "better in", "seeds")
+    return Table((*head, "seeds that would show it"), rows)
+
+
+def arms_table(arms: pd.DataFrame) -> Table:
+    """`tables.arms_table` in words, a row an arm; accuracies in percent."""
+    percents = ["test accuracy", "valid accuracy", "train accuracy", "test balanced accuracy", "test macro F1"]
+    head = ("arm", "hidden widths", "seeds", *(f"{name} (%)" for name in percents), "test NLL (nats)", "training (s)")
+    rows = [
+        (
+            row["arm"],
+            row["widths"],
+            str(row["seeds"]),
+            *(mean_and_spread(row, name, 100, 2) for name in percents),
+            mean_and_spread(row, "test nll", 1, 3),
+            mean_and_spread(row, "train seconds", 1, 1),
+        )
+        for row in arms.to_dict("records")
+    ]
+    return Table(head, rows)
+
+
+def modes_table(plan: Plan, arms: pd.DataFrame) -> Table:
+    """Test accuracy by inference mode of the arms with dropout, their control beside them."""
+    rows_by_arm = {row["arm"]: row for row in arms.to_dict("records")}
+    controls = {arm.widths: arm.name for arm in plan.arms if arm.is_control}
+    columns = ("test accuracy", "test accuracy, on", "test accuracy, mc")
+    rows = []
+    for arm in plan.arms:
+        row, control = rows_by_arm.get(arm.name), rows_by_arm.get(controls[arm.widths])
+        if arm.is_control or row is None:
+            continue
+        without = "–" if control is None else mean_and_spread(control, "test accuracy", 100, 2)
+        rows.append((arm.name, without, *(mean_and_spread(row, name, 100, 2) for name in columns)))
+    masks = plan.settings.mc_samples
+    return Table(
+        (
+            "arm",
+            "control: trained without dropout (%)",
+            "trained with dropout, off at inference (%)",
+            "trained with dropout, left on at inference: one mask (%)",
+            f"trained with dropout, mc: mean of {masks} masks (%)",
+        ),
+        rows,
+    )
+
+
+def classes_table(plan: Plan, results: pd.DataFrame, classes: Sequence[str]) -> Table:
+    """Test accuracy of each class, dropout off, mean over seeds."""
+    chosen = results[(results["inference"] == "off") & (results["split"] == "test")]
+    means = chosen.groupby(["metric", "arm"])["value"].mean()
+    names = [arm.name for arm in plan.arms if (chosen["arm"] == arm.name).any()]
+    rows = []
+    for k, label in enumerate(classes):
+        values = [means.get((f"accuracy_class_{k}", name), math.nan) for name in names]
+        rows.append((label, *("–" if math.isnan(value) else f"{100 * value:.2f}" for value in values)))
+    return Table(("class", *names), rows)
+
+
+def times_table(records: Iterable[RunRecord]) -> Table:
+    """What the runs took, a row a device and way."""
+    groups: dict[tuple[str, Way], list[RunRecord]] = {}
+    for record in records:
+        device = str(record.outcome.environment.get("device", record.way.device))
+        groups.setdefault((device, record.way), []).append(record)
+    rows = []
+    for (device, way), mine in groups.items():
+        seconds = [record.outcome.train_seconds for record in mine]
+        epochs = sum(record.settings.epochs for record in mine)
+        evaluation = sum(record.outcome.evaluate_seconds for record in mine) / len(mine)
+        cells = (f"{sum(seconds) / len(mine):.1f}", f"{sum(seconds) / epochs:.3f}", f"{evaluation:.1f}")
+        rows.append((f"{device} ({way.device})", way.words, str(len(mine)), *cells))
+    return Table(("device", "way", "runs", "training (s a run)", "training (s an epoch)", "evaluation (s a run)"), rows)
+
+
+def settings_table(settings: StudySettings) -> Table:
+    """Every setting, as it would be typed."""
+    return Table(("setting", "value"), [(name, value_words(value)) for name, value in settings.model_dump().items()])
+
+
+def mean_and_spread(row: Mapping[Hashable, Any], name: str, factor: float, digits: int) -> str:
+    """Mean ± standard deviation, the latter where there is more than one seed."""
+    mean, spread = factor * row[name], factor * row[f"{name} sd"]
+    return f"{mean:.{digits}f}" if math.isnan(spread) else f"{mean:.{digits}f} ± {spread:.{digits}f}"
+
+
+def _meaning(found: Comparison) -> str:
+    """A verdict with what it rests on."""
+    if found.verdict == "equivalent":
+        return f"equivalent: within ±{100 * found.margin:g} points"
+    if found.verdict == "undecided":
+        return "undecided: one seed cannot tell" if found.seeds == 1 else "undecided: more seeds are needed"
+    return "does not apply: one network serves both" if found.verdict == "does not apply" else found.verdict

@@ -1,0 +1,34 @@
+"""Origin: where a report's numbers come from, beside the plan and its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a report's numbers come from, beside the plan and its runs.
+
+    Attributes:
+        data: the data set's name.
+        source: where its bytes came from, in words.
+        classes: the name of each class.
+        examples: how many, by split: `train`, `valid`, `test`.
+        command: what repeats the study, as typed.
+        notices: what did not go as asked: a batch clipped, a fallback.
+        started: when the study was started, with its time zone.
+        trained: how many networks were trained then; the others came from the store.
+        seconds: what that took, start to end, in seconds.
+    """
+
+    data: str
+    source: str
+    classes: tuple[str, ...]
+    examples: Mapping[str, int]
+    command: str
+    notices: tuple[str, ...]
+    started: datetime
+    trained: int
+    seconds: float

@@ -1,0 +1,103 @@
+"""Words: what a study comes to, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from droplab.config import StudySettings, load_study
+from droplab.report.statistics import Verdict, points
+from droplab.report.tables import ArmComparison
+
+_SAID: dict[Verdict, str] = {
+    "helps": "helps",
+    "hurts": "hurts",
+    "equivalent": "makes no difference that matters",
+    "undecided": "is undecided",
+    "does not apply": "does not apply",
+}
+
+
+def answer(comparisons: Sequence[ArmComparison]) -> str:
+    """What the comparisons of dropout with its control come to, in one sentence.
+
+    Args:
+        comparisons: of `tables.control_comparisons`.
+    """
+    applicable = [one for one in comparisons if one.comparison.verdict != "does not apply"]
+    if not comparisons:
+        return "Nothing can be said yet: no network is finished both with dropout and without it."
+    if not applicable:
+        return "Dropout cannot act: the networks compared have no hidden layer."
+    if all(one.comparison.seeds == 1 for one in applicable):
+        return (
+            "One seed cannot tell whether dropout helps: the difference in test accuracy it shows "
+            f"({_range(applicable)} points) may be chance. Run at least three seeds."
+        )
+    parts = []
+    for verdict, said in _SAID.items():
+        mine = [one for one in comparisons if one.comparison.verdict == verdict]
+        if mine:
+            parts.append(f"{said} {_places(mine, comparisons)}{_how_much(verdict, mine)}")
+    return f"Training with dropout {'; '.join(parts)}."
+
+
+def published_differences(settings: StudySettings) -> str | None:
+    """How the study departs from the published one that it names as its reference, in words; `None` if it does not."""
+    if settings.reference is None:
+        return None
+    differences = settings.differences(load_study(settings.reference))
+    if not differences:
+        return None
+    told = ", ".join(
+        f"{name} {value_words(here)} (published {value_words(there)})" for name, (here, there) in differences.items()
+    )
+    return f"Differs from the published study {settings.reference!r}: {told}."
+
+
+def value_words(value: object) -> str:
+    """A setting as it would be typed."""
+    if isinstance(value, tuple | list):
+        return ", ".join(map(value_words, value)) or "none"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value is None or value == "" else str(value)
+
+
+def duration_words(seconds: float) -> str:
+    """A time span in its two largest units."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
+
+
+def _places(mine: Sequence[ArmComparison], among: Sequence[ArmComparison]) -> str:
+    """Where something holds: by depth, by rate, or by both, whatever tells the comparisons apart."""
+    depths, rates = {one.arm.depth for one in among}, {one.arm.dropout for one in among}
+    if len(rates) == 1 and len(depths) > 1:
+        return "at depth " + _listed([str(one.arm.depth) for one in mine])
+    if len(depths) == 1:
+        return "at rate " + _listed([f"{one.arm.dropout:g}" for one in mine])
+    by_depth: dict[int, list[str]] = {}
+    for one in mine:
+        by_depth.setdefault(one.arm.depth, []).append(f"{one.arm.dropout:g}")
+    return "at " + ", ".join(f"depth {depth} with rate {_listed(names)}" for depth, names in by_depth.items())
+
+
+def _how_much(verdict: Verdict, mine: Sequence[ArmComparison]) -> str:
+    if verdict == "equivalent":
+        return f" (within ±{100 * mine[0].comparison.margin:g} points)"
+    if verdict == "undecided":
+        return " (more seeds are needed)"
+    if verdict == "does not apply":
+        return " (no hidden layer)"
+    return f" ({_range(mine)} points of test accuracy)"
+
+
+def _range(comparisons: Sequence[ArmComparison]) -> str:
+    """The smallest and the largest difference, once if they read the same."""
+    seen = [one.comparison.difference for one in comparisons]
+    return " to ".join(dict.fromkeys((points(min(seen)), points(max(seen)))))
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else "".join(parts)
