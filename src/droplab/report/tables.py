@@ -33,6 +33,13 @@ _ARM_METRICS = {
     "test nll": ("off", "test", "nll"),
     "test balanced accuracy": ("off", "test", "balanced_accuracy"),
     "test macro F1": ("off", "test", "macro_f1"),
+    "test Brier": ("off", "test", "brier"),
+    "test ECE": ("off", "test", "ece"),
+    "temperature": ("off", "valid", "temperature"),
+    "test nll, calibrated": ("off", "test", "nll_calibrated"),
+    "test ECE, calibrated": ("off", "test", "ece_calibrated"),
+    "test nll, mc": ("mc", "test", "nll"),
+    "test ECE, mc": ("mc", "test", "ece"),
 }
 
 
@@ -66,7 +73,7 @@ def results_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
     """
     rows = [
         (arm.name, seed, arm.depth, arm.dropout, *metric[:3], metric.value, _widths(arm), record.key)
-        for arm, seed, record in _finished(plan, records)
+        for arm, seed, record in finished_runs(plan, records)
         for metric in record.outcome.metrics
     ]
     return _typed(pd.DataFrame(rows, columns=RESULT_COLUMNS))
@@ -85,7 +92,7 @@ def curves_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
         `valid`, both evaluated with dropout off.
     """
     parts = []
-    for arm, seed, record in _finished(plan, records):
+    for arm, seed, record in finished_runs(plan, records):
         curves = record.outcome.curves
         epochs = np.arange(1, len(curves.train_loss) + 1)
         lines: list[tuple[str, str, NDArray[Any], NDArray[Any]]] = [
@@ -110,8 +117,9 @@ def arms_table(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
     Returns:
         One row an arm that has a finished run, in the plan's order: `arm, depth, dropout, widths, seeds`, and for each
         of the accuracies (fractions; dropout off at inference unless `on` or `mc` is said), `test nll` (nats), balanced
-        accuracy, macro F1 and `train seconds` a column with the mean and one `… sd` with the standard deviation over
-        seeds (NaN for one seed).
+        accuracy, macro F1, Brier, ECE, `temperature` and `train seconds` a column with the mean and one `… sd` with the
+        standard deviation over seeds (NaN for one seed). `calibrated` is at the temperature fitted on valid. NaN stands
+        for what no run of the arm has.
     """
     results = results_frame(plan, records)
     rows = []
@@ -122,7 +130,7 @@ def arms_table(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
         row: dict[str, object] = {"arm": arm.name, "depth": arm.depth, "dropout": arm.dropout, "widths": _widths(arm)}
         row["seeds"] = mine["seed"].nunique()
         columns = {name: by_seed(mine, arm, *where) for name, where in _ARM_METRICS.items()}
-        seconds = [record.outcome.train_seconds for served, _, record in _finished(plan, records) if served == arm]
+        seconds = [record.outcome.train_seconds for served, _, record in finished_runs(plan, records) if served == arm]
         columns["train seconds"] = pd.Series(seconds)
         for name, values in columns.items():
             row |= {name: values.mean(), f"{name} sd": values.std(ddof=1)}
@@ -237,8 +245,8 @@ def runs_done(plan: Plan, records: Mapping[str, RunRecord]) -> int:
     return sum(run.key in records for run in plan.runs)
 
 
-def _finished(plan: Plan, records: Mapping[str, RunRecord]) -> Iterator[tuple[Arm, int, RunRecord]]:
-    """Each arm and seed with its record, in the plan's order."""
+def finished_runs(plan: Plan, records: Mapping[str, RunRecord]) -> Iterator[tuple[Arm, int, RunRecord]]:
+    """Each arm and seed with its record, in the plan's order; a run that serves two arms comes twice."""
     found = {(arm, run.settings.seed): run.key for run in plan.runs for arm in run.arms}
     for arm in plan.arms:
         for seed in plan.settings.seeds:
@@ -251,7 +259,7 @@ def _compare(plan: Plan, records: Mapping[str, RunRecord], pairs: Sequence[tuple
     """Each pair over the seeds that both have finished, all of them one family."""
     same = {(arm, other) for run in plan.runs for arm in run.arms for other in run.arms}
     finished: dict[Arm, dict[int, RunRecord]] = {arm: {} for arm in plan.arms}
-    for arm, seed, record in _finished(plan, records):
+    for arm, seed, record in finished_runs(plan, records):
         finished[arm][seed] = record
     compared: list[tuple[Arm, Arm]] = []
     on_these: list[Comparison] = []

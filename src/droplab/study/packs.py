@@ -19,10 +19,11 @@ import torch
 
 from droplab.study.plan import Run
 from droplab.train.engine import program_of
+from droplab.train.evaluate import mc_points
 from droplab.train.examples import CHUNK, Examples
 from droplab.train.outcome import Precision, Way
 from droplab.train.program import Program
-from droplab.train.results import TRAIN_EXAMPLES
+from droplab.train.results import KEPT_PROBABILITIES, TRAIN_EXAMPLES
 
 Pack = tuple[Run, ...]
 """Runs that one worker trains together: one way, one shape, one number of epochs and batch size."""
@@ -122,13 +123,16 @@ def memory_of(run: Run, examples: Examples) -> float:
     """About how many bytes a run takes in a pack.
 
     Weights five times over (master, velocity, working copy, gradients), a batch or an evaluated chunk with its
-    activations four times, the epoch's order while it is made, and the predictions of three inference modes.
+    activations four times, the epoch's order while it is made, the predictions of three inference modes, and the
+    probabilities that each of these keeps, `mc` after some of its masks, too.
     """
     sizes = [examples.features, *run.settings.widths, examples.classes]
     weights = sum(a * b for a, b in pairwise(sizes))
     batch = max(min(run.settings.batch_size, len(examples.train)), CHUNK)
     predicted = max(min(len(examples.train), TRAIN_EXAMPLES), len(examples.valid), len(examples.test))
-    return 4.0 * (5 * weights + 4 * batch * sum(sizes)) + 24.0 * (len(examples.train) + predicted)
+    believed = min(len(examples.test) * examples.classes, KEPT_PROBABILITIES)
+    kept = believed * (3 + len(mc_points(run.settings.mc_samples)))
+    return 4.0 * (5 * weights + 4 * batch * sum(sizes) + kept) + 24.0 * (len(examples.train) + predicted)
 
 
 def free_memory(device: str, examples: Examples) -> float:

@@ -6,7 +6,7 @@ R runs, N examples of a part, B of a chunk, C classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -29,11 +29,16 @@ class Evaluation(NamedTuple):
         accuracy: shape (R,), `float64`.
         nll: mean negative log-likelihood in nats, shape (R,), `float64`.
         predictions: the likeliest class, shape (R, N), `int64`.
+        kept: log-probabilities of the first n examples, shape (R, n, C), by the number of masks that they are the mean
+            over, 0 where nothing is dropped; empty unless asked for.
+        single: mean over the masks of the entropy under each, in nats, shape (R, n); `None` without masks or unasked.
     """
 
     accuracy: Tensor
     nll: Tensor
     predictions: Tensor
+    kept: Mapping[int, Tensor] = {}
+    single: Tensor | None = None
 
 
 def evaluate(
@@ -44,6 +49,7 @@ def evaluate(
     modes: Collection[Inference] = OFF_ONLY,
     dropout: Dropout | None = None,
     samples: int = 1,
+    keep: int = 0,
 ) -> dict[Inference, Evaluation]:
     """Evaluate R networks on a part, in chunks, in all `modes` at once.
 
@@ -58,41 +64,96 @@ def evaluate(
             that of `on` is the first. Where nothing is dropped the three are one.
         dropout: of each run; needed for `on` and `mc`.
         samples: masks that `mc` averages over.
+        keep: of how many examples, the first ones, probabilities are kept; in `mc` also after the first `mc_points`
+            masks.
     """
     device, hidden = part.rows.device, len(layers) - 1
     count = (samples if "mc" in modes else 1) if {"on", "mc"} & set(modes) else 0
     masks = Dropout((), ()) if dropout is None else dropout
     each = [masks.inference(hidden, _SPLITS.index(split), sample, device) for sample in range(count)]
     drops = [dropping for dropping in each if dropping is not None]
+    points = mc_points(samples)
     working = compute_layers(layers, precision)
     masked = compute_layers(layers, precision, drops[0]) if drops else working
     scale = torch.tensor(part.scale, dtype=torch.float32, device=device)
     runs = layers[0].weight.shape[0]
-    tallies = {mode: _Tally(runs, len(part), device) for mode in (modes if drops else ["off"])}
+    tallies = {mode: _Tally(runs, len(part), device) for mode in (modes if drops else OFF_ONLY)}
+    kept = _Kept(runs, min(keep, len(part)), layers[-1].weight.shape[1], device)
     for start, stored, labels in part.chunks():
         inputs = scaled(stored, scale, working[0].weight.dtype).expand(runs, -1, -1)
         truth = labels.expand(runs, -1)
         first = hidden_units(working[0], inputs) if hidden else inputs
         if "off" in tallies:
-            tallies["off"].add(start, _log_probabilities(working, first), truth)
+            logs = _log_probabilities(working, first)
+            tallies["off"].add(start, logs, truth)
+            kept.add("off", 0, start, logs)
         total: Tensor | None = None
-        for dropping in drops:
+        for count, dropping in enumerate(drops, start=1):
             here = dropping._replace(first=start)
             dropped = here.drop(0, first.clone())
             logs = torch.log_softmax(forward(masked[1:], dropped, here.after_first_layer())[1], dim=2)
             if total is None and "on" in tallies:
                 tallies["on"].add(start, logs, truth)
+                kept.add("on", 1, start, logs)
             total = logs if total is None else torch.logaddexp(total, logs)
+            if "mc" in tallies:
+                kept.add_entropy(start, logs, len(drops))
+                if count in points:
+                    kept.add("mc", count, start, total - math.log(count))
         if total is not None and "mc" in tallies:
             tallies["mc"].add(start, total - math.log(len(drops)), truth)
-    said = {mode: tally.evaluation() for mode, tally in tallies.items()}
+    said = {
+        mode: tally.evaluation()._replace(kept=kept.of(mode), single=kept.single if mode == "mc" else None)
+        for mode, tally in tallies.items()
+    }
     return {mode: said.get(mode) or said["off"] for mode in modes}
+
+
+def mc_points(samples: int) -> list[int]:
+    """The numbers of masks at which probabilities are kept: about even steps on a logarithmic axis, 1 and all.
+
+    >>> mc_points(20)
+    [1, 2, 3, 5, 7, 10, 15, 20]
+    """
+    steps = (1, 1.5, 2, 3, 5, 7)
+    counts = {int(step * 10**power) for power in range(len(str(samples))) for step in steps}
+    return sorted({count for count in counts if count < samples} | {samples})
 
 
 def _log_probabilities(working: Sequence[Layer], first: Tensor) -> Tensor:
     """Of the classes, shape (R, B, C), from what the first layer gives (the inputs, where that is the output layer)."""
     _, logits = forward(working[1:] or working, first)
     return torch.log_softmax(logits, dim=2)
+
+
+class _Kept:
+    """Log-probabilities of the first examples, and the entropy of single masks, as they are computed."""
+
+    def __init__(self, runs: int, examples: int, classes: int, device: torch.device) -> None:
+        self._shape, self._device = (runs, examples, classes), device
+        self._tables: dict[tuple[Inference, int], Tensor] = {}
+        self.single: Tensor | None = None
+
+    def add(self, mode: Inference, masks: int, start: int, log_probabilities: Tensor) -> None:
+        """Keep those of a chunk that begins at example `start`."""
+        if count := self._room(start, log_probabilities):
+            table = self._tables.setdefault((mode, masks), torch.empty(self._shape, device=self._device))
+            table[:, start : start + count] = log_probabilities[:, :count]
+
+    def add_entropy(self, start: int, log_probabilities: Tensor, masks: int) -> None:
+        """Add what one of `masks` masks has to the mean entropy."""
+        if count := self._room(start, log_probabilities):
+            if self.single is None:
+                self.single = torch.zeros(self._shape[:2], device=self._device)
+            logs = log_probabilities[:, :count]
+            self.single[:, start : start + count] -= (logs.exp() * logs).sum(dim=2) / masks
+
+    def of(self, mode: Inference) -> dict[int, Tensor]:
+        """What was kept of a mode, by the number of masks."""
+        return {masks: table for (kept, masks), table in self._tables.items() if kept == mode}
+
+    def _room(self, start: int, log_probabilities: Tensor) -> int:
+        return max(min(self._shape[1] - start, log_probabilities.shape[1]), 0)
 
 
 class _Tally:

@@ -17,7 +17,11 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 class Metric(NamedTuple):
     """One number about one trained network.
 
-    `name` is `accuracy`, `nll` (nats an example), `balanced_accuracy`, `macro_f1`, or `accuracy_class_K`.
+    `name` is `accuracy`, `nll` (nats an example), `balanced_accuracy`, `macro_f1`, or `accuracy_class_K`. On test also
+    `brier` (0 … 2), `ece` (expected calibration error, 0 … 1), `entropy` and, in mode `mc`, `mutual_information` (both
+    in nats, both also `…_right` and `…_wrong`, over what is classified so); `accuracy_kK`, `nll_kK` and `ece_kK` of the
+    mean over the first K masks; and, with dropout off, `nll_calibrated` and `ece_calibrated` at the `temperature` that
+    was fitted on valid.
     """
 
     inference: Inference
@@ -94,6 +98,9 @@ class Outcome:
         train_seconds: time in training steps.
         evaluate_seconds: time in evaluation, curves included.
         environment: device name, threads, versions: where it was trained.
+        reliability: on test with dropout off, shape (2, 3, bins), `float32`: as it is and at the temperature fitted on
+            valid (NaN where nothing was held out); each confidence, accuracy and examples of `calibration.Reliability`.
+            `None` for a run of a droplab that did not keep it.
         checkpoints: what those of its pack took; not kept in the store.
     """
 
@@ -103,6 +110,7 @@ class Outcome:
     train_seconds: float
     evaluate_seconds: float
     environment: dict[str, Any]
+    reliability: NDArray[np.float32] | None = None
     checkpoints: CheckpointCost = field(default_factory=CheckpointCost)
 
     def metric(self, inference: Inference, split: Split, name: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,11 @@ from droplab.errors import TrainingError
 from droplab.model.network import Layer
 from droplab.train.device import environment
 from droplab.train.evaluate import Evaluation, evaluate
-from droplab.train.examples import Examples, Part
+from droplab.train.examples import Examples
 from droplab.train.metrics import classification_metrics
 from droplab.train.outcome import CheckpointCost, Curves, Inference, Metric, Outcome, Split, Trained, Way
 from droplab.train.state import State
+from droplab.train.uncertainty import Beliefs, judge
 
 MODES: dict[Split, tuple[Inference, ...]] = {
     "train": ("off", "on"),
@@ -24,6 +26,9 @@ MODES: dict[Split, tuple[Inference, ...]] = {
     "test": ("off", "on", "mc"),
 }
 """The inference modes in which each split is evaluated at the end."""
+
+KEPT_PROBABILITIES = 2_000_000
+"""Most probabilities of a run and mode, those of the first examples, that calibration is judged by."""
 
 TRAIN_EXAMPLES = 100_000
 """Most training examples, the first ones of the split, that the final evaluation takes."""
@@ -39,7 +44,7 @@ def finish(state: State, examples: Examples, way: Way, checkpoints: CheckpointCo
     if diverged.any(axis=0).all():
         return [_divergence(run, diverged[:, index]) for index, run in enumerate(state.settings)]
     started = time.perf_counter()
-    metrics, ledgers = _final_metrics(state, examples, way)
+    final = _final_evaluation(state, examples, way)
     state.evaluate_seconds += time.perf_counter() - started
     runs = len(state.settings)
     return [
@@ -47,9 +52,10 @@ def finish(state: State, examples: Examples, way: Way, checkpoints: CheckpointCo
         if diverged[:, index].any()
         else Trained(
             Outcome(
-                metrics=tuple(metrics[index]),
+                metrics=tuple(final[index].metrics),
                 curves=_curves(state, index),
-                ledger=ledgers[index],
+                ledger=final[index].ledger,
+                reliability=final[index].reliability,
                 train_seconds=state.train_seconds / runs,
                 evaluate_seconds=state.evaluate_seconds / runs,
                 environment=environment(way.device),
@@ -69,38 +75,51 @@ def _divergence(run: RunSettings, diverged: NDArray[np.bool_]) -> TrainingError:
     )
 
 
-def _final_metrics(
-    state: State, examples: Examples, way: Way
-) -> tuple[list[list[Metric]], list[dict[str, NDArray[np.integer]]]]:
-    """All metrics and the ledger of each run."""
+class _Final(NamedTuple):
+    """What the final evaluation says of one run."""
+
+    metrics: list[Metric]
+    ledger: dict[str, NDArray[np.integer]]
+    reliability: NDArray[np.float32]
+
+
+def _final_evaluation(state: State, examples: Examples, way: Way) -> list[_Final]:
+    """Evaluate each run on every split."""
     metrics: list[list[Metric]] = [[] for _ in state.settings]
     ledgers: list[dict[str, NDArray[np.integer]]] = [{} for _ in state.settings]
+    beliefs: dict[Split, Beliefs] = {}
     samples = state.settings[0].mc_samples
     label_type = np.uint8 if examples.classes <= 256 else np.uint16
     for split, modes in MODES.items():
         part = examples.part(split).first(TRAIN_EXAMPLES) if split == "train" else examples.part(split)
         if not len(part):  # nothing was held out
             continue
-        said = evaluate(state.layers, part, split, way.precision, modes, state.dropout, samples)
+        keep = 0 if split == "train" else KEPT_PROBABILITIES // examples.classes
+        said = evaluate(state.layers, part, split, way.precision, modes, state.dropout, samples, keep)
+        labels = part.labels[part.rows].cpu().numpy()
         for inference in modes:
-            for run, numbers in enumerate(_numbers(said[inference], split, part, examples.classes)):
+            for run, numbers in enumerate(_numbers(said[inference], split, labels, examples.classes)):
                 metrics[run] += [Metric(inference, split, name, value) for name, value in numbers.items()]
         if split != "train":
+            beliefs[split] = Beliefs(said, labels)
             predictions = said["off"].predictions.cpu().numpy().astype(label_type)
             for run, ledger in enumerate(ledgers):
                 ledger[split] = predictions[run]
-    return metrics, ledgers
+    judged = [judge(run, beliefs.get("valid"), beliefs["test"]) for run in range(len(state.settings))]
+    return [
+        _Final([*said, *more], ledger, curves)
+        for said, ledger, (more, curves) in zip(metrics, ledgers, judged, strict=True)
+    ]
 
 
-def _numbers(said: Evaluation, split: Split, part: Part, classes: int) -> list[dict[str, float]]:
+def _numbers(said: Evaluation, split: Split, labels: NDArray[np.int64], classes: int) -> list[dict[str, float]]:
     """The metrics of each run by name."""
     named = [
         {"accuracy": accuracy, "nll": nll}
         for accuracy, nll in zip(said.accuracy.tolist(), said.nll.tolist(), strict=True)
     ]
     if split == "test":
-        labels, predictions = part.labels[part.rows].cpu().numpy(), said.predictions.cpu().numpy()
-        for numbers, predicted in zip(named, predictions, strict=True):
+        for numbers, predicted in zip(named, said.predictions.cpu().numpy(), strict=True):
             numbers.update(classification_metrics(labels, predicted, classes))
     return named
 

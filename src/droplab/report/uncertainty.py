@@ -1,0 +1,180 @@
+"""Uncertainty: whether probabilities can be believed, and how many masks it takes; frames and their charts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from droplab.report import charts
+from droplab.report.tables import finished_runs
+
+if TYPE_CHECKING:
+    from droplab.study.plan import Plan
+    from droplab.study.records import RunRecord
+
+RELIABILITY_COLUMNS = ["arm", "seed", "depth", "dropout", "calibrated", "bin", "confidence", "accuracy", "examples"]
+SAMPLES_COLUMNS = ["arm", "seed", "depth", "dropout", "masks", "metric", "value"]
+
+_AFTER = re.compile(r"(accuracy|nll|ece)_k(\d+)")
+_TITLES = {"accuracy": "error (%)", "nll": "NLL (nats)", "ece": "calibration error, ECE (%)"}
+_STATES = {False: "as trained", True: "temperature scaled"}
+
+
+def reliability_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
+    """How often each run is right where it is how sure, on test with dropout off.
+
+    Args:
+        plan: the study's.
+        records: the finished runs by content key; those of a droplab that did not keep it are left out.
+
+    Returns:
+        `RELIABILITY_COLUMNS`; `calibrated` says whether at the temperature fitted on valid. Bins have equal mass, from
+        the least sure (0) to the surest; `confidence` and `accuracy` are fractions.
+    """
+    rows = [
+        (arm.name, seed, arm.depth, arm.dropout, bool(state), place, *map(float, values))
+        for arm, seed, record in finished_runs(plan, records)
+        if record.outcome.reliability is not None
+        for state, curve in enumerate(record.outcome.reliability)
+        for place, values in enumerate(curve.T)
+        if np.isfinite(values).all()
+    ]
+    return pd.DataFrame(rows, columns=RELIABILITY_COLUMNS)
+
+
+def samples_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
+    """What the mean over so many masks comes to on test, for every run that dropout acts in.
+
+    Args:
+        plan: the study's.
+        records: the finished runs by content key; those of a droplab that did not keep it are left out.
+
+    Returns:
+        `SAMPLES_COLUMNS`; `metric` is `accuracy` (fraction), `nll` (nats) or `ece` (fraction). `masks` 0 stands for
+        dropout off: weight scaling.
+    """
+    rows = []
+    for arm, seed, record in finished_runs(plan, records):
+        mine = record.outcome.metrics
+        after = [
+            (_AFTER.fullmatch(one.name), one.value) for one in mine if (one.inference, one.split) == ("mc", "test")
+        ]
+        sampled = [(int(found[2]), found[1], value) for found, value in after if found]
+        if sampled:
+            off = [(0, m.name, m.value) for m in mine if m[:2] == ("off", "test") and m.name in _TITLES]
+            rows += [(arm.name, seed, arm.depth, arm.dropout, *one) for one in (*off, *sampled)]
+    return pd.DataFrame(rows, columns=SAMPLES_COLUMNS)
+
+
+def uncertainty_charts(plan: Plan, records: Mapping[str, RunRecord]) -> dict[str, alt.TopLevelMixin]:
+    """The figures there are, by file name."""
+    curves, samples = reliability_frame(plan, records), samples_frame(plan, records)
+    drawn = {} if curves.empty else {"reliability": reliability_chart(curves)}
+    return drawn if samples.empty else drawn | {"samples": samples_chart(samples)}
+
+
+def reliability_chart(curves: pd.DataFrame) -> alt.TopLevelMixin:
+    """Accuracy − confidence from the least sure examples to the surest, a panel a depth and state, a colour a rate.
+
+    The usual diagram has confidence as its axis, on which nearly all examples of a good network lie at one end.
+
+    Args:
+        curves: of `reliability_frame`, with at least one row.
+    """
+    frame = curves[(curves["depth"] > 1) | (curves["dropout"] == 0)]  # without a hidden layer one run serves both arms
+    grouped = frame.groupby(["depth", "dropout", "calibrated", "bin"], sort=True)
+    means = grouped[["confidence", "accuracy"]].mean().mul(100).reset_index()
+    bins = int(means["bin"].max()) + 1
+    means = means.assign(
+        gap=means["accuracy"] - means["confidence"],
+        place=100 * (means["bin"] + 0.5) / bins,
+        trained=means["dropout"].map(charts._trained),
+        state=means["calibrated"].map(_STATES),
+    )
+    names = charts._rates(means)
+    base = alt.Chart().encode(
+        x=alt.X(
+            "place:Q",
+            title="examples, least sure to surest (%)",
+            scale=alt.Scale(domain=[0, 100]),
+            axis=alt.Axis(grid=False, values=[0, 25, 50, 75, 100]),
+        ),
+        y=alt.Y("gap:Q", title="right − confidence (points)"),
+        color=charts._colour("trained", names, None),
+        tooltip=[
+            alt.Tooltip("trained:N", title="trained with"),
+            alt.Tooltip("confidence:Q", title="mean confidence (%)", format=".2f"),
+            alt.Tooltip("accuracy:Q", title="right (%)", format=".2f"),
+        ],
+    )
+    layers = alt.layer(
+        alt.Chart().mark_rule(color=charts._INK).encode(y=alt.datum(0)),
+        base.mark_line(strokeWidth=1.5),
+        base.mark_point(size=35, filled=True, opacity=0.9).encode(shape=charts._shape("trained", names)),
+    ).properties(width=190, height=170)
+    titled = charts._title(
+        "Whether the probabilities can be believed",
+        f"Test, dropout off, {bins} bins of equal mass; mean over {charts._seeds(curves)}.",
+        "Below zero a network is surer than it is right.",
+    )
+    header = alt.Header(title=None, labelFontSize=12, labelFontWeight="bold", labelColor=charts._INK)
+    panels = layers.facet(
+        data=charts._data(means.assign(panel="depth " + means["depth"].astype(str))),
+        column=alt.Column("panel:N", sort=charts._depth_names(means), header=header),
+        row=alt.Row("state:N", sort=list(_STATES.values()), header=header),
+    )
+    return charts._finished(panels, titled)
+
+
+def samples_chart(samples: pd.DataFrame) -> alt.TopLevelMixin:
+    """Error, NLL and calibration error against the number of masks, beside weight scaling (figure 11 of the paper).
+
+    Args:
+        samples: of `samples_frame`, with at least one row.
+    """
+    frame = samples.assign(
+        shown=np.select(
+            [samples["metric"] == "accuracy", samples["metric"] == "ece"],
+            [100 * (1 - samples["value"]), 100 * samples["value"]],
+            samples["value"],
+        ),
+        what=samples["metric"].map(_TITLES),
+        network="depth " + samples["depth"].astype(str) + ", " + samples["dropout"].map(charts._trained),
+    )
+    names = list(dict.fromkeys(frame.sort_values(["depth", "dropout"])["network"]))
+    means = frame.groupby(["network", "what", "masks"], sort=False)["shown"].mean().reset_index()
+    most = int(means["masks"].max())
+    ticks = [step * 10**power for power in range(len(str(most))) for step in (1, 2, 5) if step * 10**power <= most]
+    base = alt.Chart().encode(color=charts._colour("network", names, None))
+    tips = [
+        alt.Tooltip("network:N"),
+        alt.Tooltip("masks:Q", title="masks averaged (0: dropout off)"),
+        alt.Tooltip("shown:Q", title="value", format=".4~g"),
+    ]
+    y = alt.Y("shown:Q", title=None, scale=alt.Scale(zero=False))
+    x = alt.X(
+        "masks:Q",
+        title="masks averaged",
+        scale=alt.Scale(type="log", nice=False),
+        axis=alt.Axis(values=ticks, grid=False),
+    )
+    sampled, off = "datum.masks > 0", "datum.masks === 0"
+    layers = alt.layer(
+        base.mark_rule(strokeDash=[5, 3], strokeWidth=1.5).encode(y=y, tooltip=tips).transform_filter(off),
+        base.mark_line(strokeWidth=1.5).encode(x=x, y=y).transform_filter(sampled),
+        base.mark_point(size=40, filled=True, opacity=0.9)
+        .encode(x=x, y=y, shape=charts._shape("network", names), tooltip=tips)
+        .transform_filter(sampled),
+    ).properties(width=230, height=230)
+    titled = charts._title(
+        "How many masks it takes",
+        "Test, dropout left on at inference, the mean over so many masks (points) against dropout off (dashed);",
+        f"mean over {charts._seeds(samples)}.",
+    )
+    panels = charts._panels(layers, means.assign(depth=0), "what", list(_TITLES.values()))
+    return charts._finished(panels.resolve_scale(y="independent"), titled)
