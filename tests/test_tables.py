@@ -108,12 +108,33 @@ def test_a_partial_study_pairs_the_seeds_that_both_arms_have():
     assert tables.runs_done(plan, records) == 7
 
 
+def test_the_trend_along_depth_is_the_mean_slope_of_the_seeds_that_have_every_depth(study):
+    plan, records = study
+    lost = {key: record for key, record in records.items() if key != plan.run_of(plan.arms[7], 1).key}
+    controls, dropped = tables.depth_trends(plan, tables.results_frame(plan, lost))
+    assert (controls.dropout, controls.depths, controls.trend.seeds) == (0, (1, 2, 3, 4, 5), 3)
+    assert (dropped.dropout, dropped.trend.seeds) == (0.5, 2)
+    values = [
+        [accuracy_by_hand(lost[plan.run_of(arm, seed).key], "off", "test") for arm in plan.arms[1::2]]
+        for seed in (0, 2)
+    ]
+    slopes = [np.polyfit([1, 2, 3, 4, 5], mine, 1)[0] for mine in values]
+    assert dropped.trend.slope == pytest.approx(np.mean(slopes))
+
+
+@pytest.mark.parametrize("values", [{"depths": [2, 3]}, {"depths": [], "widths": [8, 8], "dropout": [0.1, 0.5]}])
+def test_two_depths_make_no_trend(values):
+    plan, records = made_up_study(epochs=2, **values)
+    assert tables.depth_trends(plan, tables.results_frame(plan, records)) == []
+
+
 def test_an_empty_study_gives_empty_frames_with_their_columns():
     plan, _ = made_up_study()
     frame = tables.results_frame(plan, {})
     assert list(frame.columns) == tables.RESULT_COLUMNS
     assert tables.curves_frame(plan, {}).empty
     assert tables.control_comparisons(plan, {}) == []
+    assert tables.depth_trends(plan, frame) == []
     assert tables.arms_table(plan, {}).empty
     with pytest.raises(DataError, match="at least one finished run"):
         tables.best_arm(plan, frame)

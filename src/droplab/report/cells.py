@@ -110,10 +110,12 @@ def times_table(records: Iterable[RunRecord]) -> Table:
     for (device, way), mine in groups.items():
         seconds = [record.outcome.train_seconds for record in mine]
         epochs = sum(record.settings.epochs for record in mine)
+        rate = f"{epochs / sum(seconds):.3g}" if sum(seconds) else "–"
         evaluation = sum(record.outcome.evaluate_seconds for record in mine) / len(mine)
-        cells = (f"{sum(seconds) / len(mine):.1f}", f"{sum(seconds) / epochs:.3f}", f"{evaluation:.1f}")
+        cells = (f"{sum(seconds) / len(mine):.1f}", f"{sum(seconds) / epochs:.3g}", rate, f"{evaluation:.1f}")
         rows.append((f"{device} ({way.device})", way.words, str(len(mine)), *cells))
-    return Table(("device", "way", "runs", "training (s a run)", "training (s an epoch)", "evaluation (s a run)"), rows)
+    head = ("device", "way", "runs", "training (s a run)", "training (s an epoch)", "network-epochs a second")
+    return Table((*head, "evaluation (s a run)"), rows)
 
 
 def settings_table(settings: StudySettings) -> Table:

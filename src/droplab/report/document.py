@@ -57,6 +57,7 @@ def study_document(plan: Plan, records: Mapping[str, RunRecord], origin: Origin)
         "answer": answer(control),
         "best_arm": tables.best_arm(plan, results).name,
         "verdicts": {"dropout_against_control": _verdicts(control), "deeper_against_shallower": _verdicts(depth)},
+        "depth_trends": [asdict(one) for one in tables.depth_trends(plan, results)],
         "arms": table.to_dict("records"),
         "runs": runs,
         "environments": environments(records.values()),

@@ -49,6 +49,7 @@ def render_page(plan: Plan, records: Mapping[str, RunRecord], origin: Origin, fi
         answer=words.answer(control),
         control_table=cells.comparison_table(control),
         depth_table=cells.comparison_table(tables.depth_comparisons(plan, records)),
+        trends=[words.trend_words(one) for one in tables.depth_trends(plan, results)],
         best=best.name,
         best_accuracies=[cells.mean_and_spread(best_row, f"{split} accuracy", 100, 2) for split in ("valid", "test")],
         arms_table=cells.arms_table(arms),

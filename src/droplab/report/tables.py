@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from droplab.errors import ConfigError, DataError
 from droplab.report.ledgers import compare_accuracies, compare_examples
 from droplab.report.statistics import Comparison, does_not_apply, family
+from droplab.report.trend import Trend, trend
 
 if TYPE_CHECKING:
     from droplab.study.plan import Arm, Plan
@@ -58,6 +59,15 @@ class ArmComparison:
     against: Arm
     comparison: Comparison
     new_examples: Comparison | None = None
+
+
+@dataclass(frozen=True)
+class DepthTrend:
+    """How test accuracy, dropout off at inference, goes with depth among the arms of one rate (0: the controls)."""
+
+    dropout: float
+    depths: tuple[int, ...]
+    trend: Trend
 
 
 def results_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
@@ -212,6 +222,27 @@ def depth_comparisons(plan: Plan, records: Mapping[str, RunRecord]) -> list[ArmC
         ladder = [arm for arm in arms if arm.dropout == rate]
         pairs += [(deeper, shallower) for shallower, deeper in pairwise(ladder)]
     return _compare(plan, records, pairs)
+
+
+def depth_trends(plan: Plan, results: pd.DataFrame) -> list[DepthTrend]:
+    """The trend of test accuracy along depth, among the controls and among the arms of each rate.
+
+    Args:
+        plan: the study's.
+        results: of `results_frame`.
+
+    Returns:
+        The controls first, then by rate; over the seeds that have finished every depth. Rates with fewer than three
+        depths, or without such a seed, are left out.
+    """
+    found = []
+    for rate in sorted({arm.dropout for arm in plan.arms}):
+        ladder = [arm for arm in _by_depth(plan) if arm.dropout == rate]
+        depths = tuple(arm.depth for arm in ladder)
+        values = pd.concat([by_seed(results, arm, "off", "test", "accuracy") for arm in ladder], axis=1).dropna()
+        if len(set(depths)) >= 3 and not values.empty:
+            found.append(DepthTrend(rate, depths, trend(depths, values.to_numpy().T)))
+    return found
 
 
 def best_arm(plan: Plan, results: pd.DataFrame) -> Arm:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from droplab.config import StudySettings, load_study
 from droplab.report.statistics import Verdict, points
-from droplab.report.tables import ArmComparison
+from droplab.report.tables import ArmComparison, DepthTrend
 
 _SAID: dict[Verdict, str] = {
     "helps": "helps",
@@ -39,6 +39,20 @@ def answer(comparisons: Sequence[ArmComparison]) -> str:
         if mine:
             parts.append(f"{said} {_places(mine, comparisons)}{_how_much(verdict, mine)}")
     return f"Training with dropout {'; '.join(parts)}."
+
+
+def trend_words(found: DepthTrend) -> str:
+    """How test accuracy goes with depth among the arms of one rate, in a sentence."""
+    among = f"the networks with dropout {found.dropout:g}" if found.dropout else "the controls"
+    ends = found.trend.low, found.trend.high
+    if ends[0] is None or ends[1] is None:
+        interval = "one seed: no interval" if found.trend.seeds == 1 else "no spread over the seeds: no interval"
+    else:
+        interval = f"95 % interval {points(ends[0])} to {points(ends[1])}"
+    return (
+        f"Among {among}, depth {found.depths[0]} to {found.depths[-1]}, test accuracy changes by "
+        f"{points(found.trend.slope)} points a layer ({interval}; {_seeds(found.trend.seeds)})."
+    )
 
 
 def published_differences(settings: StudySettings) -> str | None:
@@ -97,6 +111,10 @@ def _range(comparisons: Sequence[ArmComparison]) -> str:
     """The smallest and the largest difference, once if they read the same."""
     seen = [one.comparison.difference for one in comparisons]
     return " to ".join(dict.fromkeys((points(min(seen)), points(max(seen)))))
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'' if count == 1 else 's'}"
 
 
 def _listed(parts: Sequence[str]) -> str:
