@@ -21,6 +21,7 @@ from droplab.report.notebook import StudyCharts, html_fragment
 from droplab.report.origin import Origin
 from droplab.report.single import write_page
 from droplab.report.tables import ArmComparison, arms_table, best_arm, compare_arms, control_comparisons, results_frame
+from droplab.report.words import refit_words
 from droplab.report.write import write_report
 from droplab.study.plan import Arm, Plan, Run, plan_refit, plan_study, plan_way
 from droplab.study.records import RunRecord
@@ -212,6 +213,10 @@ class StudyResult:
 
         return collect_exhibits(self.plan, self.records, best, info.classes, info.image_shape, weights, data)
 
+    def refit_words(self) -> str:
+        """What the network that valid chose came to when it was trained again; empty where it was not."""
+        return refit_words(self.refits, self.dataset.train_examples)
+
     def _repr_html_(self) -> str:
         return html_fragment(self.plan, self.records)
 
@@ -238,7 +243,8 @@ class StudyResult:
             DroplabError: if the folder cannot be written.
         """
         origin = self._origin(command)
-        files = write_report(out, self.plan, self.records, origin)
+        exhibits = self.exhibits() if self.records else None
+        files = write_report(out, self.plan, self.records, origin, exhibits, self.refits)
         return [*files, *self._write_models(out / "models"), self._write_card(out / "models", origin)]
 
     def write_page(self, path: Path, command: str) -> None:
@@ -247,7 +253,8 @@ class StudyResult:
         Raises:
             DroplabError: if no run is finished, or the file cannot be written.
         """
-        write_page(path, self.plan, self.records, self._origin(command))
+        exhibits = self.exhibits() if self.records else None
+        write_page(path, self.plan, self.records, self._origin(command), exhibits, self.refits)
 
     def markdown(self, command: str) -> str:
         """The report as Markdown that fits in a pull request: question, answer, verdicts, arms and `command`."""

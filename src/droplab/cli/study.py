@@ -176,6 +176,8 @@ def _conclude(result: StudyResult, target: Path) -> None:
         typer.echo("dropout against control, test accuracy with dropout off:")
         for compared in result.comparisons():
             typer.echo(f"  {compared.arm.name}: {compared.comparison.words}")
+        if result.refits:
+            typer.echo(result.refit_words())
         typer.echo(f"report: {target / 'report.html'}")
     if summary.interrupted:
         raise typer.Exit(130)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from droplab.model.network import forward, layers_of
-from droplab.report import charts
+from droplab.report import style
 
 MOST_EXAMPLES = 2000
 """Test examples, the first ones, over which activations are counted."""
@@ -66,46 +66,51 @@ def activation_chart(sparsity: pd.DataFrame, histogram: pd.DataFrame) -> alt.Top
         sparsity: the first of `activation_frames`.
         histogram: the second.
     """
-    sparsity = sparsity.assign(percent=100 * sparsity["active"], trained=sparsity["dropout"].map(charts._trained))
-    names = charts._rates(sparsity)
-    base = alt.Chart(charts._data(sparsity)).encode(
+    sparsity = sparsity.assign(percent=100 * sparsity["active"], trained=sparsity["dropout"].map(style.trained))
+    names = style.rates(sparsity)
+    base = alt.Chart(style.data(sparsity)).encode(
         x=alt.X("layer:O", title="hidden layer", axis=alt.Axis(labelAngle=0, grid=False)),
         y=alt.Y("percent:Q", title="units active for an example (%)", scale=alt.Scale(zero=True)),
-        color=charts._colour("trained", names, None),
+        color=style.colour("trained", names, None),
     )
-    line = base.mark_line().encode(y="mean(percent):Q")
-    seed = base.mark_point(size=45, filled=True, opacity=0.8).encode(
-        shape=charts._shape("trained", names),
+    pick = style.picked("trained")
+    line = base.mark_line().encode(y="mean(percent):Q", opacity=style.faded(pick))
+    seed = base.mark_point(size=45, filled=True).encode(
+        opacity=style.faded(pick, 0.8),
+        shape=style.shape("trained", names),
         tooltip=[
-            alt.Tooltip("trained:N", title="trained with"),
-            alt.Tooltip("seed:Q"),
-            alt.Tooltip("layer:O", title="hidden layer"),
-            alt.Tooltip("percent:Q", title="units active (%)", format=".1f"),
-            alt.Tooltip("mean:Q", title="mean activation", format=".3f"),
+            style.tip("trained:N", "trained with"),
+            style.tip("seed:Q", "seed"),
+            style.tip("layer:O", "hidden layer"),
+            style.tip("percent:Q", "units active (%)", ".1f"),
+            style.tip("mean:Q", "mean activation", ".3f"),
         ],
     )
     shares = histogram[histogram["share"] > 0]
-    shares = shares.assign(percent=100 * shares["share"], trained=shares["dropout"].map(charts._trained))
+    shares = shares.assign(percent=100 * shares["share"], trained=shares["dropout"].map(style.trained))
     steps = (
-        alt.Chart(charts._data(shares))
+        alt.Chart(style.data(shares))
         .mark_line(interpolate="step-after", strokeWidth=1.8)
         .encode(
+            opacity=style.faded(pick),
             x=alt.X("low:Q", title="activation, first hidden layer", axis=alt.Axis(grid=False)),
             y=alt.Y(
                 "percent:Q",
                 title="share of activations (%)",
                 scale=alt.Scale(type="log"),
                 axis=alt.Axis(
-                    format="~g", values=charts._decades(float(shares["percent"].min()), float(shares["percent"].max()))
+                    format="~g", values=style.decades(float(shares["percent"].min()), float(shares["percent"].max()))
                 ),
             ),
-            color=charts._colour("trained", names, None),
+            color=style.colour("trained", names, None),
         )
     )
-    panels = alt.hconcat((line + seed).properties(width=300, height=240), steps.properties(width=300, height=240))
-    titled = charts._title(
+    panels = alt.hconcat(
+        (line + seed.add_params(pick)).properties(width=300, height=240), steps.properties(width=300, height=240)
+    )
+    titled = style.title(
         "How sparse the hidden layers are",
         f"On test (the first {MOST_EXAMPLES:,} examples), dropout off at inference. Left: point, one seed; line, mean.",
         "Right: all seeds, zeros in the first bin; the scale is logarithmic.",
     )
-    return charts._finished(panels, titled)
+    return style.finished(panels, titled)

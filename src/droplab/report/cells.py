@@ -40,9 +40,11 @@ def comparison_table(comparisons: Sequence[ArmComparison]) -> Table:
         better = "–" if found.probability_of_improvement is None else f"{100 * found.probability_of_improvement:.0f} %"
         needed = "–" if found.seeds_needed is None else f"{found.seeds_needed:,}"
         p_values = (p_words(found.p_value), p_words(found.p_adjusted))
-        rows.append((name, _meaning(found), difference, interval, *p_values, better, str(found.seeds), needed))
+        rows.append(
+            (name, _meaning(found), difference, interval, *p_values, better, str(found.seeds), needed, _wider(one))
+        )
     head = ("networks", "verdict", "difference (points)", "95 % interval", "p", "p, Holm", "better in", "seeds")
-    return Table((*head, "seeds that would show it"), rows)
+    return Table((*head, "seeds to show it", "95 % interval, new examples, too"), rows)
 
 
 def arms_table(arms: pd.DataFrame) -> Table:
@@ -61,6 +63,29 @@ def arms_table(arms: pd.DataFrame) -> Table:
         for row in arms.to_dict("records")
     ]
     return Table(head, rows)
+
+
+def calibration_table(arms: pd.DataFrame) -> Table:
+    """Whether the probabilities of each arm can be believed; arms whose runs did not keep that are left out."""
+    columns: dict[str, tuple[str, float, int]] = {
+        "NLL (nats)": ("test nll", 1, 4),
+        "ECE (%)": ("test ECE", 100, 2),
+        "Brier": ("test Brier", 1, 4),
+        "temperature": ("temperature", 1, 3),
+        "NLL at it": ("test nll, calibrated", 1, 4),
+        "ECE at it (%)": ("test ECE, calibrated", 100, 2),
+        "NLL, mc": ("test nll, mc", 1, 4),
+        "ECE, mc (%)": ("test ECE, mc", 100, 2),
+    }
+    rows = [
+        (
+            row["arm"],
+            *("–" if math.isnan(row[where[0]]) else mean_and_spread(row, *where) for where in columns.values()),
+        )
+        for row in arms.to_dict("records")
+        if not math.isnan(row["test ECE"])
+    ]
+    return Table(("arm", *columns), rows)
 
 
 def modes_table(plan: Plan, arms: pd.DataFrame) -> Table:
@@ -127,6 +152,14 @@ def mean_and_spread(row: Mapping[Hashable, Any], name: str, factor: float, digit
     """Mean ± standard deviation, the latter where there is more than one seed."""
     mean, spread = factor * row[name], factor * row[f"{name} sd"]
     return f"{mean:.{digits}f}" if math.isnan(spread) else f"{mean:.{digits}f} ± {spread:.{digits}f}"
+
+
+def _wider(one: ArmComparison) -> str:
+    """The interval that also covers the choice of the test examples."""
+    found = one.new_examples
+    if found is None or found.low is None or found.high is None:
+        return "–"
+    return f"{points(found.low)} to {points(found.high)}"
 
 
 def _meaning(found: Comparison) -> str:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
+from droplab.report import style
 from droplab.report.tables import ArmComparison
 
-BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
-"""Okabe and Ito's colours, which the colour-blind can tell apart."""
-
-MOST_POINTS = 200
+MOST_POINTS = 100
 """Points of a line that are drawn; more cannot be seen."""
 
 _SPLITS = ["train", "valid", "test"]
@@ -22,7 +20,6 @@ _LEAST_LOSS = 1e-7
 """Smaller losses, zero among them, are drawn here: `float32` tells no probability from 1 that is closer to it."""
 
 _LEFT_ON, _OFF = "dropout left on at inference", "dropout off at inference"
-_INK = "#333333"
 
 
 def all_charts(
@@ -53,6 +50,7 @@ def difference_chart(comparisons: Sequence[ArmComparison]) -> alt.TopLevelMixin:
     """
     rows = [
         {
+            "arm": one.arm.name,
             "depth": one.arm.depth,
             "dropout": one.arm.dropout,
             "verdict": one.comparison.verdict,
@@ -67,24 +65,31 @@ def difference_chart(comparisons: Sequence[ArmComparison]) -> alt.TopLevelMixin:
     along = _along(frame)
     y = alt.Y("difference:Q", title="test accuracy, dropout − control (points)", scale=alt.Scale(padding=28))
     base = alt.Chart().encode(x=_x(along))
+    tips = [
+        style.tip("arm:N", "network"),
+        style.tip("verdict:N", "verdict"),
+        style.tip("difference:Q", "difference (points)", "+.3f"),
+        style.tip("low:Q", "95 % interval from", "+.3f"),
+        style.tip("high:Q", "to", "+.3f"),
+    ]
     marks = [
-        alt.Chart().mark_rect(color="#eeeeee", opacity=1).encode(y=alt.datum(-margin), y2=alt.datum(margin)),
-        alt.Chart().mark_rule(color=_INK).encode(y=alt.datum(0)),
-        base.mark_rule(strokeWidth=2.5, color=BLUE).encode(y="low:Q", y2="high:Q"),
-        base.mark_point(size=70, filled=True, opacity=1, color=BLUE).encode(y=y),
-        base.mark_text(fontSize=12, color=_INK).encode(y=alt.value(12), text="verdict:N"),
+        alt.Chart().mark_rect(color=style.SHADE, opacity=1).encode(y=alt.datum(-margin), y2=alt.datum(margin)),
+        alt.Chart().mark_rule(color=style.INK).encode(y=alt.datum(0)),
+        base.mark_rule(strokeWidth=2.5, color=style.BLUE).encode(y="low:Q", y2="high:Q"),
+        base.mark_point(size=70, filled=True, opacity=1, color=style.BLUE).encode(y=y, tooltip=tips),
+        base.mark_text(fontSize=12, color=style.INK).encode(y=alt.value(12), text="verdict:N"),
     ]
     seeds = max(one.comparison.seeds for one in comparisons)
     interval = "bar: 95 % interval over seeds" if seeds > 1 else "one seed: no interval can be given"
     layers = alt.layer(*marks).properties(width=max(240, 96 * frame[along].nunique()), height=280)
-    titled = _title(
+    titled = style.title(
         "What training with dropout changes",
         f"Point: mean difference on test, dropout off at inference; {interval}.",
         f"Grey: the margin of equivalence, ±{margin:g} points.",
     )
     if along == "depth":
-        return _finished(layers.properties(data=_data(frame)), titled)
-    return _finished(_panels(layers, frame, "panel", _depth_names(frame)), titled)
+        return style.finished(layers.properties(data=style.data(frame)), titled)
+    return style.finished(style.panels(layers, frame, "panel", style.depth_names(frame)), titled)
 
 
 def control_chart(results: pd.DataFrame) -> alt.TopLevelMixin:
@@ -96,26 +101,36 @@ def control_chart(results: pd.DataFrame) -> alt.TopLevelMixin:
     frame = _accuracies(results)
     frame = frame[frame["inference"] == "off"].copy()
     along = _along(frame)
-    names = _trained if along == "depth" else _with_or_without
+    names = style.trained if along == "depth" else _with_or_without
     frame["trained"] = frame["dropout"].map(names)
     kinds = list(dict.fromkeys(frame.sort_values("dropout")["trained"]))
     means = _spread(frame, ["split", "depth", "dropout", "trained"])
-    points = frame[["split", "depth", "dropout", "trained", "percent"]]
-    base = alt.Chart().encode(x=_x(along), color=_colour("trained", kinds, None))
+    points = frame[["split", "depth", "dropout", "trained", "seed", "percent"]]
+    base = alt.Chart().encode(x=_x(along), color=style.colour("trained", kinds, None))
     if along == "depth":
         base = base.encode(xOffset=alt.XOffset("trained:N", sort=kinds, scale=alt.Scale(paddingOuter=1)))
+    pick = style.picked("trained")
     line = base.mark_line() if along == "depth" else base.encode(color=alt.value("#999999")).mark_line()
-    seed = base.mark_point(size=45, filled=True, opacity=0.8).encode(shape=_shape("trained", kinds))
-    layers = alt.layer(
-        line.encode(y=_percent("mean")).transform_filter("isValid(datum.mean)"),
-        seed.encode(y=_percent("percent")).transform_filter("isValid(datum.percent)"),
-    ).properties(width=230, height=260)
-    titled = _title(
-        "Trained with dropout against trained without it",
-        f"Dropout off at inference in both. Point: one seed; line: mean; {_seeds(results)}.",
+    seed = base.mark_point(size=45, filled=True).encode(
+        shape=style.shape("trained", kinds),
+        opacity=style.faded(pick, 0.8),
+        tooltip=[
+            style.tip("trained:N", "trained with"),
+            style.tip("depth:O", "depth"),
+            style.tip("seed:Q", "seed"),
+            style.tip("percent:Q", "accuracy (%)", ".2f"),
+        ],
     )
-    panels = _panels(layers, pd.concat([means, points]), "split", _SPLITS, rows=_in_rows(frame, along))
-    return _finished(panels.resolve_scale(y="independent"), titled)
+    layers = alt.layer(
+        line.encode(y=_percent("mean"), opacity=style.faded(pick)).transform_filter("isValid(datum.mean)"),
+        seed.encode(y=_percent("percent")).transform_filter("isValid(datum.percent)").add_params(pick),
+    ).properties(width=230, height=260)
+    titled = style.title(
+        "Trained with dropout against trained without it",
+        f"Dropout off at inference in both. Point: one seed; line: mean; {style.seeds(results)}.",
+    )
+    panels = style.panels(layers, pd.concat([means, points]), "split", _SPLITS, rows=_in_rows(frame, along))
+    return style.finished(panels.resolve_scale(y="independent"), titled)
 
 
 def inference_chart(results: pd.DataFrame) -> alt.TopLevelMixin:
@@ -127,7 +142,7 @@ def inference_chart(results: pd.DataFrame) -> alt.TopLevelMixin:
     return _modes_chart(
         results,
         panels=("mode", [_LEFT_ON, _OFF]),
-        lines=("split", _SPLITS, [ORANGE, GREEN, PURPLE]),
+        lines=("split", _SPLITS, [style.ORANGE, style.GREEN, style.PURPLE]),
         y="shared",
         title="The same trained networks, with dropout left on and off at inference",
     )
@@ -142,7 +157,7 @@ def splits_chart(results: pd.DataFrame) -> alt.TopLevelMixin:
     return _modes_chart(
         results,
         panels=("split", _SPLITS),
-        lines=("mode", [_OFF, _LEFT_ON], [VERMILLION, SKY]),
+        lines=("mode", [_OFF, _LEFT_ON], [style.VERMILLION, style.SKY]),
         y="independent",
         title="Dropout left on at inference against dropout off",
     )
@@ -172,7 +187,7 @@ def overfitting_chart(curves: pd.DataFrame) -> alt.TopLevelMixin:
         curves,
         kinds={"train": "train", "valid": "valid"},
         title="Overfitting: the gap between train and valid",
-        words="Dropout off for both, the same training examples each time: the gap is overfitting and nothing else.",
+        words="Dropout off for both, the same training examples each time: the pale gap is overfitting, nothing else.",
     )
 
 
@@ -183,30 +198,61 @@ def _loss_panels(curves: pd.DataFrame, kinds: Mapping[str, str], title: str, wor
     frame = _thinned(frame).assign(percent=lambda rows: rows["value"])
     spread = _spread(frame, ["split", "depth", "dropout", "epoch"])
     spread[["mean", "low", "high"]] = spread[["mean", "low", "high"]].clip(lower=_LEAST_LOSS)
-    spread = spread.assign(kind=spread["split"].map(kinds), trained=spread["dropout"].map(_trained))
+    spread = spread.assign(kind=spread["split"].map(kinds), trained=spread["dropout"].map(style.trained))
     base = alt.Chart().encode(
         x=alt.X("epoch:Q", title="epoch", scale=alt.Scale(nice=False), axis=alt.Axis(grid=False, tickMinStep=1)),
-        color=_colour("trained", _rates(frame), "trained with"),
+        color=style.colour("trained", style.rates(frame), "trained with"),
     )
+    names = list(kinds.values())
     if len(kinds) > 1:
-        names = list(kinds.values())
         dashes = alt.Scale(domain=names, range=[[1, 0], [5, 3]])
-        base = base.encode(strokeDash=alt.StrokeDash("kind:N", title="loss on", sort=names, scale=dashes))
+        base = base.encode(
+            strokeDash=alt.StrokeDash(
+                "kind:N", title="loss on", sort=names, scale=dashes, legend=alt.Legend(symbolType="stroke")
+            )
+        )
     band = alt.Chart().encode(x="epoch:Q", color="trained:O", detail="kind:N")
     scale = alt.Scale(type="log", nice=False)
-    axis = alt.Axis(format="~g", values=_decades(float(spread["low"].min()), float(spread["high"].max())))
+    axis = alt.Axis(format="~g", values=style.decades(float(spread["low"].min()), float(spread["high"].max())))
     few = spread["epoch"].nunique() < 10
+    pick = style.picked("trained")
+    tips = [
+        style.tip("trained:N", "trained with"),
+        style.tip("kind:N", "loss on"),
+        style.tip("epoch:Q", "epoch"),
+        style.tip("mean:Q", "mean loss (nats)", ".3~g"),
+        style.tip("low:Q", "smallest", ".3~g"),
+        style.tip("high:Q", "largest", ".3~g"),
+    ]
+    y = alt.Y("mean:Q", title="loss (nats)", scale=scale, axis=axis)
+    low = alt.Y("low:Q", scale=scale)
+    gaps, drawn = [], spread
+    if len(kinds) == 2:
+        shade = band.mark_area().encode(y=low, y2="high:Q", opacity=style.faded(pick, 0.12))
+        gaps, drawn = [shade.transform_filter("datum.kind === 'gap'")], pd.concat([spread, _gap(spread, names)])
+    lines = "datum.kind !== 'gap'"
+    base = base.transform_filter(lines)
     layers = alt.layer(
-        base.mark_line(strokeWidth=1.8, point=few).encode(
-            y=alt.Y("mean:Q", title="loss (nats)", scale=scale, axis=axis)
-        ),
-        band.mark_area(opacity=0.25).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q"),
+        *gaps,
+        base.mark_line(strokeWidth=1.8, point=few).encode(y=y, opacity=style.faded(pick)).add_params(pick),
+        band.mark_area().encode(y=low, y2="high:Q", opacity=style.faded(pick, 0.25)).transform_filter(lines),
+        base.mark_point(size=60, opacity=0).encode(y=y, tooltip=tips),
     ).properties(width=250, height=200)
-    titled = _title(
-        title, f"Line: mean over seeds; band: smallest to largest; {_seeds(curves)}. The scale is logarithmic.", words
+    titled = style.title(
+        title,
+        f"Line: mean over seeds; band: smallest to largest; {style.seeds(curves)}. The scale is logarithmic.",
+        words,
     )
-    panels = _panels(layers, spread, "panel", _depth_names(spread))
-    return _finished(panels.resolve_axis(x="independent"), titled)
+    panels = style.panels(layers, drawn, "panel", style.depth_names(spread))
+    return style.finished(panels.resolve_axis(x="independent"), titled)
+
+
+def _gap(spread: pd.DataFrame, kinds: Sequence[str]) -> pd.DataFrame:
+    """Where the two `kinds` of loss lie, mean to mean, as rows of the kind `gap`."""
+    keys = ["depth", "dropout", "trained", "epoch"]
+    first, second = (spread[spread["kind"] == kind].set_index(keys)["mean"] for kind in kinds)
+    both = pd.concat([first.rename("low"), second.rename("high")], axis=1, join="inner").reset_index()
+    return both.assign(kind="gap")
 
 
 def _modes_chart(
@@ -222,24 +268,36 @@ def _modes_chart(
     if along == "depth" and (frame["dropout"] > 0).any():
         frame = frame[frame["dropout"] > 0]
     field, names, colours = lines
+    pick = style.picked(field)
+    tips = [
+        style.tip("split:N", "split"),
+        style.tip("mode:N", "mode"),
+        style.tip("depth:O", "depth"),
+        style.tip("dropout:Q", "rate in training"),
+        style.tip("mean:Q", "mean accuracy (%)", ".2f"),
+        style.tip("low:Q", "smallest", ".2f"),
+        style.tip("high:Q", "largest", ".2f"),
+    ]
     spread = _spread(frame, ["split", "mode", "depth", "dropout"])
     base = alt.Chart().encode(
         x=_x(along),
         color=alt.Color(f"{field}:N", title=None, sort=names, scale=alt.Scale(domain=names, range=colours)),
     )
     layers = alt.layer(
-        base.mark_rule(strokeWidth=1.5).encode(y=_percent("low"), y2="high:Q"),
-        base.mark_line().encode(y=_percent("mean")),
-        base.mark_point(size=55, filled=True, opacity=1).encode(y="mean:Q", shape=_shape(field, names)),
+        base.mark_rule(strokeWidth=1.5).encode(y=_percent("low"), y2="high:Q", opacity=style.faded(pick)),
+        base.mark_line().encode(y=_percent("mean"), opacity=style.faded(pick)),
+        base.mark_point(size=55, filled=True)
+        .encode(y="mean:Q", shape=style.shape(field, names), opacity=style.faded(pick), tooltip=tips)
+        .add_params(pick),
     ).properties(width=230 if len(panels[1]) == 3 else 320, height=260)
     words = "Networks trained with dropout" if along == "depth" else "Rate 0 is the control, trained without dropout"
-    titled = _title(
+    titled = style.title(
         title,
-        f"{words}. Line: mean over seeds; bar: smallest to largest; {_seeds(results)}.",
+        f"{words}. Line: mean over seeds; bar: smallest to largest; {style.seeds(results)}.",
         "Leaving dropout on at inference is not training without it: for that, see the control.",
     )
-    faceted = _panels(layers, spread, *panels, rows=_in_rows(spread, along))
-    return _finished(faceted.resolve_scale(y=y), titled)
+    faceted = style.panels(layers, spread, *panels, rows=_in_rows(spread, along))
+    return style.finished(faceted.resolve_scale(y=y), titled)
 
 
 def _accuracies(results: pd.DataFrame) -> pd.DataFrame:
@@ -264,13 +322,6 @@ def _thinned(curves: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts)
 
 
-def _decades(low: float, high: float) -> list[float]:
-    """Where a logarithmic axis has its ticks: at the powers of ten, and between them if these are few."""
-    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    steps = (1, 2, 5) if high < 100 * low else (1,)
-    return [float(f"{step}e{power}") for power in powers for step in steps]
-
-
 def _along(frame: pd.DataFrame) -> Literal["depth", "dropout"]:
     """What the x axis shows: depth; but with several rates, or a single network, the rate."""
     rates = frame.loc[frame["dropout"] > 0, "dropout"].nunique()
@@ -291,84 +342,5 @@ def _percent(field: str) -> alt.Y:
     return alt.Y(f"{field}:Q", title="accuracy (%)", scale=alt.Scale(zero=False))
 
 
-def _colour(field: str, names: list[str], title: str | None) -> alt.Color:
-    """A colour a name; beyond what Okabe and Ito offer, a scheme that grows darker evenly."""
-    colours = [BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY]
-    scale = alt.Scale(domain=names, range=colours[: len(names)])
-    if len(names) > len(colours):
-        scale = alt.Scale(domain=names, scheme="viridis")
-    return alt.Color(f"{field}:O", title=title, sort=names, scale=scale)
-
-
-def _shape(field: str, names: list[str]) -> alt.Shape:
-    """A shape a name, in the legend of its colour; shapes repeat where colours do the telling."""
-    shapes = ["circle", "triangle-up", "square", "diamond", "triangle-down", "cross"]
-    cycle = [shapes[i % len(shapes)] for i in range(len(names))]
-    return alt.Shape(f"{field}:N", title=None, sort=names, scale=alt.Scale(domain=names, range=cycle))
-
-
-def _panels(layers: Any, frame: pd.DataFrame, field: str, names: list[str], rows: bool = False) -> Any:
-    """A panel for each of `names`, three a line; or a column for each, and a row for each depth."""
-    header = alt.Header(title=None, labelFontSize=13, labelFontWeight="bold", labelColor=_INK)
-    data = _data(frame.assign(panel="depth " + frame["depth"].astype(str)))
-    if rows:
-        column = alt.Column(f"{field}:N", sort=names, header=header)
-        row = alt.Row("panel:N", sort=_depth_names(frame), header=header)
-        return layers.facet(data=data, column=column, row=row)
-    if len(names) <= 3:
-        return layers.facet(data=data, column=alt.Column(f"{field}:N", sort=names, header=header))
-    return layers.facet(data=data, facet=alt.Facet(f"{field}:N", sort=names, header=header), columns=3)
-
-
-def _data(frame: pd.DataFrame) -> alt.InlineData:
-    """The rows as they go into a chart: six digits a number, nothing for NaN."""
-    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    values = [{str(k): float(f"{v:.6g}") if isinstance(v, float) else v for k, v in row.items()} for row in rows]
-    return alt.InlineData(values=values)
-
-
-def _finished(chart: Any, title: alt.TitleParams) -> alt.TopLevelMixin:
-    """The chart with its title, its legend on top and quiet lines."""
-    finished: alt.TopLevelMixin = (
-        chart.properties(title=title)
-        .configure(background="white", font="sans-serif", padding=12, aria=False)
-        .configure_legend(
-            orient="top",
-            labelFontSize=12,
-            titleFontSize=12,
-            labelLimit=300,
-            symbolOpacity=1,
-            padding=8,
-            columns=4,
-        )
-        .configure_axis(labelFontSize=11, titleFontSize=12, titleFontWeight="normal", gridColor="#e6e6e6", domain=False)
-        .configure_view(stroke="#cccccc")
-    )
-    return finished
-
-
-def _title(text: str, *lines: str) -> alt.TitleParams:
-    return alt.TitleParams(
-        text, subtitle=list(lines), anchor="start", fontSize=16, subtitleFontSize=12, subtitleColor="#555555", offset=12
-    )
-
-
-def _depth_names(frame: pd.DataFrame) -> list[str]:
-    return [f"depth {depth}" for depth in sorted(frame["depth"].unique())]
-
-
-def _trained(rate: float) -> str:
-    return f"dropout {rate:g}" if rate else "no dropout (control)"
-
-
 def _with_or_without(rate: float) -> str:
-    return "with dropout" if rate else _trained(rate)
-
-
-def _rates(frame: pd.DataFrame) -> list[str]:
-    return [_trained(rate) for rate in sorted(frame["dropout"].unique())]
-
-
-def _seeds(frame: pd.DataFrame) -> str:
-    seeds = frame["seed"].nunique()
-    return f"{seeds} seeds" if seeds > 1 else "one seed, so their spread is not known"
+    return "with dropout" if rate else style.trained(rate)

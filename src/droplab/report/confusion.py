@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix
 
-from droplab.report import charts
+from droplab.report import style
 
 MOST_CLASSES = 20
 """Classes that a chart has room for."""
@@ -56,21 +56,21 @@ def confusion_chart(frame: pd.DataFrame, network: str) -> alt.TopLevelMixin:
     drawn = frame[frame["true"].isin(classes) & frame["predicted"].isin(classes)]
     percent = 100 * drawn["share"]
     drawn = drawn.assign(percent=percent, wrong=percent.where(drawn["true"] != drawn["predicted"]))
-    base = alt.Chart(charts._data(drawn)).encode(
+    base = alt.Chart(style.data(drawn)).encode(
         x=alt.X("predicted:N", sort=classes, title="predicted class", axis=alt.Axis(orient="top", labelAngle=0)),
         y=alt.Y("true:N", sort=classes, title="true class"),
         tooltip=[
-            alt.Tooltip("true:N", title="true class"),
-            alt.Tooltip("predicted:N", title="predicted class"),
-            alt.Tooltip("examples:Q", title="test examples"),
-            alt.Tooltip("percent:Q", title="of the true class (%)", format=".2f"),
+            style.tip("true:N", "true class"),
+            style.tip("predicted:N", "predicted class"),
+            style.tip("examples:Q", "test examples"),
+            style.tip("percent:Q", "of the true class (%)", ".2f"),
         ],
     )
     most = float(drawn["wrong"].max()) if drawn["wrong"].notna().any() else 0.0
     colour = alt.Color(
         "wrong:Q",
         title="of the true class (%)",
-        scale=alt.Scale(range=["#fdf1e3", charts.ORANGE], domain=[0, most or 1.0]),
+        scale=alt.Scale(range=["#fdf1e3", style.ORANGE], domain=[0, most or 1.0]),
         legend=alt.Legend(orient="right", format=".2~f"),
     )
     cells = base.mark_rect(stroke="#cccccc", strokeWidth=0.5).encode(
@@ -85,8 +85,8 @@ def confusion_chart(frame: pd.DataFrame, network: str) -> alt.TopLevelMixin:
     )
     side = 36 * len(classes)
     others = "" if len(chosen) == frame["true"].nunique() else f" The {len(classes)} classes most often mistaken."
-    titled = charts._title(
+    titled = style.title(
         "What the best network takes for what",
         f"{network}: number of test examples, dropout off; grey on the diagonal is right.{others}",
     )
-    return charts._finished(alt.layer(cells, numbers).properties(width=side, height=side), titled)
+    return style.finished(alt.layer(cells, numbers).properties(width=side, height=side), titled)

@@ -2,33 +2,64 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC
+from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
 import jinja2
+import vl_convert
 from markupsafe import Markup
 
 from droplab import __version__
 from droplab.report import cells, tables, words
+from droplab.report.cells import Table
 from droplab.report.document import environments
+from droplab.report.figures import Figure
 
 if TYPE_CHECKING:
+    from droplab.report.exhibits import Exhibits
     from droplab.report.origin import Origin
     from droplab.study.plan import Plan
     from droplab.study.records import RunRecord
 
 
-def render_page(plan: Plan, records: Mapping[str, RunRecord], origin: Origin, figures: Mapping[str, str]) -> str:
+@dataclass(frozen=True)
+class _Drawn:
+    """A figure as the page has it: its title and how to read it, an SVG, what draws it, and its numbers."""
+
+    title: str
+    reading: str
+    svg: Markup
+    spec: Markup
+    numbers: Table
+
+
+def render_page(
+    plan: Plan,
+    records: Mapping[str, RunRecord],
+    origin: Origin,
+    figures: Mapping[str, Figure],
+    exhibits: Exhibits | None = None,
+    refits: Mapping[int, RunRecord] | None = None,
+) -> str:
     """Render the report as one HTML page that loads nothing.
+
+    Charts are drawn in the browser, by one copy of Vega; without scripts, and on paper, their SVG is shown.
 
     Args:
         plan: the study's.
         records: the finished runs by content key, at least one.
         origin: where they come from.
-        figures: SVG text by name, in the order of the page, as `charts.save_figures` writes it.
+        figures: of `figures.study_figures`.
+        exhibits: of the network that valid chose, if they are shown.
+        refits: that network trained again on train and valid, by seed.
     """
     results = tables.results_frame(plan, records)
     control = tables.control_comparisons(plan, records)
@@ -38,8 +69,15 @@ def render_page(plan: Plan, records: Mapping[str, RunRecord], origin: Origin, fi
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    template = environment.from_string(resources.files("droplab.report").joinpath("page.html.j2").read_text("utf-8"))
-    return template.render(
+    library, script = _library(), _part("page.js")
+    images = {} if exhibits is None else {place: _data_url(png) for place, png in exhibits.images.items()}
+    first_layer = None if exhibits is None or exhibits.first_layer is None else _data_url(exhibits.first_layer)
+    return environment.from_string(_part("page.html.j2")).render(
+        css=Markup(_part("page.css")),
+        library=Markup(library),
+        script=Markup(script),
+        # Vega compiles the expressions of a chart, for which it needs eval; nothing but these two scripts may run.
+        script_sources=Markup(f"'unsafe-eval' {_source(library)} {_source(script)}"),
         settings=plan.settings,
         origin=origin,
         version=__version__,
@@ -52,10 +90,16 @@ def render_page(plan: Plan, records: Mapping[str, RunRecord], origin: Origin, fi
         trends=[words.trend_words(one) for one in tables.depth_trends(plan, results)],
         best=best.name,
         best_accuracies=[cells.mean_and_spread(best_row, f"{split} accuracy", 100, 2) for split in ("valid", "test")],
+        refit=words.refit_words(refits or {}, origin.examples["train"] + origin.examples["valid"]),
         arms_table=cells.arms_table(arms),
+        calibration_table=cells.calibration_table(arms),
         modes_table=cells.modes_table(plan, arms),
         classes_table=cells.classes_table(plan, results, origin.classes),
-        figures={name: Markup(_inlined(svg, name)) for name, svg in figures.items()},
+        classes=origin.classes,
+        figures={name: _drawn(figure, name) for name, figure in figures.items()},
+        exhibits=exhibits,
+        images=images,
+        first_layer=first_layer,
         differs=words.published_differences(plan.settings),
         settings_table=cells.settings_table(plan.settings),
         environments=environments(records.values()),
@@ -65,7 +109,41 @@ def render_page(plan: Plan, records: Mapping[str, RunRecord], origin: Origin, fi
     )
 
 
+def _drawn(figure: Figure, name: str) -> _Drawn:
+    """The figure without its title, which the page sets as text."""
+    chart = figure.chart.to_dict()
+    title = chart.pop("title")
+    spec = json.dumps(chart, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _Drawn(
+        title["text"],
+        " ".join(title["subtitle"]),
+        Markup(_inlined(vl_convert.vegalite_to_svg(chart), name)),
+        Markup(spec.replace("<", "\\u003c")),  # so that no text in it ends the element that holds it
+        figure.numbers,
+    )
+
+
 def _inlined(svg: str, name: str) -> str:
     """An SVG whose ids cannot meet those of another one on the page."""
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     return re.sub(r"url\(#", f"url(#{name}-", svg)
+
+
+@cache
+def _library() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script."""
+    bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub lacks the default
+    return bundle
+
+
+def _part(name: str) -> str:
+    return resources.files("droplab.report").joinpath(name).read_text("utf-8")
+
+
+def _source(script: str) -> str:
+    """What allows a script by its content in a content security policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def _data_url(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

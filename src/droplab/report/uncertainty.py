@@ -10,7 +10,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from droplab.report import charts
+from droplab.report import style
 from droplab.report.tables import finished_runs
 
 if TYPE_CHECKING:
@@ -93,10 +93,11 @@ def reliability_chart(curves: pd.DataFrame) -> alt.TopLevelMixin:
     means = means.assign(
         gap=means["accuracy"] - means["confidence"],
         place=100 * (means["bin"] + 0.5) / bins,
-        trained=means["dropout"].map(charts._trained),
+        trained=means["dropout"].map(style.trained),
         state=means["calibrated"].map(_STATES),
     )
-    names = charts._rates(means)
+    names = style.rates(means)
+    pick = style.picked("trained")
     base = alt.Chart().encode(
         x=alt.X(
             "place:Q",
@@ -105,30 +106,32 @@ def reliability_chart(curves: pd.DataFrame) -> alt.TopLevelMixin:
             axis=alt.Axis(grid=False, values=[0, 25, 50, 75, 100]),
         ),
         y=alt.Y("gap:Q", title="right − confidence (points)"),
-        color=charts._colour("trained", names, None),
+        color=style.colour("trained", names, None),
         tooltip=[
-            alt.Tooltip("trained:N", title="trained with"),
-            alt.Tooltip("confidence:Q", title="mean confidence (%)", format=".2f"),
-            alt.Tooltip("accuracy:Q", title="right (%)", format=".2f"),
+            style.tip("trained:N", "trained with"),
+            style.tip("confidence:Q", "mean confidence (%)", ".2f"),
+            style.tip("accuracy:Q", "right (%)", ".2f"),
         ],
     )
     layers = alt.layer(
-        alt.Chart().mark_rule(color=charts._INK).encode(y=alt.datum(0)),
-        base.mark_line(strokeWidth=1.5),
-        base.mark_point(size=35, filled=True, opacity=0.9).encode(shape=charts._shape("trained", names)),
+        alt.Chart().mark_rule(color=style.INK).encode(y=alt.datum(0)),
+        base.mark_line(strokeWidth=1.5).encode(opacity=style.faded(pick)),
+        base.mark_point(size=35, filled=True)
+        .encode(shape=style.shape("trained", names), opacity=style.faded(pick, 0.9))
+        .add_params(pick),
     ).properties(width=190, height=170)
-    titled = charts._title(
+    titled = style.title(
         "Whether the probabilities can be believed",
-        f"Test, dropout off, {bins} bins of equal mass; mean over {charts._seeds(curves)}.",
+        f"Test, dropout off, {bins} bins of equal mass; mean over {style.seeds(curves)}.",
         "Below zero a network is surer than it is right.",
     )
-    header = alt.Header(title=None, labelFontSize=12, labelFontWeight="bold", labelColor=charts._INK)
+    header = alt.Header(title=None, labelFontSize=12, labelFontWeight="bold", labelColor=style.INK)
     panels = layers.facet(
-        data=charts._data(means.assign(panel="depth " + means["depth"].astype(str))),
-        column=alt.Column("panel:N", sort=charts._depth_names(means), header=header),
+        data=style.data(means.assign(panel="depth " + means["depth"].astype(str))),
+        column=alt.Column("panel:N", sort=style.depth_names(means), header=header),
         row=alt.Row("state:N", sort=list(_STATES.values()), header=header),
     )
-    return charts._finished(panels, titled)
+    return style.finished(panels, titled)
 
 
 def samples_chart(samples: pd.DataFrame) -> alt.TopLevelMixin:
@@ -144,17 +147,18 @@ def samples_chart(samples: pd.DataFrame) -> alt.TopLevelMixin:
             samples["value"],
         ),
         what=samples["metric"].map(_TITLES),
-        network="depth " + samples["depth"].astype(str) + ", " + samples["dropout"].map(charts._trained),
+        network="depth " + samples["depth"].astype(str) + ", " + samples["dropout"].map(style.trained),
     )
     names = list(dict.fromkeys(frame.sort_values(["depth", "dropout"])["network"]))
     means = frame.groupby(["network", "what", "masks"], sort=False)["shown"].mean().reset_index()
     most = int(means["masks"].max())
     ticks = [step * 10**power for power in range(len(str(most))) for step in (1, 2, 5) if step * 10**power <= most]
-    base = alt.Chart().encode(color=charts._colour("network", names, None))
+    pick = style.picked("network")
+    base = alt.Chart().encode(color=style.colour("network", names, None))
     tips = [
-        alt.Tooltip("network:N"),
-        alt.Tooltip("masks:Q", title="masks averaged (0: dropout off)"),
-        alt.Tooltip("shown:Q", title="value", format=".4~g"),
+        style.tip("network:N", "network"),
+        style.tip("masks:Q", "masks averaged (0: dropout off)"),
+        style.tip("shown:Q", "value", ".4~g"),
     ]
     y = alt.Y("shown:Q", title=None, scale=alt.Scale(zero=False))
     x = alt.X(
@@ -165,16 +169,19 @@ def samples_chart(samples: pd.DataFrame) -> alt.TopLevelMixin:
     )
     sampled, off = "datum.masks > 0", "datum.masks === 0"
     layers = alt.layer(
-        base.mark_rule(strokeDash=[5, 3], strokeWidth=1.5).encode(y=y, tooltip=tips).transform_filter(off),
-        base.mark_line(strokeWidth=1.5).encode(x=x, y=y).transform_filter(sampled),
-        base.mark_point(size=40, filled=True, opacity=0.9)
-        .encode(x=x, y=y, shape=charts._shape("network", names), tooltip=tips)
-        .transform_filter(sampled),
+        base.mark_rule(strokeDash=[5, 3], strokeWidth=1.5)
+        .encode(y=y, tooltip=tips, opacity=style.faded(pick))
+        .transform_filter(off),
+        base.mark_line(strokeWidth=1.5).encode(x=x, y=y, opacity=style.faded(pick)).transform_filter(sampled),
+        base.mark_point(size=40, filled=True)
+        .encode(x=x, y=y, shape=style.shape("network", names), tooltip=tips, opacity=style.faded(pick, 0.9))
+        .transform_filter(sampled)
+        .add_params(pick),
     ).properties(width=230, height=230)
-    titled = charts._title(
+    titled = style.title(
         "How many masks it takes",
         "Test, dropout left on at inference, the mean over so many masks (points) against dropout off (dashed);",
-        f"mean over {charts._seeds(samples)}.",
+        f"mean over {style.seeds(samples)}.",
     )
-    panels = charts._panels(layers, means.assign(depth=0), "what", list(_TITLES.values()))
-    return charts._finished(panels.resolve_scale(y="independent"), titled)
+    panels = style.panels(layers, means.assign(depth=0), "what", list(_TITLES.values()))
+    return style.finished(panels.resolve_scale(y="independent"), titled)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from droplab.config import StudySettings, load_study
 from droplab.report.statistics import Verdict, points
 from droplab.report.tables import ArmComparison, DepthTrend
+
+if TYPE_CHECKING:
+    from droplab.study.records import RunRecord
 
 _SAID: dict[Verdict, str] = {
     "helps": "helps",
@@ -38,7 +44,7 @@ def answer(comparisons: Sequence[ArmComparison]) -> str:
         mine = [one for one in comparisons if one.comparison.verdict == verdict]
         if mine:
             parts.append(f"{said} {_places(mine, comparisons)}{_how_much(verdict, mine)}")
-    return f"Training with dropout {'; '.join(parts)}."
+    return f"Training with dropout {'; '.join(parts)}.{_beyond(comparisons)}"
 
 
 def trend_words(found: DepthTrend) -> str:
@@ -95,6 +101,36 @@ def _places(mine: Sequence[ArmComparison], among: Sequence[ArmComparison]) -> st
     for one in mine:
         by_depth.setdefault(one.arm.depth, []).append(f"{one.arm.dropout:g}")
     return "at " + ", ".join(f"depth {depth} with rate {_listed(names)}" for depth, names in by_depth.items())
+
+
+def _beyond(comparisons: Sequence[ArmComparison]) -> str:
+    """Which of the effects are sure for new test examples, too; nothing where there is none or it is not known."""
+    effects = [one for one in comparisons if one.comparison.verdict in ("helps", "hurts") and one.new_examples]
+    holds = [one for one in effects if one.new_examples and one.new_examples.verdict == one.comparison.verdict]
+    if not effects:
+        return ""
+    if not holds:
+        return " This is about these test examples; for new ones none of these effects is sure."
+    if len(holds) == len(effects):
+        return " What is said to help or hurt does so for new test examples, too."
+    return f" For new test examples, too, this is sure {_places(holds, comparisons)}."
+
+
+def refit_words(refits: Mapping[int, RunRecord], examples: int) -> str:
+    """What the network that valid chose came to when it was trained again; empty where it was not.
+
+    Args:
+        refits: by seed.
+        examples: that it was trained on, those of valid among them.
+    """
+    if not refits:
+        return ""
+    accuracies = [100 * record.outcome.metric("off", "test", "accuracy") for record in refits.values()]
+    spread = f" ± {np.std(accuracies, ddof=1):.2f}" if len(accuracies) > 1 else ""
+    return (
+        f"Trained again on train and valid together ({examples:,} examples), {_seeds(len(accuracies))}: test accuracy "
+        f"{np.mean(accuracies):.2f}{spread} % (models/refit.safetensors)."
+    )
 
 
 def _how_much(verdict: Verdict, mine: Sequence[ArmComparison]) -> str:
