@@ -4,11 +4,13 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import droplab
 from droplab.api import StudyResult
-from droplab.errors import ConfigError, DeviceError, StoreError
+from droplab.errors import ConfigError, DeviceError, DroplabError, StoreError
 from droplab.model.file import read
 from droplab.study import runner
 from droplab.study.backends import InProcess
@@ -273,3 +275,25 @@ def test_what_valid_chose_is_trained_again_on_all_training_examples(finished: St
     assert read(models["refit.safetensors"])[1].key == recalled.refits[best.settings.seed].key
     for run in again.plan.runs:
         assert run.key in finished.records, "and nothing else changed"
+
+
+def test_probabilities_are_those_of_the_stored_networks(finished: StudyResult, tmp_path: Path) -> None:
+    paths = finished._write_probabilities(tmp_path / "new")
+    assert len(paths) == len(finished.plan.runs)
+    run = finished.plan.run_of(finished.plan.arms[3], 1)
+    record = finished.records[run.key]
+    frame = pd.read_parquet(tmp_path / "new" / "depth=2,dropout=0.5,seed=1.parquet")
+    classes = list(finished.dataset.classes)
+    columns = [f"p_{name}" for name in classes]
+    assert list(frame.columns) == ["split", "example", "label", "predicted", *columns]
+    assert frame[columns].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)
+    for split in ("valid", "test"):
+        mine = frame[frame["split"] == split]
+        assert [classes[k] for k in record.outcome.ledger[split]] == mine["predicted"].tolist()
+        of_truth = [row[1][f"p_{row[1]['label']}"] for row in mine.iterrows()]
+        assert -np.log(of_truth).mean() == pytest.approx(record.outcome.metric("off", split, "nll"), rel=1e-4)
+    held_out = frame[frame["split"] == "valid"]["example"]
+    assert held_out.is_unique
+    elsewhere = replace(finished.plan, settings=finished.plan.settings.override(data="gone.npz"))
+    with pytest.raises(DroplabError, match=r"'gone.npz' as the study had them; found none at hand"):
+        replace(finished, data=None, plan=elsewhere)._write_probabilities(tmp_path)

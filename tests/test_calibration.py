@@ -242,3 +242,12 @@ def test_a_run_of_mnist_takes_less_than_50_kb_beside_its_weights(trained):
     outcome = replace(outcome, curves=curves, ledger={"valid": predicted, "test": predicted[::-1]})
     metrics = len(json.dumps([list(metric) for metric in outcome.metrics]))
     assert 10_000 < len(pack_arrays(outcome)) + metrics < 50_000
+
+
+def test_a_control_says_the_same_in_a_stacked_pack_with_others_that_drop_units():
+    recipe = {"widths": (16,), "epochs": 2, "batch_size": 32, "mc_samples": 3}
+    runs = [RunSettings(**recipe), RunSettings(**recipe, dropout=0.5)]
+    control, dropped = train_pack(runs, EXAMPLES, Way("cpu", "fp32", stacked=True), lambda _: None)
+    (alone,) = train_pack(runs[:1], EXAMPLES, Way("cpu", "fp32"), lambda _: None)
+    assert names_of(control) == names_of(alone)
+    assert ("mc", "test", "nll_k3") in names_of(dropped)

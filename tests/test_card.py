@@ -9,13 +9,16 @@ from scipy import stats
 from droplab.model.file import ModelInfo
 from droplab.report import tables
 from droplab.report.card import render_card, t_interval
+from droplab.train.outcome import Metric
 from report_data import CLASSES, ORIGIN, made_up_study
 from test_markdown import HOSTILE, Seen, one_line
 
 
-def card_of(missing=0, seed=1, origin=ORIGIN, classes=CLASSES, noise=0.0006, **values):
+def card_of(missing=0, seed=1, origin=ORIGIN, classes=CLASSES, noise=0.0006, metrics=(), **values):
     """The card of a made-up study's best arm, and what it was made of."""
     plan, records = made_up_study(missing, noise, **{"epochs": 20} | values)
+    for key, record in records.items():
+        records[key] = replace(record, outcome=replace(record.outcome, metrics=(*record.outcome.metrics, *metrics)))
     arm = tables.best_arm(plan, tables.results_frame(plan, records))
     best = plan.run_of(arm, seed)
     info = ModelInfo(
@@ -134,3 +137,19 @@ def test_a_file_of_a_known_name_has_not_its_licence() -> None:
 @pytest.mark.parametrize("values", [[], [0.5], [0.5, 0.5], [0.5, float("nan")]])
 def test_without_spread_there_is_no_interval(values: list[float]) -> None:
     assert t_interval(values) is None
+
+
+def test_it_says_whether_its_probabilities_can_be_believed() -> None:
+    seen, *_ = card_of()
+    assert "nothing was kept of that" in seen.text
+    seen, *_ = card_of(
+        metrics=(
+            Metric("off", "test", "brier", 0.0312),
+            Metric("off", "test", "ece", 0.0123),
+            Metric("off", "valid", "temperature", 1.234),
+            Metric("off", "test", "ece_calibrated", 0.0045),
+        )
+    )
+    assert "calibration error is 1.23 %" in seen.text
+    assert "Brier's score 0.0312" in seen.text
+    assert "temperature 1.234, fitted on valid, would make that error 0.45 %" in seen.text

@@ -19,6 +19,7 @@ from droplab.report.exhibits import collect as collect_exhibits
 from droplab.report.markdown import render_markdown
 from droplab.report.notebook import StudyCharts, html_fragment
 from droplab.report.origin import Origin
+from droplab.report.probabilities import probability_frame
 from droplab.report.single import write_page
 from droplab.report.tables import ArmComparison, arms_table, best_arm, compare_arms, control_comparisons, results_frame
 from droplab.report.words import refit_words
@@ -30,6 +31,7 @@ from droplab.study.sqlite import store_path
 from droplab.study.store import Store
 from droplab.train.device import resolve_way
 from droplab.train.engine import Progress
+from droplab.train.examples import Examples
 from droplab.train.outcome import PRECISIONS, Precision, Trained, Way
 
 if TYPE_CHECKING:
@@ -206,7 +208,7 @@ class StudyResult:
         """
         best = self._best_run()
         _, info = self.store.read_weights(self.records[best.key])
-        data = self.data or dataset_at_hand(self.plan.settings.data, self.plan.fingerprint)
+        data = self._data_at_hand()
 
         def weights(record: RunRecord) -> dict[str, NDArray[np.float32]]:
             return self.store.read_weights(record)[0]
@@ -236,16 +238,22 @@ class StudyResult:
         """Every dropout arm against its control, as `compare`."""
         return control_comparisons(self.plan, self.records)
 
-    def write(self, out: Path, command: str) -> list[Path]:
+    def write(self, out: Path, command: str, probabilities: bool = False) -> list[Path]:
         """Write report, tables, figures, models and the best one's card into the folder `out`; returns the files.
 
+        Args:
+            out: the folder; made where it is not there.
+            command: what repeats the study, as typed.
+            probabilities: also what every network says of every example of valid and test, a parquet file each.
+
         Raises:
-            DroplabError: if the folder cannot be written.
+            DroplabError: if the folder cannot be written, or the data that probabilities need are not at hand.
         """
         origin = self._origin(command)
         exhibits = self.exhibits() if self.records else None
         files = write_report(out, self.plan, self.records, origin, exhibits, self.refits)
-        return [*files, *self._write_models(out / "models"), self._write_card(out / "models", origin)]
+        files += [*self._write_models(out / "models"), self._write_card(out / "models", origin)]
+        return files + (self._write_probabilities(out / "probabilities") if probabilities else [])
 
     def write_page(self, path: Path, command: str) -> None:
         """Write the report's HTML page, and nothing else, to the file `path`.
@@ -287,16 +295,36 @@ class StudyResult:
         if self.refits:
             seed = best.settings.seed
             models[folder / "refit.safetensors"] = self.refits.get(seed) or next(iter(self.refits.values()))
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for path in set(folder.glob("*.safetensors")) - set(models):
-                path.unlink()
-        except OSError as error:
-            raise DroplabError(f"{folder}: the models must be writable there; {error}.") from None
+        _make_folder(folder)
+        for path in set(folder.glob("*.safetensors")) - set(models):
+            path.unlink()
         for path, record in models.items():
             with write_atomically(path) as handle:
                 handle.write(self.store.read_model(record))
         return list(models)
+
+    def _write_probabilities(self, folder: Path) -> list[Path]:
+        """Those of every run, under the name of its first arm."""
+        data, settings = self._data_at_hand(), self.plan.settings
+        if data is None:
+            raise DroplabError(
+                f"probabilities need the data, {settings.data!r} as the study had them; found none at hand. Run "
+                "`droplab study` with --probabilities, which fetches them."
+            )
+        examples = Examples.of(data, settings.valid_fraction, settings.split_seed)
+        _make_folder(folder)
+        paths = []
+        for run in self.plan.runs:
+            if run.key in self.records:
+                record = self.records[run.key]
+                frame = probability_frame(record, self.store.read_weights(record)[0], data, examples)
+                paths.append(folder / f"{run.arms[0].name},seed={run.settings.seed}.parquet")
+                with write_atomically(paths[-1]) as handle:
+                    frame.to_parquet(handle, index=False)
+        return paths
+
+    def _data_at_hand(self) -> Dataset | None:
+        return self.data or dataset_at_hand(self.plan.settings.data, self.plan.fingerprint)
 
     def _write_card(self, folder: Path, origin: Origin) -> Path:
         """The card of the best model, beside it."""
@@ -312,6 +340,13 @@ class StudyResult:
         best = best_arm(self.plan, self.results())
         runs = [run for run in self.plan.runs if run.key in self.records and best in run.arms]
         return max(runs, key=lambda run: valid_accuracy(self.records[run.key]))
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DroplabError(f"{folder}: must be a folder that can be written; {error}.") from None
 
 
 def valid_accuracy(record: RunRecord) -> float:

@@ -29,6 +29,10 @@ Form = Annotated[
 Refit = Annotated[
     bool, typer.Option("--refit", help="At the end, train what valid chose again, on train and valid together.")
 ]
+Probabilities = Annotated[
+    bool,
+    typer.Option("--probabilities", help="Also write what every network says of every example of valid and test."),
+]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write.", show_default="droplab-out/NAME")]
 
 
@@ -41,6 +45,7 @@ def study(
     store: options.StorePath = None,
     out: Out = None,
     refit: Refit = False,
+    probabilities: Probabilities = False,
     **flags: Any,
 ) -> None:
     """Train what a study needs and write its report.
@@ -68,7 +73,7 @@ def study(
     except KeyboardInterrupt:  # before the first epoch, or for the second time
         typer.echo("stopped at once: every finished network is kept; the same command goes on from there")
         raise typer.Exit(130) from None
-    _conclude(result, target)
+    _conclude(result, target, probabilities)
 
 
 @options.takes(options.STUDY)
@@ -78,6 +83,7 @@ def report(
     store: options.StorePath = None,
     out: Out = None,
     form: Form = None,
+    probabilities: Probabilities = False,
     **flags: Any,
 ) -> None:
     """Write a study's report, tables, figures and models from the store alone; nothing is trained.
@@ -91,6 +97,8 @@ def report(
 
     if form not in (None, "html", "md", "csv"):
         raise ConfigError(f"--format must be html, md or csv; found {form!r}. Without it the whole folder is written.")
+    if form is not None and probabilities:
+        raise ConfigError(f"--probabilities belongs to the whole folder; found --format {form}. Leave one out.")
     if form in ("md", "csv") and out is not None:
         raise ConfigError(
             f"--format {form} goes to the screen, and --out is where files are written; found both. Leave one out, or "
@@ -108,7 +116,7 @@ def report(
     target = _target(out, wanted.settings)
     result = wanted.recall(store=store, precision=precision)
     if form is None:
-        _conclude(result, target)
+        _conclude(result, target, probabilities)
     else:
         result.write_page(target / "report.html", _typed())
         typer.echo(f"report: {target / 'report.html'}")
@@ -159,7 +167,7 @@ def _typed() -> str:
     return os.fsencode(typed).decode("utf-8", "replace")  # a path need not be UTF-8
 
 
-def _conclude(result: StudyResult, target: Path) -> None:
+def _conclude(result: StudyResult, target: Path, probabilities: bool) -> None:
     """Say what is missing, if anything is, write everything, and say the verdicts and where the report is."""
     from droplab.errors import TrainingError
 
@@ -172,7 +180,7 @@ def _conclude(result: StudyResult, target: Path) -> None:
         seconds = sum(cost.seconds for cost in costs)
         typer.echo(f"{count} checkpoints were written, {size / 1e6:.1f} MB the largest, {seconds:.2f} s in all")
     if result.records:
-        result.write(target, _typed())
+        result.write(target, _typed(), probabilities)
         typer.echo("dropout against control, test accuracy with dropout off:")
         for compared in result.comparisons():
             typer.echo(f"  {compared.arm.name}: {compared.comparison.words}")

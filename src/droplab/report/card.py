@@ -59,7 +59,7 @@ def render_card(
         _metrics_words(seeds),
         _weakest_class(record, info.classes),
         "## What this says nothing about",
-        "\n".join(f"- {line}" for line in _limits(plan, records, arm, info)),
+        "\n".join(f"- {line}" for line in _limits(plan, records, results, best, info)),
         "## How to repeat it",
         code(origin.command),
         f"To evaluate the file on data of its shape: `droplab evaluate {file} --data PATH`.",
@@ -185,7 +185,10 @@ def _weakest_class(record: RunRecord, classes: Sequence[str]) -> str:
     )
 
 
-def _limits(plan: Plan, records: Mapping[str, RunRecord], arm: Arm, info: ModelInfo) -> list[str]:
+def _limits(
+    plan: Plan, records: Mapping[str, RunRecord], results: pd.DataFrame, best: Run, info: ModelInfo
+) -> list[str]:
+    arm = tables.best_arm(plan, results)
     compared = [
         f"{one.arm.name} against {one.against.name}: {one.comparison.words}"
         for one in tables.control_comparisons(plan, records)
@@ -195,14 +198,28 @@ def _limits(plan: Plan, records: Mapping[str, RunRecord], arm: Arm, info: ModelI
         "Data from elsewhere. The test split comes from the same collection as the training data; other sources, other "
         "preprocessing, noise, shifts and inputs made to deceive were not tried.",
         f"What belongs to no class: whatever it is given, it answers with one of the {len(info.classes)} classes.",
-        "Whether its probabilities can be believed. NLL is the only number here that depends on them; it was not "
-        "calibrated.",
+        _calibration(results, arm, best),
         "Another split. Seeds vary initial weights, batch order and masks; the examples of train, valid and test are "
         "the same for all.",
         "Groups within the data, of people or things, other than the classes.",
         "Whether this arm is better than the others: valid chose it, and chance may decide that. What test says "
         f"on the study's question, whatever was chosen: {escaped(' '.join(compared)) or 'nothing yet.'}",
     ]
+
+
+def _calibration(results: pd.DataFrame, arm: Arm, best: Run) -> str:
+    """Whether the network's probabilities can be believed."""
+    kinds = {"brier": "test", "ece": "test", "temperature": "valid", "ece_calibrated": "test"}
+    found = {name: tables.by_seed(results, arm, "off", split, name) for name, split in kinds.items()}
+    seed = best.settings.seed
+    if any(seed not in values.index for values in found.values()):
+        return "Whether its probabilities can be believed: nothing was kept of that. NLL alone depends on them here."
+    brier, ece, temperature, calibrated = (float(values.loc[seed]) for values in found.values())
+    return (
+        f"Probabilities on other data. On test their expected calibration error is {100 * ece:.2f} % (15 bins of equal "
+        f"mass) and Brier's score {brier:.4f}. The file gives them as trained; dividing its logits by the temperature "
+        f"{temperature:.3f}, fitted on valid, would make that error {100 * calibrated:.2f} %."
+    )
 
 
 def _versions(record: RunRecord) -> list[tuple[str, str]]:

@@ -68,13 +68,13 @@ def arms_table(arms: pd.DataFrame) -> Table:
 def calibration_table(arms: pd.DataFrame) -> Table:
     """Whether the probabilities of each arm can be believed; arms whose runs did not keep that are left out."""
     columns: dict[str, tuple[str, float, int]] = {
-        "NLL (nats)": ("test nll", 1, 4),
+        "NLL (nats)": ("test nll", 1, 3),
         "ECE (%)": ("test ECE", 100, 2),
-        "Brier": ("test Brier", 1, 4),
-        "temperature": ("temperature", 1, 3),
-        "NLL at it": ("test nll, calibrated", 1, 4),
+        "Brier": ("test Brier", 1, 3),
+        "temperature": ("temperature", 1, 2),
+        "NLL at it": ("test nll, calibrated", 1, 3),
         "ECE at it (%)": ("test ECE, calibrated", 100, 2),
-        "NLL, mc": ("test nll, mc", 1, 4),
+        "NLL, mc": ("test nll, mc", 1, 3),
         "ECE, mc (%)": ("test ECE, mc", 100, 2),
     }
     rows = [

@@ -208,7 +208,11 @@ def _loss_panels(curves: pd.DataFrame, kinds: Mapping[str, str], title: str, wor
         dashes = alt.Scale(domain=names, range=[[1, 0], [5, 3]])
         base = base.encode(
             strokeDash=alt.StrokeDash(
-                "kind:N", title="loss on", sort=names, scale=dashes, legend=alt.Legend(symbolType="stroke")
+                "kind:N",
+                title="loss on",
+                sort=names,
+                scale=dashes,
+                legend=alt.Legend(symbolType="stroke", symbolStrokeColor=style.INK),
             )
         )
     band = alt.Chart().encode(x="epoch:Q", color="trained:O", detail="kind:N")

@@ -105,7 +105,9 @@ def _final_evaluation(state: State, examples: Examples, way: Way) -> list[_Final
             predictions = said["off"].predictions.cpu().numpy().astype(label_type)
             for run, ledger in enumerate(ledgers):
                 ledger[split] = predictions[run]
-    judged = [judge(run, beliefs.get("valid"), beliefs["test"]) for run in range(len(state.settings))]
+    judged = [
+        judge(place, run.dropout > 0, beliefs.get("valid"), beliefs["test"]) for place, run in enumerate(state.settings)
+    ]
     return [
         _Final([*said, *more], ledger, curves)
         for said, ledger, (more, curves) in zip(metrics, ledgers, judged, strict=True)

@@ -33,11 +33,12 @@ class Beliefs(NamedTuple):
         return {masks: table[run].cpu().numpy() for masks, table in self.said[mode].kept.items()}
 
 
-def judge(run: int, valid: Beliefs | None, test: Beliefs) -> tuple[list[Metric], NDArray[np.float32]]:
+def judge(run: int, masked: bool, valid: Beliefs | None, test: Beliefs) -> tuple[list[Metric], NDArray[np.float32]]:
     """Judge the probabilities of one run.
 
     Args:
         run: its place among the R.
+        masked: whether its units are dropped; else nothing is said of masks, which others of its pack may have.
         valid: in mode `off`; `None` where nothing was held out, and then there is no temperature.
         test: in all modes.
 
@@ -56,7 +57,7 @@ def judge(run: int, valid: Beliefs | None, test: Beliefs) -> tuple[list[Metric],
         unsure = entropy(logs)
         metrics += _means(mode, "entropy", unsure, right)
         single = test.said[mode].single
-        if single is None:
+        if single is None or not masked:
             continue
         metrics += _means(mode, "mutual_information", unsure - single[run].cpu().numpy(), right)
         for masks, after in by_masks.items():
