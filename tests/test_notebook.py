@@ -3,7 +3,8 @@
 import pytest
 
 from droplab.errors import ConfigError, DataError
-from droplab.report import charts, notebook
+from droplab.report import notebook
+from droplab.report.figures import study_figures
 from droplab.report.notebook import StudyCharts, html_fragment
 from report_data import made_up_study
 from test_page import HOSTILE, Seen
@@ -61,7 +62,7 @@ def test_each_chart_is_a_method_and_an_entry() -> None:
 
 def test_charts_are_drawn_once_and_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    monkeypatch.setattr(notebook, "all_charts", lambda *frames: calls.append(1) or charts.all_charts(*frames))
+    monkeypatch.setattr(notebook, "study_figures", lambda *study: calls.append(1) or study_figures(*study))
     drawn = StudyCharts(*studied(depths=[1, 2]))
     assert calls == []
     drawn.loss()
@@ -80,6 +81,9 @@ def test_what_cannot_be_drawn_is_an_error_that_says_why() -> None:
     with pytest.raises(DataError, match="finished both with dropout and without it, with the same seed; found none"):
         drawn.difference()
     assert "difference" not in list(drawn)
+    for name in ("reliability", "samples", "confusion", "activations"):
+        with pytest.raises(DataError, match=f"the chart '{name}' needs .*; found none"):
+            getattr(drawn, name)()
     with pytest.raises(KeyError):
         _ = drawn["nonsense"]
     with pytest.raises(DataError, match="at least one finished run; found none"):

@@ -198,7 +198,7 @@ class StudyResult:
         Raises:
             DataError: if no run is finished.
         """
-        return StudyCharts(self.plan, self.records)
+        return StudyCharts(self.plan, self.records, self.exhibits)
 
     def exhibits(self) -> Exhibits:
         """What can be shown of the network that valid chose: confusion, mistakes, first layer, activations.

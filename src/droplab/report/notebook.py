@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -10,13 +10,14 @@ from markupsafe import Markup, escape
 
 from droplab.errors import ConfigError, DataError
 from droplab.report import tables
-from droplab.report.charts import all_charts
+from droplab.report.figures import study_figures
 from droplab.report.headline import headline
 
 if TYPE_CHECKING:
     import altair as alt
 
     from droplab.report.cells import Table
+    from droplab.report.exhibits import Exhibits
     from droplab.study.plan import Plan
     from droplab.study.records import RunRecord
 
@@ -44,15 +45,18 @@ class StudyCharts(Mapping[str, "alt.TopLevelMixin"]):
     Args:
         plan: the study's.
         records: the finished runs by content key, at least one.
+        exhibits: gives those of the network that valid chose; asked once, when the first chart is.
 
     Raises:
         DataError: if no run is finished.
     """
 
-    def __init__(self, plan: Plan, records: Mapping[str, RunRecord]) -> None:
+    def __init__(
+        self, plan: Plan, records: Mapping[str, RunRecord], exhibits: Callable[[], Exhibits] | None = None
+    ) -> None:
         if not tables.runs_done(plan, records):
             raise DataError("a chart needs at least one finished run; found none. Run the study first.")
-        self._plan, self._records = plan, records
+        self._plan, self._records, self._exhibits = plan, records, exhibits
 
     def difference(self) -> alt.TopLevelMixin:
         """What training with dropout changes: the difference from the control on test, with its interval.
@@ -60,12 +64,9 @@ class StudyCharts(Mapping[str, "alt.TopLevelMixin"]):
         Raises:
             DataError: if no network is finished both with dropout and without it.
         """
-        if "difference" not in self._drawn:
-            raise DataError(
-                "the difference needs a network that is finished both with dropout and without it, with the same seed; "
-                "found none. Run the study to its end."
-            )
-        return self["difference"]
+        return self._needing(
+            "difference", "a network that is finished both with dropout and without it, with the same seed"
+        )
 
     def depth(self) -> alt.TopLevelMixin:
         """`difference` of a study with several depths.
@@ -102,6 +103,45 @@ class StudyCharts(Mapping[str, "alt.TopLevelMixin"]):
         """The loss on train and on valid, both with dropout off."""
         return self["overfitting"]
 
+    def reliability(self) -> alt.TopLevelMixin:
+        """How much more often right than confident networks are, as trained and at the temperature fitted on valid.
+
+        Raises:
+            DataError: if all runs are of a droplab that did not keep it.
+        """
+        return self._needing("reliability", "runs that kept their probabilities' reliability")
+
+    def samples(self) -> alt.TopLevelMixin:
+        """Error, NLL and calibration error by the number of masks averaged.
+
+        Raises:
+            DataError: if no run with dropout kept it.
+        """
+        return self._needing("samples", "runs with dropout that kept it")
+
+    def confusion(self) -> alt.TopLevelMixin:
+        """Which classes the network that valid chose takes for which.
+
+        Raises:
+            DataError: if the store has no test labels.
+        """
+        return self._needing("confusion", "the test labels in the store")
+
+    def activations(self) -> alt.TopLevelMixin:
+        """How sparse the hidden layers of that network's architecture are.
+
+        Raises:
+            DataError: if it has no hidden layer, or the data are not at hand.
+        """
+        return self._needing("activations", "a hidden layer, and the data at hand")
+
+    def _needing(self, name: str, needs: str) -> alt.TopLevelMixin:
+        if name not in self._drawn:
+            raise DataError(
+                f"the chart {name!r} needs {needs}; found none. Run the study to its end with this droplab."
+            )
+        return self[name]
+
     def __getitem__(self, name: str) -> alt.TopLevelMixin:
         return self._drawn[name]
 
@@ -116,9 +156,9 @@ class StudyCharts(Mapping[str, "alt.TopLevelMixin"]):
 
     @cached_property
     def _drawn(self) -> dict[str, alt.TopLevelMixin]:
-        results = tables.results_frame(self._plan, self._records)
-        curves = tables.curves_frame(self._plan, self._records)
-        return all_charts(results, curves, tables.control_comparisons(self._plan, self._records))
+        exhibits = self._exhibits() if self._exhibits else None
+        figures = study_figures(self._plan, self._records, exhibits)
+        return {name: figure.chart for name, figure in figures.items()}
 
 
 def _table(caption: str, shown: Table) -> Markup:
