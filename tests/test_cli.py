@@ -183,7 +183,7 @@ def test_a_ctrl_c_that_stops_at_once_says_how_to_go_on(
 
 def test_report_writes_from_the_store_alone(spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[Path] = []
-    monkeypatch.setattr("droplab.api.StudyResult.write", lambda _, out, typed: written.append(out))
+    monkeypatch.setattr("droplab.api.StudyResult.write", lambda _, out, typed, probabilities: written.append(out))
     said = droplab("report", spec, "--out", tmp_path / "early")
     assert (said.code, written) == (1, [])
     assert "there must be a store to report from" in said.errors
@@ -258,3 +258,12 @@ def test_on_a_terminal_a_live_table_shows_a_line_an_arm(
         assert len(re.findall(rf"^{arm} +2/2 +[01] +400/400 +\d\.\d{{4}} +[01]\.\d{{4}} *$", last, re.M)) == 1, last
     assert re.search(r"^\d+% done, \d+:\d\d passed, about \d+:\d\d left", shown, re.MULTILINE)
     assert "100% done" in last
+
+
+@pytest.mark.usefixtures("no_report")
+def test_refit_trains_once_more_and_says_what_it_came_to(spec: Path, tmp_path: Path) -> None:
+    said = droplab("study", spec, "--out", tmp_path / "out", "--refit")
+    assert (said.code, said.errors) == (0, "")
+    assert re.search(r"^valid chose depth=\d,\S+: it is trained again on train and valid together$", said.out, re.M)
+    assert re.search(r"^trained depth=\d,\S+.* seed 1: train accuracy 0\.\d+", said.out, re.MULTILINE)
+    assert re.search(r"^Trained again on train and valid together .*, 2 seeds: test accuracy", said.out, re.M)

@@ -80,7 +80,7 @@ def test_mistakes_name_the_arms_that_get_an_example_right():
     assert found.by_all == int((~np.any(list(right.values()), axis=0)).sum()) >= 1
     assert len(found.shown) == min(MOST_SHOWN, found.wrong)
     counts = [sum(one[m.example] for one in right.values()) for m in found.shown]
-    assert counts == sorted(counts, reverse=True)
+    assert [m.networks for m in found.shown] == counts == sorted(counts, reverse=True)
     first = found.shown[0]
     assert not mine[first.example]
     assert (first.true, first.predicted) == (LABELS[first.example], (LABELS[first.example] + 1) % 10)

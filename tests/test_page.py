@@ -186,7 +186,7 @@ def test_the_network_that_valid_chose_is_shown_with_what_it_gets_wrong():
     shown = Exhibits(
         network="depth=4,dropout=0.5, seed 1",
         confusion=None,
-        mistakes=Mistakes(2, 1, 10_000, (Mistake(17, 3, 8, {"depth=2,control": (2, 3)}), Mistake(99, 4, 9, {}))),
+        mistakes=Mistakes(2, 1, 10_000, (Mistake(17, 3, 8, 2, {"depth=2,control": (2, 3)}), Mistake(99, 4, 9, 0, {}))),
         images={17: grey_png(np.eye(3))},
         first_layer=grey_png(np.eye(5)),
         units=(64, 512),
@@ -194,7 +194,7 @@ def test_the_network_that_valid_chose_is_shown_with_what_it_gets_wrong():
     )
     seen = Seen(page.render_page(plan, records, ORIGIN, {}, shown))
     assert "2 of 10,000 test examples, 1 of which every network of this study gets wrong" in seen.text
-    assert "3, taken for 8 test example 17 depth=2,control 2/3" in seen.text
+    assert "3, taken for 8 test example 17 right in 2 networksdepth=2,control 2/3" in seen.text
     assert "4, taken for 9 test example 99 right in no network" in seen.text
     assert "64 of 512 units" in seen.text
     assert "The data are not at hand." in seen.text

@@ -54,7 +54,7 @@ class View:
         keys = {run.key for run in todo}
         self._reused = len(runs) - len(todo)
         self._epochs = runs[0].settings.epochs
-        self._work = {run.key: work(run, 784, 10) for run in todo}
+        self._work, self._share = {run.key: work(run, 784, 10) for run in todo}, {}
         for run in runs:
             for arm in run.arms:
                 state = self._arms.setdefault(arm.name, _ArmState())

@@ -38,7 +38,8 @@ def comparison_table(comparisons: Sequence[ArmComparison]) -> Table:
         other = "control" if one.arm.depth == one.against.depth else f"depth {one.against.depth}"
         name = f"{one.arm.name} − {other}"
         better = "–" if found.probability_of_improvement is None else f"{100 * found.probability_of_improvement:.0f} %"
-        needed = "–" if found.seeds_needed is None else f"{found.seeds_needed:,}"
+        unsettled = found.verdict == "undecided" and found.seeds_needed is not None
+        needed = f"{found.seeds_needed:,}" if unsettled else "–"
         p_values = (p_words(found.p_value), p_words(found.p_adjusted))
         rows.append(
             (name, _meaning(found), difference, interval, *p_values, better, str(found.seeds), needed, _wider(one))

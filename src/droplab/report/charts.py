@@ -19,6 +19,9 @@ _SPLITS = ["train", "valid", "test"]
 _LEAST_LOSS = 1e-7
 """Smaller losses, zero among them, are drawn here: `float32` tells no probability from 1 that is closer to it."""
 
+_DASHES = alt.Legend(symbolType="stroke", symbolStrokeColor=style.INK, symbolSize=400, symbolStrokeWidth=2)
+"""How a legend shows dashes: as strokes, long enough to tell them."""
+
 _LEFT_ON, _OFF = "dropout left on at inference", "dropout off at inference"
 
 
@@ -204,17 +207,9 @@ def _loss_panels(curves: pd.DataFrame, kinds: Mapping[str, str], title: str, wor
         color=style.colour("trained", style.rates(frame), "trained with"),
     )
     names = list(kinds.values())
-    if len(kinds) > 1:
-        dashes = alt.Scale(domain=names, range=[[1, 0], [5, 3]])
-        base = base.encode(
-            strokeDash=alt.StrokeDash(
-                "kind:N",
-                title="loss on",
-                sort=names,
-                scale=dashes,
-                legend=alt.Legend(symbolType="stroke", symbolStrokeColor=style.INK),
-            )
-        )
+    dashes = alt.Scale(domain=names, range=[[1, 0], [5, 3]])
+    dash = alt.StrokeDash("kind:N", title="loss on", sort=names, scale=dashes, legend=_DASHES)
+    dashed = {"strokeDash": dash} if len(kinds) > 1 else {}
     band = alt.Chart().encode(x="epoch:Q", color="trained:O", detail="kind:N")
     scale = alt.Scale(type="log", nice=False)
     axis = alt.Axis(format="~g", values=style.decades(float(spread["low"].min()), float(spread["high"].max())))
@@ -238,9 +233,11 @@ def _loss_panels(curves: pd.DataFrame, kinds: Mapping[str, str], title: str, wor
     base = base.transform_filter(lines)
     layers = alt.layer(
         *gaps,
-        base.mark_line(strokeWidth=1.8, point=few).encode(y=y, opacity=style.faded(pick)).add_params(pick),
+        base.mark_line(strokeWidth=1.8).encode(y=y, opacity=style.faded(pick), **dashed).add_params(pick),
         band.mark_area().encode(y=low, y2="high:Q", opacity=style.faded(pick, 0.25)).transform_filter(lines),
-        base.mark_point(size=60, opacity=0).encode(y=y, tooltip=tips),
+        base.mark_point(size=40, filled=True).encode(
+            y=y, detail="kind:N", tooltip=tips, opacity=style.faded(pick) if few else alt.value(0)
+        ),
     ).properties(width=250, height=200)
     titled = style.title(
         title,

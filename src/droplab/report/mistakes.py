@@ -23,12 +23,14 @@ class Mistake:
         example: its place among the test examples.
         true: its class, 0 … classes − 1.
         predicted: what the network says, likewise.
+        networks: how many of the study's networks get it right.
         right: how many of how many seeds of an arm get it right, for each arm of which any does.
     """
 
     example: int
     true: int
     predicted: int
+    networks: int
     right: Mapping[str, tuple[int, int]]
 
 
@@ -82,6 +84,7 @@ def find_mistakes(plan: Plan, records: Mapping[str, RunRecord], run: Run) -> Mis
                 example=int(place),
                 true=int(labels[place]),
                 predicted=int(mine.outcome.ledger["test"][place]),
+                networks=int(sum(one[place] for one in known.values())),
                 right={
                     name: (int(seeds[:, place].sum()), len(seeds))
                     for name, seeds in by_arm.items()

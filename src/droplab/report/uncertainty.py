@@ -101,7 +101,7 @@ def reliability_chart(curves: pd.DataFrame) -> alt.TopLevelMixin:
     base = alt.Chart().encode(
         x=alt.X(
             "place:Q",
-            title="examples, least sure to surest (%)",
+            title="least sure to surest (%)",
             scale=alt.Scale(domain=[0, 100]),
             axis=alt.Axis(grid=False, values=[0, 25, 50, 75, 100]),
         ),
@@ -119,11 +119,11 @@ def reliability_chart(curves: pd.DataFrame) -> alt.TopLevelMixin:
         base.mark_point(size=35, filled=True)
         .encode(shape=style.shape("trained", names), opacity=style.faded(pick, 0.9))
         .add_params(pick),
-    ).properties(width=190, height=170)
+    ).properties(width=190 if means["depth"].nunique() <= 3 else 135, height=170)
     titled = style.title(
         "Whether the probabilities can be believed",
         f"Test, dropout off, {bins} bins of equal mass; mean over {style.seeds(curves)}.",
-        "Below zero a network is surer than it is right.",
+        "Across: examples from the least sure to the surest. Below zero a network is surer than it is right.",
     )
     header = alt.Header(title=None, labelFontSize=12, labelFontWeight="bold", labelColor=style.INK)
     panels = layers.facet(
