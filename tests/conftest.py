@@ -1,6 +1,7 @@
 """What holds for every test: none touches the user's folders, and those that need a GPU are skipped where none is."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 # A slow machine is no failure; in CI the examples are the same every time, elsewhere each run looks at new ones.
 settings.register_profile("droplab", deadline=None, derandomize="CI" in os.environ, print_blob=True)
 settings.load_profile("droplab")
+
+
+# A test run in the background of a shell begins with Ctrl-C ignored, and so would every process that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,6 +12,7 @@ from droplab.model.regularizers import Dropout
 from droplab.random import Purpose, key_tensor, permutation, stream_key
 from droplab.train.device import has_bf16_units
 from droplab.train.engine import curve_points, train_pack
+from droplab.train.evaluate import mc_points
 from droplab.train.examples import Examples
 from droplab.train.outcome import Trained, Way
 from toy import toy_dataset, toy_examples
@@ -141,6 +142,11 @@ def test_every_inference_mode_split_and_metric_is_there():
     of_classes = ["balanced_accuracy", "macro_f1", *(f"accuracy_class_{k}" for k in range(4))]
     expected |= {("mc", "test", m) for m in ("accuracy", "nll")}
     expected |= {(i, "test", m) for i in ("off", "on", "mc") for m in of_classes}
+    of_belief = ["brier", "ece", "entropy", "entropy_right", "entropy_wrong"]
+    expected |= {(i, "test", m) for i in ("off", "on", "mc") for m in of_belief}
+    expected |= {("off", "valid", "temperature"), ("off", "test", "nll_calibrated"), ("off", "test", "ece_calibrated")}
+    expected |= {("mc", "test", f"mutual_information{of}") for of in ("", "_right", "_wrong")}
+    expected |= {("mc", "test", f"{m}_k{k}") for m in ("accuracy", "nll", "ece") for k in mc_points(BASE.mc_samples)}
     assert names == expected
 
 
