@@ -47,7 +47,7 @@ def test_it_says_data_splits_network_training_choice_command_and_versions() -> N
     rows = dict(row for row in seen.rows if len(row) == 2)
     assert rows["units, layer by layer"] == "784 → 512 → 256 → 128 → 10"
     assert rows["parameters"] == f"{785 * 512 + 513 * 256 + 257 * 128 + 129 * 10:,}"
-    for name, value in best.settings.model_dump(exclude={"widths", "valid_fraction"}).items():
+    for name, value in {k: v for k, v in best.settings.told().items() if k not in ("widths", "valid_fraction")}.items():
         assert rows[name] == (f"{value:g}" if isinstance(value, float) else str(value))
     assert rows["key"] == best.key
     environment = records[best.key].outcome.environment

@@ -22,6 +22,7 @@ DROPLAB = Path(sys.executable).with_name("droplab")
 COMMANDS = [
     ["study"],
     ["presets"],
+    ["regularizers"],
     ["report"],
     ["train"],
     ["evaluate"],
@@ -267,3 +268,44 @@ def test_refit_trains_once_more_and_says_what_it_came_to(spec: Path, tmp_path: P
     assert re.search(r"^valid chose depth=\d,\S+: it is trained again on train and valid together$", said.out, re.M)
     assert re.search(r"^trained depth=\d,\S+.* seed 1: train accuracy 0\.\d+", said.out, re.MULTILINE)
     assert re.search(r"^Trained again on train and valid together .*, 2 seeds: test accuracy", said.out, re.M)
+
+
+def test_a_network_with_other_regularizers_evaluates_to_its_recorded_metrics(data: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.safetensors"
+    recipe = ["--activation", "maxout", "--pieces", "2", "--optimizer", "adam", "--learning-rate", "0.01"]
+    recipe += ["--regularizers", "input-dropout + max_norm=3 + batch_norm", "--dropout", "0.2", "--epochs", "2"]
+    said = droplab("train", "--data", data, "--widths", "8", "--batch-size", "32", *recipe, "--out", model)
+    assert (said.code, said.errors) == (0, "")
+    again = droplab("evaluate", model, "--data", data)
+    for mode in ("off", "on", "mc"):
+        accuracy = re.search(rf"^test accuracy, dropout {mode}: (\S+)$", said.out, re.M)
+        nll = re.search(rf"^test nll, dropout {mode}: (\S+)$", said.out, re.M)
+        assert accuracy is not None
+        assert nll is not None
+        assert f"test, dropout {mode}: accuracy {accuracy[1]}, nll {nll[1]}" in again.out
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("max_nrom=3", "Did you mean 'max_norm'"),
+        ("max_norm=big", "takes numbers with commas between; found 'big'"),
+        ("max_norm=", "takes NAME=STRENGTH with \\+ between"),
+        ("label_smoothing=2", "must lie between 0 and 0.99; found 2"),
+    ],
+)
+def test_a_mistyped_regularizer_is_one_error(data: Path, tmp_path: Path, typed: str, message: str) -> None:
+    said = droplab("train", "--data", data, "--widths", "8", "--regularizers", typed, "--out", tmp_path / "m")
+    assert said.code in (1, 2)
+    assert re.search(message, said.errors)
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_study_file_may_name_regularizers_for_all_its_networks(spec: Path, tmp_path: Path) -> None:
+    spec.write_text(spec.read_text("utf-8") + "\n[regularizers]\nmax_norm = 2\nlabel_smoothing = 0.1\n", "utf-8")
+    said = droplab("study", spec, "--out", tmp_path / "out")
+    assert (said.code, said.errors) == (0, "")
+    listed = droplab("runs", "--where", "regularizers=label_smoothing=0.1+max_norm=2")
+    assert len(listed.out.splitlines()) == 7
+    assert len(droplab("runs", "--where", "regularizers=none").out.splitlines()) == 1

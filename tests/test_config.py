@@ -221,9 +221,26 @@ def test_the_content_key_differs_with_everything_that_decides_the_bits() -> None
         "widths": [4, 8],
         "dropout": 0.25,
         "seed": 1,
+        "activation": "tanh",
+        "initial_weights": "he",
+        "optimizer": "adam",
+        "schedule": "linear",
+        "warmup_epochs": 1,
+        "momentum_schedule": "linear",
+        "regularizers": {"l2": 1e-4},
     }
-    assert set(others) == set(RunSettings.model_fields)
+    with_others = {  # settings that act only together with others
+        "pieces": ({"activation": "maxout"}, 3),
+        "beta_1": ({"optimizer": "adam"}, 0.8),
+        "beta_2": ({"optimizer": "adam"}, 0.99),
+        "schedule_final": ({"schedule": "linear"}, 0.5),
+        "schedule_epochs": ({"schedule": "linear"}, 2),
+        "momentum_final": ({"momentum_schedule": "linear"}, 0.5),
+        "momentum_epochs": ({"momentum_schedule": "linear"}, 2),
+    }
+    assert {*others, *with_others} == set(RunSettings.model_fields)
     keys = [run(**{name: value}).content_key("data", "fp32") for name, value in others.items()]
+    keys += [run(**{name: value} | rest).content_key("data", "fp32") for name, (rest, value) in with_others.items()]
     keys += [run().content_key("data", "fp32"), run().content_key("data", "bf16"), run().content_key("other", "fp32")]
     assert len(set(keys)) == len(keys)
 
@@ -236,3 +253,30 @@ def test_a_linear_network_has_one_content_key_whatever_its_dropout() -> None:
     keys = {RunSettings.parse({"widths": [], "dropout": rate}).content_key("d", "fp32") for rate in (0, 0.2, 0.9)}
     assert len(keys) == 1
     assert RunSettings(dropout=0.5).dropout == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"pieces": 3}, "pieces does nothing with activation=relu"),
+        ({"beta_1": 0.5}, "beta_1 does nothing with .*optimizer=sgd"),
+        ({"optimizer": "adam", "momentum": 0.9}, "momentum does nothing with .*optimizer=adam"),
+        ({"schedule_epochs": 3}, "schedule_epochs does nothing with .*schedule=constant"),
+        ({"schedule": "inverse_time", "schedule_final": 0.5}, "schedule_final does nothing"),
+        ({"momentum_final": 0.5}, "momentum_final does nothing"),
+        ({"optimizer": "nesterov"}, "optimizer=nesterov is a form of momentum; found momentum=0"),
+        ({"regularizers": {"l2": "much"}}, "must be a table of names, each with its strength"),
+        ({"regularizers": 3}, "must be a table of names"),
+        ({"regularizers": {"l2": -1}}, "greater than or equal to 0"),
+        ({"activation": "sine"}, "activation: input should be 'relu', 'logistic'"),
+    ],
+)
+def test_a_setting_that_cannot_act_is_refused(values: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        run(**values)
+
+
+def test_regularizers_are_the_same_however_they_are_written() -> None:
+    written = [{"l2": 1e-4, "max_norm": [3]}, {"max_norm": 3.0, "l2": 0.0001, "l1": 0}, (("max_norm", 3), ("l2", 1e-4))]
+    assert {run(regularizers=one).regularizers for one in written} == {(("l2", 1e-4), ("max_norm", 3.0))}
+    assert run(regularizers={"max_norm": [1, 2, 3]}).regularizers == (("max_norm", (1.0, 2.0, 3.0)),)

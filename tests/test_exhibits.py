@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
+from droplab.config import RunSettings
 from droplab.data.dataset import Dataset
 from droplab.report.activations import activation_chart, activation_frames
 from droplab.report.confusion import confusion_chart, confusion_frame
@@ -118,9 +119,14 @@ def weights_of(seed: int, units=(4, 6, 5, 3)) -> dict[str, np.ndarray]:
 
 def test_activations_are_those_of_a_plain_forward_pass():
     features = RANDOM.random((50, 4)).astype(np.float32)
-    networks = [(rate, seed, weights_of(seed + 10 * (rate > 0))) for rate in (0.0, 0.5) for seed in (0, 1)]
+    networks = [
+        (RunSettings(widths=(6, 5), dropout=rate, seed=seed), weights_of(seed + 10 * (rate > 0)))
+        for rate in (0.0, 0.5)
+        for seed in (0, 1)
+    ]
     sparsity, histogram = activation_frames(networks, features)
-    for rate, seed, weights in networks:
+    for settings, weights in networks:
+        rate, seed = settings.dropout, settings.seed
         hidden = features
         for layer in (1, 2):
             hidden = np.maximum(

@@ -72,6 +72,7 @@ def test_a_condition_says_of_a_run_what_is_typed(text: str, holds: bool) -> None
 def test_a_condition_is_on_any_setting_of_a_run() -> None:
     for name, value in RUN.settings.model_dump().items():
         typed = ",".join(map(str, value)) if isinstance(value, tuple) else value
+        typed = "none" if name == "regularizers" else typed
         assert parse_condition(f"{name}={typed}").holds(RUN), name
         assert not parse_condition(f"{name}!={typed}").holds(RUN), name
 
@@ -124,3 +125,12 @@ def test_what_cannot_be_is_one_error_that_says_what_can(text: str, said: str) ->
     with pytest.raises(ConfigError, match=said) as caught:
         parse_condition(text)
     assert "\n" not in str(caught.value)
+
+
+def test_regularizers_are_compared_as_they_are_typed() -> None:
+    with_two = replace(
+        RUN, settings=RUN.settings.model_copy(update={"regularizers": (("l2", 1e-4), ("max_norm", 3.0))})
+    )
+    assert parse_condition("regularizers=l2=0.0001+max_norm=3").holds(with_two)
+    assert not parse_condition("regularizers=none").holds(with_two)
+    assert parse_condition("regularizers=none").holds(RUN)

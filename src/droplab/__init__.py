@@ -5,20 +5,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from droplab.api import Study, StudyResult
+    from droplab.model.families import Regularizer, register
     from droplab.report.planning import plan_seeds
     from droplab.report.statistics import Comparison, compare
     from droplab.report.trend import Trend, trend
 
 __version__ = "0.1.0"
-__all__ = ["Comparison", "Study", "StudyResult", "Trend", "compare", "plan_seeds", "trend"]
+__all__ = [
+    "Comparison",
+    "Regularizer",
+    "Study",
+    "StudyResult",
+    "Trend",
+    "compare",
+    "plan_seeds",
+    "register",
+    "trend",
+]
 
 _HOMES = {
     "Comparison": "droplab.report.statistics",
+    "Regularizer": "droplab.model.families",
     "Study": "droplab.api",
     "StudyResult": "droplab.api",
     "Trend": "droplab.report.trend",
     "compare": "droplab.report.statistics",
     "plan_seeds": "droplab.report.planning",
+    "register": "droplab.model.families",
     "trend": "droplab.report.trend",
 }
 

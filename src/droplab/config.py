@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -29,6 +29,14 @@ MOST_SEEDS = 10_000
 
 Count = Annotated[int, Field(ge=1, le=10**9)]
 _FIRST_WIDTH = 512
+
+Activation = Literal["relu", "logistic", "tanh", "gelu", "maxout"]
+InitialWeights = Literal["pytorch", "he", "glorot", "fan_in"]
+Optimizer = Literal["sgd", "classical", "nesterov", "adam", "adamw"]
+Schedule = Literal["constant", "linear", "exponential", "inverse_time", "cosine"]
+MomentumSchedule = Literal["constant", "linear", "exponential"]
+Strength = Annotated[float, Field(ge=0)]
+Regularizers = tuple[tuple[str, Strength | tuple[Strength, ...]], ...]
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Width = Annotated[int, Field(ge=1, le=1_000_000)]
@@ -47,6 +55,24 @@ class Recipe(BaseModel):
             whose recipe is settled: a study chooses on valid.
         split_seed: scikit-learn's `random_state` of that stratified split.
         mc_samples: number of masks that inference mode `mc` averages over.
+        activation: of the hidden layers.
+        pieces: linear pieces of a maxout unit; of no effect elsewhere.
+        initial_weights: `pytorch` (uniform ±1/√inputs, biases too), `he` (normal, sd √(2/inputs)), `glorot` (uniform
+            ±√(6/(inputs + outputs))), `fan_in` (normal, sd 1/√inputs); biases of the last three are 0.
+        optimizer: `sgd` with momentum as PyTorch has it; `classical`: v ← m·v − rate·g, w ← w + v, which differs where
+            the rate changes; `nesterov` as PyTorch has it; `adam`; `adamw`, whose `weight_decay` is 0.01 unless given.
+        beta_1: decay of Adam's first moment.
+        beta_2: of its second.
+        schedule: of the learning rate, by update: `linear` and `cosine` fall to `schedule_final` of it, `exponential`
+            reaches that by equal factors, `inverse_time` is 1 / (1 + t / `schedule_epochs`).
+        schedule_final: share of the learning rate that is left at the end of the schedule, and from then on.
+        schedule_epochs: how long it lasts, in epochs; 0 for the whole training.
+        warmup_epochs: epochs over which the learning rate first grows from 0.
+        momentum_schedule: `linear` reaches `momentum_final` after `momentum_epochs`; `exponential` nears it by
+            1 − e^(−t / `momentum_epochs`).
+        momentum_final: where the momentum goes.
+        momentum_epochs: how long, in epochs; 0 for the whole training.
+        regularizers: what else is used, by name, with its strength: droplab.regularizers lists them. 0 is none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -58,6 +84,60 @@ class Recipe(BaseModel):
     valid_fraction: float = Field(1 / 6, ge=0, lt=1)
     split_seed: Seed = 1
     mc_samples: Count = 20
+    activation: Activation = "relu"
+    pieces: Annotated[int, Field(ge=2, le=64)] = 5
+    initial_weights: InitialWeights = "pytorch"
+    optimizer: Optimizer = "sgd"
+    beta_1: Rate = 0.9
+    beta_2: Rate = 0.999
+    schedule: Schedule = "constant"
+    schedule_final: float = Field(0.01, gt=0, le=1)
+    schedule_epochs: float = Field(0.0, ge=0)
+    warmup_epochs: float = Field(0.0, ge=0)
+    momentum_schedule: MomentumSchedule = "constant"
+    momentum_final: Rate = 0.95
+    momentum_epochs: float = Field(0.0, ge=0)
+    regularizers: Regularizers = ()
+
+    @field_validator("regularizers", mode="before")
+    @classmethod
+    def _in_order(cls, value: Any) -> Any:
+        """A table of names and strengths as sorted pairs, without those of strength 0."""
+        pairs = value.items() if isinstance(value, Mapping) else value
+        try:
+            named = {
+                name: tuple(map(float, strength)) if isinstance(strength, tuple | list) else float(strength)
+                for name, strength in pairs
+            }
+        except (TypeError, ValueError):
+            raise ValueError("must be a table of names, each with its strength or one a layer") from None
+        acting = {name: strength for name, strength in named.items() if any(_each(strength))}
+        return tuple(sorted((name, s[0] if len(s := _each(strength)) == 1 else s) for name, strength in acting.items()))
+
+    @model_validator(mode="after")
+    def _nothing_that_cannot_act(self) -> Self:
+        """Every setting acts, or is at its default."""
+        adam = self.optimizer in ("adam", "adamw")
+        acts = {
+            "pieces": self.activation == "maxout",
+            "beta_1": adam,
+            "beta_2": adam,
+            "momentum": not adam,
+            "momentum_schedule": not adam,
+            "schedule_final": self.schedule in ("linear", "exponential", "cosine"),
+            "schedule_epochs": self.schedule != "constant",
+            "momentum_final": self.momentum_schedule != "constant",
+            "momentum_epochs": self.momentum_schedule != "constant",
+        }
+        for name, does in acts.items():
+            if not does and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} does nothing with activation={self.activation}, optimizer={self.optimizer}, "
+                    f"schedule={self.schedule}, momentum_schedule={self.momentum_schedule}; leave it out"
+                )
+        if self.optimizer in ("classical", "nesterov") and not self.momentum and self.momentum_schedule == "constant":
+            raise ValueError(f"optimizer={self.optimizer} is a form of momentum; found momentum=0")
+        return self
 
     @field_validator("*", mode="before")
     @classmethod
@@ -65,6 +145,12 @@ class Recipe(BaseModel):
         if isinstance(value, bool):
             raise ValueError("must not be true or false")
         return value
+
+    def told(self) -> dict[str, Any]:
+        """The settings worth telling: all but those that few use and that are at their defaults."""
+        usual = {name for name in _LATER if getattr(self, name) == type(self).model_fields[name].default}
+        words = {} if "regularizers" in usual else {"regularizers": regularizer_words(self.regularizers)}
+        return self.model_dump(exclude=usual) | words
 
     def split_sizes(self, train_examples: int) -> tuple[int, int]:
         """How many of the training examples are trained on, and how many are held out, as scikit-learn rounds it."""
@@ -83,6 +169,25 @@ class Recipe(BaseModel):
         except ValidationError as error:
             faults = [_fault(dict(item), cls) for item in error.errors()]
             raise ConfigError(f"{origin}: " + "; ".join(faults) + ".") from None
+
+
+_LATER = {
+    "activation",
+    "pieces",
+    "initial_weights",
+    "optimizer",
+    "beta_1",
+    "beta_2",
+    "schedule",
+    "schedule_final",
+    "schedule_epochs",
+    "warmup_epochs",
+    "momentum_schedule",
+    "momentum_final",
+    "momentum_epochs",
+    "regularizers",
+}
+"""Settings that few use. A content key leaves them out at their defaults, so that older results keep their keys."""
 
 
 class RunSettings(Recipe):
@@ -108,6 +213,17 @@ class RunSettings(Recipe):
         """Number of weight layers: hidden layers + 1."""
         return len(self.widths) + 1
 
+    @model_validator(mode="after")
+    def _something_to_stop_on(self) -> Self:
+        if not self.valid_fraction and "early_stopping" in dict(self.regularizers):
+            raise ValueError("early_stopping needs valid examples; found valid_fraction=0")
+        return self
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the fast step can train it: ReLU, SGD at a constant rate, and no regularizer but dropout."""
+        return not _LATER & self.told().keys()
+
     def content_key(self, fingerprint: str, precision: str) -> str:
         """Name of this run's result in the store: a hash of everything that decides its bits.
 
@@ -116,7 +232,7 @@ class RunSettings(Recipe):
             precision: the resolved one, `fp32` or `bf16`.
         """
         content = {
-            "settings": self.model_dump(mode="json"),
+            "settings": self.model_dump(mode="json", exclude=_LATER - self.told().keys()),
             "data": fingerprint,
             "precision": precision,
             "numerics": NUMERICS_VERSION,
@@ -224,9 +340,24 @@ class StudySettings(Recipe):
 
     def differences(self, other: StudySettings) -> dict[str, tuple[Any, Any]]:
         """What decides the networks and is not as in `other`: name → (here, there)."""
-        mine, theirs = self.model_dump(), other.model_dump()
+        mine, theirs = (
+            one.model_dump() | {"regularizers": regularizer_words(one.regularizers)} for one in (self, other)
+        )
         told = set(mine) - {"name", "question", "reference", "seeds"}
         return {name: (mine[name], theirs[name]) for name in mine if name in told and mine[name] != theirs[name]}
+
+
+def regularizer_words(regularizers: Regularizers) -> str:
+    """Regularizers as they are typed.
+
+    >>> regularizer_words((("input_dropout", 0.2), ("max_norm", (4.0, 3.0))))
+    'input_dropout=0.2+max_norm=4,3'
+    """
+    return "+".join(f"{name}={','.join(f'{s:g}' for s in _each(strength))}" for name, strength in regularizers)
+
+
+def _each(strength: float | tuple[float, ...]) -> tuple[float, ...]:
+    return strength if isinstance(strength, tuple) else (strength,)
 
 
 def halving_widths(depth: int, first_width: int) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ Shapes: R runs (one key each), N elements.
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
 
 import torch
@@ -30,6 +31,8 @@ class Purpose(IntEnum):
     ORDER = 2
     MASK = 3
     INFERENCE_MASK = 4
+    NOISE = 5
+    INFERENCE_NOISE = 6
 
 
 def stream_key(seed: int, purpose: Purpose, *address: int) -> int:
@@ -100,6 +103,17 @@ def random_bytes(keys: Tensor, rows: int, columns: int, first: int = 0) -> Tenso
 def uniform(keys: Tensor, count: int) -> Tensor:
     """Numbers in [0, 1), multiples of 2⁻²⁴; shape (R, count), `float32`, the same bits on every device."""
     return _shift_right(words(keys, count), 40).to(torch.float32) * 2.0**-24
+
+
+def normal(keys: Tensor, count: int, start: int = 0) -> Tensor:
+    """Standard normal numbers, elements `start` … of each stream; shape (R, count), `float32`.
+
+    Box and Muller (1958), one of each word. Logarithm and cosine may differ in the last bit between devices.
+    """
+    bits = words(keys, count, start)
+    radius = ((_shift_right(bits, 40).to(torch.float32) + 1) * 2.0**-24).log_().mul_(-2).sqrt_()
+    angle = (_shift_right(bits, 16) & (2**24 - 1)).to(torch.float32) * (2 * math.pi * 2.0**-24)
+    return radius * angle.cos_()
 
 
 def permutation(keys: Tensor, count: int) -> Tensor:

@@ -10,7 +10,7 @@ import sys
 import typer
 
 from droplab import __version__
-from droplab.cli import bench, compare, data, doctor, models, runs, study
+from droplab.cli import bench, compare, data, doctor, models, regularizers, runs, study
 
 app = typer.Typer(
     name="droplab",
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.command("study")(study.study)
 app.command("presets")(study.presets)
+app.command("regularizers")(regularizers.regularizers)
 app.command("report")(study.report)
 app.command("compare")(compare.compare)
 app.command("train")(models.train)

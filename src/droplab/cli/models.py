@@ -81,7 +81,8 @@ def evaluate(
     import numpy as np
 
     from droplab.data.files import load_dataset
-    from droplab.model.file import read
+    from droplab.model.file import read, settings_of
+    from droplab.model.general import general_of
     from droplab.model.network import layers_of
     from droplab.model.regularizers import Dropout
     from droplab.train.device import has_bf16_units
@@ -101,7 +102,10 @@ def evaluate(
         typer.echo(f"stored features are multiplied by {scale:g}, as those the network was trained on", err=True)
     part = Part.of(dataset.test_x, dataset.test_y, np.arange(len(dataset.test_y)), scale)
     dropout = Dropout.of([seed], [info.dropout])
-    said = evaluate_part(layers_of(weights), part, "test", precision, ("off", "on", "mc"), dropout, samples)
+    general = general_of(settings_of(info), precision)
+    said = evaluate_part(
+        layers_of(weights), part, "test", precision, ("off", "on", "mc"), dropout, samples, general=general
+    )
     for inference, numbers in said.items():
         typer.echo(f"test, dropout {inference}: accuracy {numbers.accuracy.item():.4f}, nll {numbers.nll.item():.4f}")
 

@@ -28,6 +28,21 @@ def rates(text: str) -> list[float]:
     return [_number(part, float) for part in text.split(",") if part.strip()]
 
 
+def regularizers(text: str) -> dict[str, tuple[float, ...]]:
+    """`max_norm=3+input_dropout` as names with strengths, the usual one where none is given; `none` as none."""
+    from droplab.model.families import TABLE
+
+    found = {}
+    for part in text.split("+") if text.strip() not in ("", "none") else ():
+        name, given, strength = (word.strip() for word in part.partition("="))
+        name = name.replace("-", "_")
+        usual = (TABLE[name].strength,) if name in TABLE else ()
+        found[name] = tuple(rates(strength)) if given else usual
+        if not found[name] and name in TABLE:
+            raise typer.BadParameter(f"takes NAME=STRENGTH with + between; found {part!r}")
+    return {name: strengths or (1.0,) for name, strengths in found.items()}
+
+
 def seeds(text: str) -> int | list[int]:
     """`3` as a count, `0,4,7` as the seeds themselves."""
     return integers(text) if "," in text else _number(text, int)
@@ -44,6 +59,30 @@ RECIPE: dict[str, tuple[type, Any]] = {
     "momentum": (float, typer.Option(help="Momentum of SGD, in [0, 1).")),
     "valid_fraction": (float, typer.Option(help="Share of the training examples held out.")),
     "split_seed": (int, typer.Option(help="random_state of that split.")),
+    "activation": (str, typer.Option(metavar="relu|logistic|tanh|gelu|maxout", help="Of the hidden layers.")),
+    "pieces": (int, typer.Option(help="Linear pieces of a maxout unit.")),
+    "initial_weights": (str, typer.Option(metavar="pytorch|he|glorot|fan_in", help="How weights begin.")),
+    "optimizer": (str, typer.Option(metavar="sgd|classical|nesterov|adam|adamw", help="How weights are updated.")),
+    "beta_1": (float, typer.Option(help="Decay of Adam's first moment.")),
+    "beta_2": (float, typer.Option(help="Decay of Adam's second moment.")),
+    "schedule": (
+        str,
+        typer.Option(metavar="constant|linear|exponential|inverse_time|cosine", help="Of the learning rate."),
+    ),
+    "schedule_final": (float, typer.Option(help="Share of the learning rate left at the schedule's end.")),
+    "schedule_epochs": (float, typer.Option(help="How long the schedule lasts; 0 for the whole training.")),
+    "warmup_epochs": (float, typer.Option(help="Epochs over which the learning rate first grows.")),
+    "momentum_schedule": (str, typer.Option(metavar="constant|linear|exponential", help="Of the momentum.")),
+    "momentum_final": (float, typer.Option(help="Where the momentum goes.")),
+    "momentum_epochs": (float, typer.Option(help="How long that takes; 0 for the whole training.")),
+    "regularizers": (
+        str,
+        typer.Option(
+            parser=regularizers,
+            metavar="max_norm=3+l2=1e-4",
+            help="What else is used, with strengths; `droplab regularizers` lists them.",
+        ),
+    ),
     "mc_samples": (int, typer.Option(help="Masks averaged by inference mode mc.")),
 }
 """The settings of any training as flags: name → (type, option)."""

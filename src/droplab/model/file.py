@@ -22,11 +22,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
-from droplab.config import Rate, Width
+from droplab.config import Activation, Rate, Regularizers, RunSettings, Width
 from droplab.data.disk import open_regular
 from droplab.errors import DataError, ModelFileError
 
 _ENTRY = "droplab"
+_LATER = ("activation", "pieces", "regularizers")
 _LONGEST_HEADER = 100_000_000  # safetensors' own limit
 _ADVICE = "Take the file from its source again, or train the network anew."
 
@@ -45,6 +46,9 @@ class ModelInfo(BaseModel):
         fingerprint: that data set's.
         key: content key of the run that trained it.
         precision: what it was trained in.
+        activation: of its hidden layers.
+        pieces: products of a hidden unit, neighbours in its layer; more than one for maxout.
+        regularizers: what else it was trained with, by name, with the strengths.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -59,13 +63,17 @@ class ModelInfo(BaseModel):
     fingerprint: str
     key: str
     precision: Literal["fp32", "bf16"]
+    activation: Activation = "relu"
+    pieces: int = Field(1, ge=1)
+    regularizers: Regularizers = ()
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of each tensor of the network."""
         units = (self.features, *self.widths, len(self.classes))
         shapes: dict[str, tuple[int, ...]] = {}
-        for layer, (inputs, outputs) in enumerate(pairwise(units)):
+        for layer, (inputs, width) in enumerate(pairwise(units)):
+            outputs = width * (self.pieces if layer < len(self.widths) else 1)
             shapes[f"layers.{layer}.weight"] = (outputs, inputs)
             shapes[f"layers.{layer}.bias"] = (outputs,)
         return shapes
@@ -98,7 +106,25 @@ def to_bytes(weights: Mapping[str, NDArray[np.float32]], info: ModelInfo) -> byt
     # safetensors reads memory from the first element on and trusts it to be in row order: a transposed view would be
     # kept scrambled.
     rows = {name: np.ascontiguousarray(array) for name, array in weights.items()}
-    return safetensors.save(rows, {_ENTRY: json.dumps(info.model_dump(mode="json"), sort_keys=True)})
+    return safetensors.save(rows, {_ENTRY: json.dumps(_told(info), sort_keys=True)})
+
+
+def settings_of(info: ModelInfo) -> RunSettings:
+    """The settings that say how a network computes; the others are at their defaults."""
+    pieces = {"pieces": info.pieces} if info.activation == "maxout" else {}
+    return RunSettings(
+        widths=info.widths,
+        dropout=info.dropout,
+        activation=info.activation,
+        regularizers=info.regularizers,
+        **pieces,
+    )
+
+
+def _told(info: ModelInfo) -> dict[str, object]:
+    """What is written of a network: of what came later only what is not as it was before."""
+    later = {name for name in _LATER if getattr(info, name) == ModelInfo.model_fields[name].default}
+    return info.model_dump(mode="json", exclude=later)
 
 
 def read(path: str | Path) -> tuple[dict[str, NDArray[np.float32]], ModelInfo]:

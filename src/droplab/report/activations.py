@@ -10,7 +10,9 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from droplab.model.network import forward, layers_of
+from droplab.config import RunSettings
+from droplab.model.general import General
+from droplab.model.network import layers_of
 from droplab.report import style
 
 MOST_EXAMPLES = 2000
@@ -20,12 +22,12 @@ _BINS = 40
 
 
 def activation_frames(
-    networks: Iterable[tuple[float, int, Mapping[str, NDArray[np.float32]]]], features: NDArray[np.float32]
+    networks: Iterable[tuple[RunSettings, Mapping[str, NDArray[np.float32]]]], features: NDArray[np.float32]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """How many hidden units are active, and how strongly, with dropout off.
 
     Args:
-        networks: rate, seed and weights (`layers.K.weight`, `layers.K.bias`) of each.
+        networks: settings and weights (`layers.K.weight`, `layers.K.bias`) of each.
         features: as networks see them, shape (examples, features).
 
     Returns:
@@ -36,14 +38,15 @@ def activation_frames(
     rows = []
     first: dict[float, list[NDArray[np.float32]]] = {}
     inputs = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))[None]
-    for dropout, seed, weights in networks:
+    for settings, weights in networks:
+        dropout, seed = settings.dropout, settings.seed
         with torch.inference_mode():
-            seen, _ = forward(layers_of(weights), inputs)
-        for layer, hidden in enumerate(seen[1:], start=1):
+            seen, _ = General.of(settings, dropout, "fp32").forward(layers_of(weights), inputs, None)
+        for layer, hidden in enumerate(seen, start=1):
             units = hidden[0].numpy()
             active = units > 0
             rows.append((dropout, seed, layer, active.mean(), (~active.any(axis=0)).mean(), units.mean()))
-        first.setdefault(dropout, []).append(seen[1][0].numpy())
+        first.setdefault(dropout, []).append(seen[0][0].numpy())
     top = max(float(np.quantile(np.stack(units), 0.9999)) for units in first.values())
     edges = np.linspace(0, top or 1.0, _BINS + 1)
     bins = [

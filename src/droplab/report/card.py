@@ -99,10 +99,13 @@ def _data(plan: Plan, origin: Origin, info: ModelInfo) -> str:
 def _training(best: Run, info: ModelInfo) -> list[tuple[str, str]]:
     settings = best.settings
     units = (info.features, *settings.widths, len(info.classes))
-    rest = {name: value for name, value in settings.model_dump().items() if name not in ("widths", "seed")}
+    rest = {name: value for name, value in settings.told().items() if name not in ("widths", "seed")}
     return [
         ("units, layer by layer", " → ".join(map(str, units))),
-        ("hidden layers", f"{len(settings.widths)}" + (", ReLU" if settings.widths else ": a linear classifier")),
+        (
+            "hidden layers",
+            f"{len(settings.widths)}" + (f", {settings.activation}" if settings.widths else ": a linear classifier"),
+        ),
         ("parameters", f"{info.parameters:,}"),
         ("loss", "cross-entropy"),
         *((name, f"{value:g}" if isinstance(value, float) else str(value)) for name, value in rest.items()),

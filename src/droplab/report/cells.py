@@ -146,7 +146,7 @@ def times_table(records: Iterable[RunRecord]) -> Table:
 
 def settings_table(settings: StudySettings) -> Table:
     """Every setting, as it would be typed."""
-    return Table(("setting", "value"), [(name, value_words(value)) for name, value in settings.model_dump().items()])
+    return Table(("setting", "value"), [(name, value_words(value)) for name, value in settings.told().items()])
 
 
 def mean_and_spread(row: Mapping[Hashable, Any], name: str, factor: float, digits: int) -> str:

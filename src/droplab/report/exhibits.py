@@ -117,7 +117,7 @@ def _activations(
     """Of every finished network of this architecture."""
     features = np.asarray(data.test_x[:MOST_EXAMPLES]).astype(np.float32) * np.float32(data.scale)
     networks = (
-        (run.settings.dropout, run.settings.seed, weights(records[run.key]))
+        (run.settings, weights(records[run.key]))
         for run in plan.runs
         if run.settings.widths == best.settings.widths and run.key in records
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from droplab.config import regularizer_words
 from droplab.errors import DataError
 from droplab.report.statistics import Comparison, compare
 
@@ -92,6 +93,7 @@ def _told(runs: Sequence[RunRecord]) -> Mapping[str, list[str]]:
             "data": run.dataset,
             "fingerprint": run.fingerprint,
             **run.settings.model_dump(),
+            "regularizers": regularizer_words(run.settings.regularizers) or "none",
             "precision": run.way.precision,
         }
         for run in runs

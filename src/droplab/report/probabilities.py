@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from droplab.data.dataset import Dataset
+from droplab.model.general import general_of
 from droplab.model.network import layers_of
 from droplab.train.evaluate import evaluate
 from droplab.train.examples import Examples
@@ -38,10 +39,11 @@ def probability_frame(
         predicted class are names.
     """
     classes = np.asarray(dataset.classes, dtype=object)
+    general = general_of(record.settings, record.way.precision)
     parts = []
     for split in _SPLITS:
         part = examples.part(split)
-        said = evaluate(layers_of(weights), part, split, record.way.precision, keep=len(part))["off"]
+        said = evaluate(layers_of(weights), part, split, record.way.precision, keep=len(part), general=general)["off"]
         if not len(part):
             continue
         head = {

@@ -95,12 +95,12 @@ def make_packs(runs: Sequence[Run], examples: Examples, workers: int, memory: fl
     groups: dict[tuple[object, ...], list[Run]] = {}
     for run in runs:
         settings = run.settings
-        shape = (settings.widths, settings.epochs, settings.batch_size, settings.mc_samples)
+        shape = (settings.widths, settings.epochs, settings.batch_size, settings.mc_samples, settings.is_plain)
         groups.setdefault(shape, []).append(run)
     packs: list[Pack] = []
     notices: list[str] = []
     for group in groups.values():
-        most = _most_runs(group[0], examples, device, len(group), workers)
+        most = _most_runs(group[0], examples, device, len(group), workers) if group[0].settings.is_plain else 1
         fitting = max(1, int(share / memory_of(group[0], examples)))
         if fitting < most:
             notices.append(
@@ -213,7 +213,7 @@ def _decide_compiling(packs: list[Pack], examples: Examples) -> tuple[list[Pack]
     """
     if packs[0][0].way.device == "cuda":
         return packs, []
-    programs = {pack: pack_program(pack, examples) for pack in packs}
+    programs = {pack: pack_program(pack, examples) for pack in packs if pack[0].settings.is_plain}
     ahead: dict[Program, float] = {}
     saved: dict[Program, float] = {}
     for pack, program in programs.items():
@@ -228,5 +228,5 @@ def _decide_compiling(packs: list[Pack], examples: Examples) -> tuple[list[Pack]
             f"{len(plain)} of {len(ahead)} kinds of network are trained uncompiled: about {sum(plain):.0f} s of work "
             "ahead do not repay compiling"
         )
-    ways = [replace(pack[0].way, compiled=programs[pack] in paying) for pack in packs]
+    ways = [replace(pack[0].way, compiled=pack in programs and programs[pack] in paying) for pack in packs]
     return [with_way(pack, way) for pack, way in zip(packs, ways, strict=True)], notices

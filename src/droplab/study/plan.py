@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from droplab.config import Recipe, RunSettings, StudySettings
+from droplab.config import Recipe, RunSettings, StudySettings, regularizer_words
 from droplab.data.dataset import Dataset
+from droplab.model.families import check
 from droplab.train.device import resolve_way
 from droplab.train.outcome import Way
 
@@ -83,7 +84,12 @@ def plan_study(settings: StudySettings, fingerprint: str, way: Way) -> Plan:
     """Decide what `settings` needs trained on the data of `fingerprint`, and how.
 
     A network that serves several arms (dropout without a hidden layer) is planned once.
+
+    Raises:
+        ConfigError: if a regularizer is not known, or of a strength that cannot be.
     """
+    for widths in settings.architectures:
+        check(settings.regularizers, len(widths))
     recipe = settings.model_dump(include=set(Recipe.model_fields))
     arms = study_arms(settings)
     served: dict[str, tuple[RunSettings, list[Arm]]] = {}
@@ -130,8 +136,15 @@ def plan_way(dataset: Dataset, device: str = "auto", precision: str = "auto") ->
 
 
 def plan_run(settings: RunSettings, fingerprint: str, way: Way) -> Run:
-    """A single network, outside any study."""
-    arm = Arm(_arm_name(None, settings.dropout), settings.widths, settings.dropout)
+    """A single network, outside any study.
+
+    Raises:
+        ConfigError: if it asks for a regularizer that is not known, or of a strength that cannot be.
+    """
+    check(settings.regularizers, len(settings.widths))
+    also = regularizer_words(settings.regularizers)
+    dropout = _arm_name(None, settings.dropout) if settings.dropout or not also else ""
+    arm = Arm("+".join(filter(None, (dropout, also))), settings.widths, settings.dropout)
     return Run(settings.content_key(fingerprint, way.precision), settings, way, (arm,))
 
 

@@ -232,6 +232,9 @@ def model_info(run: Run, dataset: Dataset) -> ModelInfo:
         fingerprint=dataset.fingerprint,
         key=run.key,
         precision=run.way.precision,
+        activation=run.settings.activation,
+        pieces=run.settings.pieces if run.settings.activation == "maxout" else 1,
+        regularizers=run.settings.regularizers,
     )
 
 

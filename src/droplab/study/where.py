@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from droplab.config import RunSettings
+from droplab.config import RunSettings, regularizer_words
 from droplab.errors import ConfigError
 from droplab.study.records import RunSummary
 from droplab.train.outcome import Way
@@ -91,6 +91,7 @@ def _kinds() -> dict[str, Any]:
     """Every name that a condition may have, with its type, in the order of a listing."""
     settings = {name: field.annotation for name, field in RunSettings.model_fields.items()}
     numbers = {"test_accuracy": float, "train_seconds": float, "evaluate_seconds": float}
+    settings["regularizers"] = str  # as they are typed
     return {"data": str, "fingerprint": str, "depth": int} | settings | get_type_hints(Way) | numbers
 
 
@@ -129,6 +130,8 @@ def _found(run: RunSummary, name: str) -> Any:
     """What `run` has of that name."""
     if name == "data":
         return run.dataset
+    if name == "regularizers":
+        return regularizer_words(run.settings.regularizers) or "none"
     for holder in (run.settings, run.way, run):
         if hasattr(holder, name):
             return getattr(holder, name)

@@ -19,6 +19,7 @@ from droplab.random import Purpose, key_tensor, permutation, stream_key
 from droplab.train.checkpoint import Checkpoint
 from droplab.train.evaluate import evaluate
 from droplab.train.examples import Examples
+from droplab.train.general_epoch import run_general_epoch, stops
 from droplab.train.graphs import graphed
 from droplab.train.outcome import CheckpointCost, Precision, Trained, Way
 from droplab.train.program import Program
@@ -74,7 +75,7 @@ def train_pack(
         For each run what it became, or the error that says why its loss is no number any more.
     """
     device = torch.device(way.device)
-    groups = [settings] if way.stacked else [[run] for run in settings]
+    groups = [settings] if way.stacked and settings[0].is_plain else [[run] for run in settings]
     states = [State.initial(group, examples, device) for group in groups]
     if checkpoint is not None:
         checkpoint.read(states)
@@ -89,8 +90,11 @@ def train_pack(
         first = 0
         for state, step in zip(states, steps, strict=True):
             if state.epoch == epoch and _alive(state):
-                _run_epoch(state, examples, step, keep)
-                if state.epoch in points:
+                if state.extras is None:
+                    _run_epoch(state, examples, step, keep)
+                else:
+                    run_general_epoch(state, examples, way.precision, keep)
+                if state.epoch in points or (state.extras is not None and stops(state)):
                     _add_point(state, examples, way.precision)
                 _report(state, first, len(examples.valid) > 0, on_progress)
             first += len(state.settings)
@@ -132,6 +136,8 @@ def program_of(settings: Sequence[RunSettings], examples: Examples, precision: P
 
 
 def _step_of(state: State, examples: Examples, way: Way) -> Step:
+    if state.extras is not None:
+        return plain_step(way.precision)
     if way.device == "cuda":
         return graphed(plain_step(way.precision))
     return program_of(state.settings, examples, way.precision).load() if way.compiled else plain_step(way.precision)
@@ -163,16 +169,19 @@ def _run_epoch(state: State, examples: Examples, step: Step, keep: Callable[[], 
 
 
 def _alive(state: State) -> bool:
-    """Whether any run's loss is still a number."""
+    """Whether any run's loss is still a number, and early stopping has not ended it."""
+    if state.extras is not None and stops(state):
+        return False
     return not state.losses or bool(np.isfinite(state.losses[-1]).any())
 
 
-def _add_point(state: State, examples: Examples, precision: str) -> None:
+def _add_point(state: State, examples: Examples, precision: Precision) -> None:
     """Evaluate a fixed part of train, and valid, with dropout off."""
     started = time.perf_counter()
+    network, general = state.network, state.general(precision)
     said = [
-        evaluate(state.layers, examples.train.first(CURVE_EXAMPLES), "train", precision)["off"],
-        evaluate(state.layers, examples.valid, "valid", precision)["off"],
+        evaluate(network, examples.train.first(CURVE_EXAMPLES), "train", precision, general=general)["off"],
+        evaluate(network, examples.valid, "valid", precision, general=general)["off"],
     ]
     state.points.append(state.epoch)
     state.evaluated.append(torch.stack([torch.stack((e.nll, e.accuracy)) for e in said]).cpu().numpy())

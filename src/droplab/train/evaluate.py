@@ -12,7 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from droplab.model.general import General
 from droplab.model.network import Layer, compute_layers, forward, hidden_units
+from droplab.model.noise import Noise
 from droplab.model.regularizers import Dropout
 from droplab.train.examples import Part
 from droplab.train.outcome import Inference, Split
@@ -50,10 +52,9 @@ def evaluate(
     dropout: Dropout | None = None,
     samples: int = 1,
     keep: int = 0,
+    general: General | None = None,
 ) -> dict[Inference, Evaluation]:
     """Evaluate R networks on a part, in chunks, in all `modes` at once.
-
-    Nothing is dropped from the input, so the product of the first layer is made once for all masks.
 
     Args:
         layers: `float32` weights.
@@ -66,42 +67,41 @@ def evaluate(
         samples: masks that `mc` averages over.
         keep: of how many examples, the first ones, probabilities are kept; in `mc` also after the first `mc_points`
             masks.
+        general: how a network computes that the fast step cannot train; R is 1 then.
     """
-    device, hidden = part.rows.device, len(layers) - 1
+    device = part.rows.device
     count = (samples if "mc" in modes else 1) if {"on", "mc"} & set(modes) else 0
-    masks = Dropout((), ()) if dropout is None else dropout
-    each = [masks.inference(hidden, _SPLITS.index(split), sample, device) for sample in range(count)]
-    drops = [dropping for dropping in each if dropping is not None]
-    points = mc_points(samples)
-    working = compute_layers(layers, precision)
-    masked = compute_layers(layers, precision, drops[0]) if drops else working
+    rates = Dropout((), ()) if dropout is None else dropout
+    passes: _Fast | _General
+    if general is None:
+        passes = _Fast(layers, precision, rates, _SPLITS.index(split), count, device)
+    else:
+        passes = _General(layers, general, rates, _SPLITS.index(split), count, device)
+    masks, points = passes.masks, mc_points(samples)
     scale = torch.tensor(part.scale, dtype=torch.float32, device=device)
     runs = layers[0].weight.shape[0]
-    tallies = {mode: _Tally(runs, len(part), device) for mode in (modes if drops else OFF_ONLY)}
+    tallies = {mode: _Tally(runs, len(part), device) for mode in (modes if masks else OFF_ONLY)}
     kept = _Kept(runs, min(keep, len(part)), layers[-1].weight.shape[1], device)
     for start, stored, labels in part.chunks():
-        inputs = scaled(stored, scale, working[0].weight.dtype).expand(runs, -1, -1)
         truth = labels.expand(runs, -1)
-        first = hidden_units(working[0], inputs) if hidden else inputs
+        passes.begin(stored, scale, start)
         if "off" in tallies:
-            logs = _log_probabilities(working, first)
+            logs = passes.off()
             tallies["off"].add(start, logs, truth)
             kept.add("off", 0, start, logs)
         total: Tensor | None = None
-        for count, dropping in enumerate(drops, start=1):
-            here = dropping._replace(first=start)
-            dropped = here.drop(0, first.clone())
-            logs = torch.log_softmax(forward(masked[1:], dropped, here.after_first_layer())[1], dim=2)
+        for count in range(1, masks + 1):
+            logs = passes.masked(count - 1)
             if total is None and "on" in tallies:
                 tallies["on"].add(start, logs, truth)
                 kept.add("on", 1, start, logs)
             total = logs if total is None else torch.logaddexp(total, logs)
             if "mc" in tallies:
-                kept.add_entropy(start, logs, len(drops))
+                kept.add_entropy(start, logs, masks)
                 if count in points:
                     kept.add("mc", count, start, total - math.log(count))
         if total is not None and "mc" in tallies:
-            tallies["mc"].add(start, total - math.log(len(drops)), truth)
+            tallies["mc"].add(start, total - math.log(masks), truth)
     said = {
         mode: tally.evaluation()._replace(kept=kept.of(mode), single=kept.single if mode == "mc" else None)
         for mode, tally in tallies.items()
@@ -120,10 +120,68 @@ def mc_points(samples: int) -> list[int]:
     return sorted({count for count in counts if count < samples} | {samples})
 
 
-def _log_probabilities(working: Sequence[Layer], first: Tensor) -> Tensor:
-    """Of the classes, shape (R, B, C), from what the first layer gives (the inputs, where that is the output layer)."""
-    _, logits = forward(working[1:] or working, first)
-    return torch.log_softmax(logits, dim=2)
+class _Fast:
+    """The passes of networks with dropout alone; log-probabilities have the shape (R, B, C).
+
+    Nothing is dropped from the input, so the product of the first layer is made once for all masks.
+    """
+
+    def __init__(
+        self, layers: Sequence[Layer], precision: str, dropout: Dropout, split: int, samples: int, device: torch.device
+    ) -> None:
+        each = [dropout.inference(len(layers) - 1, split, sample, device) for sample in range(samples)]
+        self._drops = [dropping for dropping in each if dropping is not None]
+        self._working = compute_layers(layers, precision)
+        self._scaled = compute_layers(layers, precision, self._drops[0]) if self._drops else self._working
+        self.masks = len(self._drops)
+
+    def begin(self, stored: Tensor, scale: Tensor, start: int) -> None:
+        """Take up a chunk."""
+        first, runs = self._working[0], self._working[0].weight.shape[0]
+        inputs = scaled(stored, scale, first.weight.dtype).expand(runs, -1, -1)
+        self._first = hidden_units(first, inputs) if len(self._working) > 1 else inputs
+        self._start = start
+
+    def off(self) -> Tensor:
+        """With nothing dropped."""
+        _, logits = forward(self._working[1:] or self._working, self._first)
+        return torch.log_softmax(logits, dim=2)
+
+    def masked(self, sample: int) -> Tensor:
+        """Under one mask."""
+        here = self._drops[sample]._replace(first=self._start)
+        dropped = here.drop(0, self._first.clone())
+        return torch.log_softmax(forward(self._scaled[1:], dropped, here.after_first_layer())[1], dim=2)
+
+
+class _General:
+    """The passes of a network that is trained by itself; log-probabilities have the shape (1, B, C)."""
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        general: General,
+        dropout: Dropout,
+        split: int,
+        samples: int,
+        device: torch.device,
+    ) -> None:
+        self._layers, self._general, self._split, self._device = layers, general, split, device
+        self._seed = dropout.seeds[0] if dropout.seeds else 0
+        self.masks = samples if general.is_noisy else 0
+
+    def begin(self, stored: Tensor, scale: Tensor, start: int) -> None:
+        """Take up a chunk."""
+        self._inputs, self._start = scaled(stored, scale, torch.float32), start
+
+    def off(self) -> Tensor:
+        """With nothing disturbed."""
+        return torch.log_softmax(self._general.forward(self._layers, self._inputs, None)[1], dim=2)
+
+    def masked(self, sample: int) -> Tensor:
+        """Under the `sample`-th noise."""
+        noise = Noise(self._seed, (self._split, sample), False, self._device, self._start)
+        return torch.log_softmax(self._general.forward(self._layers, self._inputs, noise)[1], dim=2)
 
 
 class _Kept:

@@ -43,6 +43,8 @@ def finish(state: State, examples: Examples, way: Way, checkpoints: CheckpointCo
     diverged = ~np.isfinite(np.stack(state.losses))
     if diverged.any(axis=0).all():
         return [_divergence(run, diverged[:, index]) for index, run in enumerate(state.settings)]
+    if state.extras is not None and state.extras.best:
+        state.extras.take_best(state.layers)
     started = time.perf_counter()
     final = _final_evaluation(state, examples, way)
     state.evaluate_seconds += time.perf_counter() - started
@@ -61,7 +63,7 @@ def finish(state: State, examples: Examples, way: Way, checkpoints: CheckpointCo
                 environment=environment(way.device),
                 checkpoints=checkpoints,
             ),
-            _weights(state.layers, index),
+            _weights(state.network, index),
         )
         for index, run in enumerate(state.settings)
     ]
@@ -89,13 +91,14 @@ def _final_evaluation(state: State, examples: Examples, way: Way) -> list[_Final
     ledgers: list[dict[str, NDArray[np.integer]]] = [{} for _ in state.settings]
     beliefs: dict[Split, Beliefs] = {}
     samples = state.settings[0].mc_samples
+    network, general = state.network, state.general(way.precision)
     label_type = np.uint8 if examples.classes <= 256 else np.uint16
     for split, modes in MODES.items():
         part = examples.part(split).first(TRAIN_EXAMPLES) if split == "train" else examples.part(split)
         if not len(part):  # nothing was held out
             continue
         keep = 0 if split == "train" else KEPT_PROBABILITIES // examples.classes
-        said = evaluate(state.layers, part, split, way.precision, modes, state.dropout, samples, keep)
+        said = evaluate(network, part, split, way.precision, modes, state.dropout, samples, keep, general)
         labels = part.labels[part.rows].cpu().numpy()
         for inference in modes:
             for run, numbers in enumerate(_numbers(said[inference], split, labels, examples.classes)):
@@ -105,9 +108,8 @@ def _final_evaluation(state: State, examples: Examples, way: Way) -> list[_Final
             predictions = said["off"].predictions.cpu().numpy().astype(label_type)
             for run, ledger in enumerate(ledgers):
                 ledger[split] = predictions[run]
-    judged = [
-        judge(place, run.dropout > 0, beliefs.get("valid"), beliefs["test"]) for place, run in enumerate(state.settings)
-    ]
+    masked = [run.dropout > 0 if general is None else general.is_noisy for run in state.settings]
+    judged = [judge(place, acts, beliefs.get("valid"), beliefs["test"]) for place, acts in enumerate(masked)]
     return [
         _Final([*said, *more], ledger, curves)
         for said, ledger, (more, curves) in zip(metrics, ledgers, judged, strict=True)

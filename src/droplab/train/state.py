@@ -13,12 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from droplab.config import RunSettings
+from droplab.config import Recipe, RunSettings
+from droplab.model.general import General, general_of
 from droplab.model.initialise import initial_layers
 from droplab.model.network import Layer
 from droplab.model.regularizers import Dropout
 from droplab.train.examples import Examples
+from droplab.train.general import Extras, final_layers
 from droplab.train.optimizers import SGD
+from droplab.train.outcome import Precision
 
 
 @dataclass
@@ -37,6 +40,7 @@ class State:
         evaluated: at each point, shape (train part and valid, nll and accuracy, R).
         train_seconds: time in steps so far.
         evaluate_seconds: time in evaluation so far.
+        extras: what else a run is made of that the fast step cannot train; R is 1 then.
     """
 
     settings: Sequence[RunSettings]
@@ -50,14 +54,28 @@ class State:
     evaluated: list[NDArray[np.float64]]
     train_seconds: float = 0.0
     evaluate_seconds: float = 0.0
+    extras: Extras | None = None
 
     @classmethod
     def initial(cls, settings: Sequence[RunSettings], examples: Examples, device: torch.device) -> State:
         """Runs before their first step."""
         seeds = [run.seed for run in settings]
-        layers = initial_layers(examples.features, settings[0].widths, examples.classes, seeds, device)
-        total = torch.zeros(len(settings), device=device)
-        return cls(settings, layers, optimizer_of(settings, device).initial_state(layers), 0, 0, total, [], [], [])
+        first, total = settings[0], torch.zeros(len(settings), device=device)
+        layers = initial_layers(
+            examples.features, first.widths, examples.classes, seeds, device, first.initial_weights, pieces_of(first)
+        )
+        if first.is_plain:
+            return cls(settings, layers, optimizer_of(settings, device).initial_state(layers), 0, 0, total, [], [], [])
+        return cls(settings, layers, [], 0, 0, total, [], [], [], extras=Extras.initial(first, layers))
+
+    @property
+    def network(self) -> list[Layer]:
+        """The weights as they are evaluated and kept."""
+        return self.layers if self.extras is None else final_layers(self.layers, self.extras)
+
+    def general(self, precision: Precision) -> General | None:
+        """How the run computes, where the fast step cannot train it."""
+        return general_of(self.settings[0], precision)
 
     @property
     def dropout(self) -> Dropout:
@@ -78,6 +96,8 @@ class State:
         for kind, layers in (("layers", self.layers), ("velocities", self.velocities)):
             for index, layer in enumerate(layers):
                 named |= {f"{kind}.{index}.{name}": part.cpu() for name, part in zip(Layer._fields, layer, strict=True)}
+        if self.extras is not None:
+            named |= {f"extras.{name}": part.cpu() for name, part in self.extras.tensors().items()}
         return named
 
     def restore(self, named: Mapping[str, Tensor]) -> None:
@@ -98,12 +118,20 @@ class State:
             for index, layer in enumerate(layers):
                 for name, part in zip(Layer._fields, layer, strict=True):
                     part.copy_(named[f"{kind}.{index}.{name}"])
+        if self.extras is not None:
+            for name, part in self.extras.tensors().items():
+                part.copy_(named[f"extras.{name}"])
         self.total.copy_(named["total"])
         self.epoch, self.step = named["position"].tolist()
         self.train_seconds, self.evaluate_seconds = named["seconds"].tolist()
         self.losses = list(named["losses"].numpy())
         self.points = named["points"].tolist()
         self.evaluated = list(named["evaluated"].numpy())
+
+
+def pieces_of(recipe: Recipe) -> int:
+    """How many products a hidden unit takes."""
+    return recipe.pieces if recipe.activation == "maxout" else 1
 
 
 def optimizer_of(settings: Sequence[RunSettings], device: torch.device) -> SGD:

@@ -1,0 +1,268 @@
+"""The regularizers, one entry each in one table: name, strengths, source, and what it touches.
+
+Dropout itself has a setting of its own, which the fast step serves. What the functions of an entry are given and give
+back is in `Regularizer`. `register` adds one of your own, from a file that `DROPLAB_PLUGINS` names, so that every
+worker process has it.
+
+B examples, U units of a layer or features, O outputs of a weight layer, I its inputs. All tensors have a first
+dimension of 1: a network that needs one of these is trained by itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import runpy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from droplab.errors import ConfigError
+from droplab.model.network import Layer
+from droplab.model.noise import INPUT, Noise
+
+Strengths = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Regularizer:
+    """A family of regularizers; each function is `None` where the family does not touch that part.
+
+    Attributes:
+        name: in settings, in lower case.
+        source: the paper.
+        strength: what a study takes where none is given.
+        most: the largest strength that makes sense; the smallest is 0, which is none at all.
+        meaning: of the strength, in a few words.
+        by_layer: how many strengths it may have beside one for all: `hidden` or `weights` layers' number, or none.
+        on_input: (features as scaled, strengths, noise) → features; shape (1, B, U), in training and at inference with
+            dropout on.
+        on_hidden: (activations of a hidden layer, its number, strengths, noise) → activations; likewise.
+        penalty: (weight layers, activations of each hidden layer, strengths) → what is added to the loss, shape ().
+        smooth: (strength, classes) → the probability of the true class that the loss aims at.
+        before_update: (weights in place, strengths, learning rate); without gradient.
+        after_update: (weights in place, strengths); without gradient.
+    """
+
+    name: str
+    source: str
+    strength: float
+    most: float
+    meaning: str
+    by_layer: str = ""
+    on_input: Callable[[Tensor, Strengths, Noise], Tensor] | None = None
+    on_hidden: Callable[[Tensor, int, Strengths, Noise], Tensor] | None = None
+    penalty: Callable[[Sequence[Layer], Sequence[Tensor], Strengths], Tensor] | None = None
+    smooth: Callable[[float, int], float] | None = None
+    before_update: Callable[[Sequence[Layer], Strengths, float], None] | None = None
+    after_update: Callable[[Sequence[Layer], Strengths], None] | None = None
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether it acts at inference, too, where dropout is left on."""
+        return self.on_input is not None or self.on_hidden is not None
+
+
+def _of(strengths: Strengths, layer: int) -> float:
+    return strengths[layer] if len(strengths) > 1 else strengths[0]
+
+
+def _drop(values: Tensor, rate: float, place: int, noise: Noise) -> Tensor:
+    """What is kept is scaled up, so that nothing is left to scale at inference (inverted dropout)."""
+    if not rate:
+        return values
+    return values * (noise.kept(place, rate, values.shape[1], values.shape[2]) / (1 - round(rate * 2**16) / 2**16))
+
+
+def _multiply(values: Tensor, rate: float, place: int, noise: Noise) -> Tensor:
+    """Times N(1, rate / (1 − rate)), the variance of dropout at that rate."""
+    if not rate:
+        return values
+    spread = math.sqrt(rate / (1 - rate))
+    return values * (1 + spread * noise.normal(place, values.shape[1], values.shape[2]))
+
+
+def _l2(layers: Sequence[Layer], _: Sequence[Tensor], strengths: Strengths) -> Tensor:
+    return sum((_of(strengths, k) / 2 * layer.weight.square().sum() for k, layer in enumerate(layers)), torch.zeros(()))
+
+
+def _l1(layers: Sequence[Layer], _: Sequence[Tensor], strengths: Strengths) -> Tensor:
+    return sum((_of(strengths, k) * layer.weight.abs().sum() for k, layer in enumerate(layers)), torch.zeros(()))
+
+
+def _decay(layers: Sequence[Layer], strengths: Strengths, learning_rate: float) -> None:
+    for k, layer in enumerate(layers):
+        layer.weight.mul_(1 - learning_rate * _of(strengths, k))
+
+
+def _bound(layers: Sequence[Layer], strengths: Strengths) -> None:
+    for k, layer in enumerate(layers):
+        if bound := _of(strengths, k):
+            norms = torch.linalg.vector_norm(layer.weight, dim=2, keepdim=True)
+            layer.weight.mul_((bound / norms.clamp_min(torch.finfo(norms.dtype).tiny)).clamp_max(1))
+
+
+SPARSITY_TARGET = 0.05
+"""The mean activation that KL-sparsity aims at, as in Ng's lecture notes."""
+
+
+def _sparsity(_: Sequence[Layer], hidden: Sequence[Tensor], strengths: Strengths) -> Tensor:
+    """KL(ρ ‖ ρ̂) summed over units; ρ̂ is a unit's mean over the batch of a / (1 + |a|).
+
+    The papers have logistic units. This is the activation itself near ρ, and lies below 1 for units without bound, too.
+    """
+    total = torch.zeros(())
+    for k, activations in enumerate(hidden):
+        mean = (activations / (1 + activations.abs())).mean(dim=1).clamp(1e-4, 1 - 1e-4)
+        kl = SPARSITY_TARGET * (SPARSITY_TARGET / mean).log()
+        kl = kl + (1 - SPARSITY_TARGET) * ((1 - SPARSITY_TARGET) / (1 - mean)).log()
+        total = total + _of(strengths, k) * kl.sum()
+    return total
+
+
+_RATE, _LAYERS = "share that is dropped", "weights"
+_ENTRIES = (
+    Regularizer(
+        "input_dropout",
+        "Srivastava et al. 2014",
+        0.2,
+        0.99,
+        "share of the features that is dropped",
+        on_input=lambda x, s, noise: _drop(x, s[0], INPUT, noise),
+    ),
+    Regularizer(
+        "dropout_by_layer",
+        "Srivastava et al. 2014",
+        0.5,
+        0.99,
+        "share of the units that is dropped",
+        "hidden",
+        on_hidden=lambda h, k, s, noise: _drop(h, _of(s, k), k, noise),
+    ),
+    Regularizer(
+        "gaussian_dropout",
+        "Srivastava et al. 2014, section 10: activations times N(1, r / (1 − r))",
+        0.5,
+        0.99,
+        "rate r of the dropout whose variance it has",
+        "hidden",
+        on_hidden=lambda h, k, s, noise: _multiply(h, _of(s, k), k, noise),
+    ),
+    Regularizer(
+        "input_gaussian_dropout",
+        "Srivastava et al. 2014, section 10",
+        0.2,
+        0.99,
+        "rate of the dropout whose variance it has",
+        on_input=lambda x, s, noise: _multiply(x, s[0], INPUT, noise),
+    ),
+    Regularizer(
+        "input_noise",
+        "Sietsma & Dow 1991; Bishop 1995: features plus N(0, s²)",
+        0.1,
+        100,
+        "standard deviation, of features as scaled",
+        on_input=lambda x, s, noise: x + s[0] * noise.normal(INPUT, x.shape[1], x.shape[2]),
+    ),
+    Regularizer("l2", "Krogh & Hertz 1992: λ/2 · Σw², biases free", 1e-4, 100, "λ", _LAYERS, penalty=_l2),
+    Regularizer("l1", "Tibshirani 1996: λ · Σ|w|, biases free", 1e-5, 100, "λ", _LAYERS, penalty=_l1),
+    Regularizer(
+        "weight_decay",
+        "Loshchilov & Hutter 2019: w ← w − rate · λ · w, apart from the gradient, biases free",
+        1e-2,
+        100,
+        "λ",
+        _LAYERS,
+        before_update=_decay,
+    ),
+    Regularizer(
+        "max_norm",
+        "Srebro & Shraibman 2005; Srivastava et al. 2014: each unit's incoming weights have a norm of at most c",
+        3.0,
+        1e6,
+        "c",
+        _LAYERS,
+        after_update=_bound,
+    ),
+    Regularizer(
+        "kl_sparsity",
+        f"Lee et al. 2007; Ng 2011: β · Σ KL({SPARSITY_TARGET} ‖ mean activation)",
+        1e-3,
+        100,
+        "β",
+        "hidden",
+        penalty=_sparsity,
+    ),
+    Regularizer(
+        "label_smoothing",
+        "Szegedy et al. 2016: the loss aims at 1 − ε + ε/C for the true class and ε/C for the others",
+        0.1,
+        0.99,
+        "ε",
+        smooth=lambda epsilon, classes: 1 - epsilon + epsilon / classes,
+    ),
+    Regularizer("batch_norm", "Ioffe & Szegedy 2015", 1, 1, "1: used", by_layer=""),
+    Regularizer("early_stopping", "Prechelt 1998", 10, 1e6, "epochs without a lower loss on valid that are waited for"),
+)
+
+TABLE: dict[str, Regularizer] = {entry.name: entry for entry in _ENTRIES}
+"""Every regularizer that there is, by name."""
+
+_OWN = frozenset(TABLE)
+
+
+def check(regularizers: Sequence[tuple[str, float | Strengths]], hidden_layers: int) -> None:
+    """Check that regularizers are known, and their strengths possible for a network of so many hidden layers.
+
+    Raises:
+        ConfigError: naming the first fault.
+    """
+    for name, value in regularizers:
+        if name not in TABLE:
+            near = difflib.get_close_matches(name, [*TABLE, "dropout"], n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"a regularizer is one of {', '.join(TABLE)}; found {name!r}.{hint}")
+        entry = TABLE[name]
+        strengths = value if isinstance(value, tuple) else (value,)
+        found = ", ".join(f"{strength:g}" for strength in strengths)
+        if any(not 0 <= strength <= entry.most for strength in strengths):
+            raise ConfigError(f"{name} ({entry.meaning}) must lie between 0 and {entry.most:g}; found {found}.")
+        layers = {"hidden": hidden_layers, "weights": hidden_layers + 1}.get(entry.by_layer, 1)
+        if len(strengths) not in (1, layers):
+            what = f"or one for each of {layers} layers" if entry.by_layer else "and no more"
+            raise ConfigError(f"{name} takes one strength {what}; found {len(strengths)}: {found}.")
+
+
+def register(entry: Regularizer) -> None:
+    """Add a regularizer of your own, for settings to name.
+
+    Raises:
+        ConfigError: if droplab has one of that name.
+    """
+    if entry.name in _OWN:
+        raise ConfigError(f"a regularizer's name must be its own; found a second {entry.name!r}. Choose another name.")
+    TABLE[entry.name] = entry
+
+
+def load_plugins() -> None:
+    """Run the files that `DROPLAB_PLUGINS` names, with the system's path separator between; each registers its own.
+
+    Raises:
+        ConfigError: if one cannot be run.
+    """
+    for name in filter(None, os.environ.get("DROPLAB_PLUGINS", "").split(os.pathsep)):
+        try:
+            runpy.run_path(name)
+        except ConfigError:
+            raise
+        except Exception as error:  # whatever a user's file may raise
+            raise ConfigError(
+                f"{name}: a plugin must be a Python file that registers regularizers; found "
+                f"{type(error).__name__}: {error}."
+            ) from None
+
+
+load_plugins()

@@ -1,0 +1,141 @@
+"""The forward pass of any network: what `network.forward` is to the fast step, with every activation and regularizer.
+
+A network here is trained by itself: every tensor has a first dimension of 1.
+B examples, F features, U units of a hidden layer, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from droplab.config import Recipe, RunSettings
+from droplab.model.activations import Activate, activation_of
+from droplab.model.families import TABLE, Regularizer, Strengths
+from droplab.model.network import Layer
+from droplab.model.noise import Noise
+
+EPSILON, RUNNING = 1e-5, 0.1
+"""Of batch normalization, as PyTorch has it: what is added to a variance; a batch's share in the running statistics."""
+
+
+class Norm(NamedTuple):
+    """Batch normalization of a hidden layer's products; each of shape (1, outputs)."""
+
+    scale: Tensor
+    shift: Tensor
+    mean: Tensor
+    variance: Tensor
+
+
+@dataclass(frozen=True)
+class General:
+    """How a network computes, beside its weights.
+
+    Attributes:
+        activate: of the hidden layers.
+        used: the regularizers with a strength, each with its strengths.
+        dropout: rate on every hidden layer.
+        precision: of the products of hidden layers; all else is `float32`.
+    """
+
+    activate: Activate
+    used: tuple[tuple[Regularizer, Strengths], ...]
+    dropout: float
+    precision: str
+
+    @classmethod
+    def of(cls, recipe: Recipe, dropout: float, precision: str) -> General:
+        """What a run's settings say."""
+        used = tuple((TABLE[name], strengths_of(value)) for name, value in recipe.regularizers)
+        return cls(activation_of(recipe.activation, recipe.pieces), used, dropout, precision)
+
+    def forward(
+        self,
+        layers: Sequence[Layer],
+        inputs: Tensor,
+        noise: Noise | None,
+        norms: Sequence[Norm] = (),
+        fresh: bool = False,
+    ) -> tuple[list[Tensor], Tensor]:
+        """Activations of each hidden layer before anything disturbs them, and the logits.
+
+        Args:
+            layers: `float32` weights; of maxout, the pieces of a unit are neighbours.
+            inputs: features as scaled, shape (1, B, F), `float32`.
+            noise: the random numbers of the pass; `None` for dropout off, when nothing is disturbed.
+            norms: batch normalization of each hidden layer; none where there is none, or where it is folded.
+            fresh: whether it takes the statistics of this batch, and moves the running ones; else the running ones.
+        """
+        here = inputs
+        if noise is not None:
+            for entry, strengths in self.used:
+                if entry.on_input is not None:
+                    here = entry.on_input(here, strengths, noise)
+        hidden = []
+        for k, layer in enumerate(layers[:-1]):
+            products = self._product(here, layer)
+            if norms:
+                products = normalized(products, norms[k], fresh)
+            here = self.activate(products)
+            hidden.append(here)
+            if noise is not None:
+                here = self._disturbed(here, k, noise)
+        output = layers[-1]
+        return hidden, here @ output.weight.mT + output.bias[:, None]
+
+    def _product(self, inputs: Tensor, layer: Layer) -> Tensor:
+        if self.precision == "bf16":
+            return (inputs.bfloat16() @ layer.weight.bfloat16().mT).float() + layer.bias[:, None]
+        return inputs @ layer.weight.mT + layer.bias[:, None]
+
+    def _disturbed(self, hidden: Tensor, k: int, noise: Noise) -> Tensor:
+        if self.dropout:
+            hidden = hidden * (
+                noise.kept(k, self.dropout, *hidden.shape[1:]) / (1 - round(self.dropout * 2**16) / 2**16)
+            )
+        for entry, strengths in self.used:
+            if entry.on_hidden is not None:
+                hidden = entry.on_hidden(hidden, k, strengths, noise)
+        return hidden
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether inference with dropout on differs from inference with it off."""
+        return self.dropout > 0 or any(entry.is_noise for entry, _ in self.used)
+
+
+def general_of(settings: RunSettings, precision: str) -> General | None:
+    """How a run computes, where the fast step cannot train it; else `None`."""
+    return None if settings.is_plain else General.of(settings, settings.dropout, precision)
+
+
+def strengths_of(value: float | tuple[float, ...]) -> Strengths:
+    """A strength for all layers, or one a layer, as a tuple."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def normalized(products: Tensor, norm: Norm, fresh: bool) -> Tensor:
+    """Batch normalization (Ioffe & Szegedy 2015), shape as `products`, (1, B, outputs)."""
+    mean, variance = norm.mean, norm.variance
+    if fresh:
+        mean, variance = products.mean(dim=1), products.var(dim=1, correction=0)
+        count = products.shape[1]
+        with torch.no_grad():
+            norm.mean.lerp_(mean, RUNNING)
+            norm.variance.lerp_(variance * (count / max(count - 1, 1)), RUNNING)
+    scale = norm.scale * torch.rsqrt(variance + EPSILON)
+    return (products - mean[:, None]) * scale[:, None] + norm.shift[:, None]
+
+
+def folded(layers: Sequence[Layer], norms: Sequence[Norm]) -> list[Layer]:
+    """The layers of the network without normalization that says the same, by the running statistics."""
+    made = []
+    for layer, norm in zip(layers, norms, strict=False):
+        scale = norm.scale * torch.rsqrt(norm.variance + EPSILON)
+        made.append(Layer(layer.weight * scale[..., None], (layer.bias - norm.mean) * scale + norm.shift))
+    return [*made, *layers[len(made) :]]

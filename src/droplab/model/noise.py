@@ -1,0 +1,59 @@
+"""Noise: addressed random numbers of one pass through a network, for whatever disturbs it.
+
+B examples, U units or features.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from droplab.model.regularizers import Dropout, Dropping
+from droplab.random import Purpose, key_tensor, normal, stream_key
+
+INPUT = 2**20
+"""The place of the features; hidden layers are at 0, 1, …"""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The numbers of one pass; the same address always has the same ones, in any pack and after any resume.
+
+    Attributes:
+        seed: of the run.
+        address: in training (epoch, step); at inference (split, sample).
+        training: which of the two.
+        device: where they are made.
+        first: the example that the pass begins with.
+    """
+
+    seed: int
+    address: tuple[int, int]
+    training: bool
+    device: torch.device
+    first: int = 0
+
+    def kept(self, place: int, rate: float, examples: int, units: int) -> Tensor:
+        """1 where a unit is kept and 0 where it is dropped, shape (1, B, U), `float32`; the masks of `Dropout`.
+
+        Args:
+            place: of a hidden layer, or `INPUT`.
+            rate: share dropped, above 0, honoured to 1/65,536.
+            examples: B.
+            units: U.
+        """
+        thresholds = Dropout.of([self.seed], [rate])
+        purpose = Purpose.MASK if self.training else Purpose.INFERENCE_MASK
+        level = torch.tensor(thresholds.thresholds, dtype=torch.float32, device=self.device).view(-1, 1, 1)
+        dropping = Dropping(self._keys(purpose, place)[None], level, thresholds.mask_bytes, self.first)
+        return dropping.kept(0, examples, units).to(torch.float32)
+
+    def normal(self, place: int, examples: int, units: int) -> Tensor:
+        """Standard normal numbers, shape (1, B, U), `float32`."""
+        purpose = Purpose.NOISE if self.training else Purpose.INFERENCE_NOISE
+        return normal(self._keys(purpose, place), examples * units, self.first * units).view(1, examples, units)
+
+    def _keys(self, purpose: Purpose, place: int) -> Tensor:
+        return key_tensor([stream_key(self.seed, purpose, place, *self.address)], self.device)

@@ -1,0 +1,213 @@
+"""The step of any network, by autograd: what `train_step` is to the fast one, for every setting that there is.
+
+A network here is trained by itself: every tensor has a first dimension of 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from droplab.config import RunSettings
+from droplab.model.general import General, Norm, folded
+from droplab.model.network import Layer
+from droplab.model.noise import Noise
+from droplab.train.schedules import learning_rate_at, momentum_at
+
+ADAM_EPSILON = 1e-8
+"""What Adam adds to a root: PyTorch's."""
+
+ADAMW_DECAY = 0.01
+"""Weight decay of `adamw` where none is given: PyTorch's."""
+
+
+@dataclass
+class Extras:
+    """What a training is made of beside weights and velocities.
+
+    Attributes:
+        norms: batch normalization of each hidden layer; empty without it.
+        first: velocities, or Adam's first moments, in the order of `parameters`; empty for plain descent.
+        second: Adam's second moments, likewise; empty without Adam.
+        best: of early stopping, the network with the lowest loss on valid so far, as `kept_parts`; empty without it.
+        watch: that loss, and the epochs done when it was seen, shape (2,), `float64`.
+    """
+
+    norms: list[Norm]
+    first: list[Tensor]
+    second: list[Tensor]
+    best: list[Tensor]
+    watch: Tensor
+
+    @classmethod
+    def initial(cls, settings: RunSettings, layers: Sequence[Layer]) -> Extras:
+        """Before the first step."""
+        norms = []
+        if "batch_norm" in dict(settings.regularizers):
+            for layer in layers[:-1]:
+                ones = torch.ones_like(layer.bias)
+                norms.append(Norm(ones, torch.zeros_like(ones), torch.zeros_like(ones), ones.clone()))
+        moments = [torch.zeros_like(part) for part in parameters(layers, norms)]
+        adam = settings.optimizer in ("adam", "adamw")
+        moving = adam or settings.momentum > 0 or settings.momentum_schedule != "constant"
+        stops = "early_stopping" in dict(settings.regularizers)
+        return cls(
+            norms,
+            moments if moving else [],
+            [part.clone() for part in moments] if adam else [],
+            [part.clone() for part in kept_parts(layers, norms)] if stops else [],
+            torch.tensor([torch.inf, 0.0], dtype=torch.float64),
+        )
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it by name."""
+        named = {
+            f"norms.{k}.{name}": part for k, norm in enumerate(self.norms) for name, part in norm._asdict().items()
+        }
+        for kind, parts in (("first", self.first), ("second", self.second), ("best", self.best)):
+            named |= {f"{kind}.{k}": part for k, part in enumerate(parts)}
+        return named | {"watch": self.watch}
+
+    def note(self, loss: float, epoch: int, layers: Sequence[Layer]) -> None:
+        """Early stopping (Prechelt 1998): keep the network if its loss on valid after `epoch` epochs is the lowest."""
+        if loss < self.watch[0]:
+            self.watch.copy_(torch.tensor([loss, epoch], dtype=torch.float64))
+            for best, part in zip(self.best, kept_parts(layers, self.norms), strict=True):
+                best.copy_(part)
+
+    def has_waited(self, epoch: int, patience: float) -> bool:
+        """Whether the lowest loss is `patience` epochs old."""
+        return epoch - float(self.watch[1]) >= patience
+
+    def take_best(self, layers: Sequence[Layer]) -> None:
+        """Put the network that was kept in the place of the last one."""
+        for best, part in zip(self.best, kept_parts(layers, self.norms), strict=True):
+            part.copy_(best)
+
+
+def parameters(layers: Sequence[Layer], norms: Sequence[Norm]) -> list[Tensor]:
+    """All that gradients are of, in a fixed order."""
+    return [part for layer in layers for part in layer] + [part for norm in norms for part in (norm.scale, norm.shift)]
+
+
+def kept_parts(layers: Sequence[Layer], norms: Sequence[Norm]) -> list[Tensor]:
+    """All that a network is made of: its parameters and running statistics."""
+    return parameters(layers, norms) + [part for norm in norms for part in (norm.mean, norm.variance)]
+
+
+def general_step(
+    settings: RunSettings,
+    general: General,
+    layers: Sequence[Layer],
+    extras: Extras,
+    inputs: Tensor,
+    labels: Tensor,
+    noise: Noise,
+    update: int,
+    updates_an_epoch: int,
+) -> Tensor:
+    """Update weights, normalization and moments in place by one batch.
+
+    Args:
+        settings: of the run.
+        general: how it computes.
+        layers: `float32` master weights, shapes (1, O, I) and (1, O).
+        extras: everything else.
+        inputs: features as scaled, shape (1, B, F), `float32`.
+        labels: shape (1, B), `int64`.
+        noise: the random numbers of this step.
+        update: how many updates were done before.
+        updates_an_epoch: how many an epoch has.
+
+    Returns:
+        The mean cross-entropy of the batch before the update, in nats, without penalties or smoothing, shape (1,).
+    """
+    trained = parameters(layers, extras.norms)
+    with torch.enable_grad():
+        leaves = [part.detach().requires_grad_() for part in trained]
+        live, norms = _rebuilt(layers, extras.norms, leaves)
+        hidden, logits = general.forward(live, inputs, noise, norms, fresh=True)
+        logs = torch.log_softmax(logits, dim=2)
+        loss = -logs.gather(2, labels.unsqueeze(2)).mean()
+        aim = loss
+        for entry, strengths in general.used:
+            if entry.smooth is not None:
+                truth = entry.smooth(strengths[0], logits.shape[2])
+                rest = (1 - truth) / (logits.shape[2] - 1)
+                aim = (truth - rest) * loss - rest * logs.sum(dim=2).mean()
+        for entry, strengths in general.used:
+            if entry.penalty is not None:
+                aim = aim + entry.penalty(live, hidden, strengths)
+        gradients = torch.autograd.grad(aim, leaves)
+    with torch.no_grad():
+        rate = learning_rate_at(settings, update, updates_an_epoch)
+        _descend(settings, trained, gradients, extras, rate, update, updates_an_epoch, general, layers)
+        for entry, strengths in general.used:
+            if entry.after_update is not None:
+                entry.after_update(layers, strengths)
+    return loss.detach()[None]
+
+
+def final_layers(layers: Sequence[Layer], extras: Extras) -> list[Layer]:
+    """The weights as they are evaluated and kept: batch normalization folded in."""
+    return folded(layers, extras.norms)
+
+
+def _descend(
+    settings: RunSettings,
+    trained: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    extras: Extras,
+    rate: float,
+    update: int,
+    updates_an_epoch: int,
+    general: General,
+    layers: Sequence[Layer],
+) -> None:
+    """The optimizer's step."""
+    for entry, strengths in general.used:
+        if entry.before_update is not None:
+            entry.before_update(layers, strengths, rate)
+    if settings.optimizer == "adamw" and "weight_decay" not in dict(settings.regularizers):
+        for layer in layers:
+            layer.weight.mul_(1 - rate * ADAMW_DECAY)
+    if extras.second:
+        _adam(settings, trained, gradients, extras, rate, update)
+        return
+    momentum = momentum_at(settings, update, updates_an_epoch)
+    for k, (part, gradient) in enumerate(zip(trained, gradients, strict=True)):
+        if not extras.first:
+            part.sub_(gradient, alpha=rate)
+        elif settings.optimizer == "classical":
+            part.add_(extras.first[k].mul_(momentum).sub_(gradient, alpha=rate))
+        else:
+            velocity = extras.first[k].mul_(momentum).add_(gradient)
+            part.sub_(gradient + momentum * velocity if settings.optimizer == "nesterov" else velocity, alpha=rate)
+
+
+def _adam(
+    settings: RunSettings,
+    trained: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    extras: Extras,
+    rate: float,
+    update: int,
+) -> None:
+    """Kingma & Ba 2015, as PyTorch has it."""
+    first_left, second_left = 1 - settings.beta_1 ** (update + 1), 1 - settings.beta_2 ** (update + 1)
+    for part, gradient, first, second in zip(trained, gradients, extras.first, extras.second, strict=True):
+        first.lerp_(gradient, 1 - settings.beta_1)
+        second.mul_(settings.beta_2).addcmul_(gradient, gradient, value=1 - settings.beta_2)
+        part.addcdiv_(first, (second / second_left).sqrt_().add_(ADAM_EPSILON), value=-rate / first_left)
+
+
+def _rebuilt(
+    layers: Sequence[Layer], norms: Sequence[Norm], leaves: Sequence[Tensor]
+) -> tuple[list[Layer], list[Norm]]:
+    """The network with `leaves` in the place of its parameters; running statistics stay those of `norms`."""
+    parts = iter(leaves)
+    live = [Layer(next(parts), next(parts)) for _ in layers]
+    return live, [Norm(next(parts), next(parts), norm.mean, norm.variance) for norm in norms]
