@@ -10,7 +10,7 @@ import pytest
 
 import droplab
 from droplab.api import StudyResult
-from droplab.errors import ConfigError, DeviceError, DroplabError, StoreError
+from droplab.errors import ConfigError, DataError, DeviceError, DroplabError, StoreError
 from droplab.model.file import read
 from droplab.study import runner
 from droplab.study.backends import InProcess
@@ -299,3 +299,15 @@ def test_probabilities_are_those_of_the_stored_networks(finished: StudyResult, t
     elsewhere = replace(finished.plan, settings=finished.plan.settings.override(data="gone.npz"))
     with pytest.raises(DroplabError, match=r"'gone.npz' as the study had them; found none at hand"):
         replace(finished, data=None, plan=elsewhere)._write_probabilities(tmp_path)
+
+
+def test_a_refit_and_fewer_training_examples_exclude_each_other(finished: StudyResult) -> None:
+    study = droplab.Study(finished.plan.settings.override(train_examples=50))
+    with pytest.raises(ConfigError, match="refit trains on all training examples; found train_examples=50"):
+        study.run(store=store_of(finished), refit=True)
+
+
+def test_more_training_examples_than_there_are_is_one_error_before_anything_is_trained(finished: StudyResult) -> None:
+    study = droplab.Study(finished.plan.settings.override(train_examples=10**6))
+    with pytest.raises(DataError, match=r"train_examples must lie between .* of the training part; found 1000000"):
+        study.run(store=store_of(finished), precision="fp32")

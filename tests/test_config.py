@@ -228,6 +228,7 @@ def test_the_content_key_differs_with_everything_that_decides_the_bits() -> None
         "warmup_epochs": 1,
         "momentum_schedule": "linear",
         "regularizers": {"l2": 1e-4},
+        "train_examples": 100,
     }
     with_others = {  # settings that act only together with others
         "pieces": ({"activation": "maxout"}, 3),

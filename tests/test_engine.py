@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from droplab.config import RunSettings
-from droplab.errors import TrainingError
+from droplab.errors import DataError, TrainingError
 from droplab.model.initialise import initial_layers
 from droplab.model.regularizers import Dropout
 from droplab.random import Purpose, key_tensor, permutation, stream_key
@@ -223,3 +223,24 @@ def test_with_nothing_held_out_every_training_example_is_trained_on():
     curves = trained.outcome.curves
     assert np.isfinite(curves.losses[0]).all()
     assert np.isnan(curves.losses[1]).all()
+
+
+def test_fewer_training_examples_are_some_of_the_more_and_of_every_class():
+    few, more = (EXAMPLES.fewer(count, 1) for count in (20, 60))
+    assert len(few.train) == 20
+    assert set(few.train.rows.tolist()) < set(more.train.rows.tolist()) < set(EXAMPLES.train.rows.tolist())
+    assert set(few.train.labels[few.train.rows].tolist()) == set(range(EXAMPLES.classes))
+    assert (few.valid, few.test) == (EXAMPLES.valid, EXAMPLES.test)
+    for count in (1, 10**6):
+        with pytest.raises(DataError, match=f"train_examples must lie between .*; found {count}"):
+            EXAMPLES.fewer(count, 1)
+
+
+def test_a_run_with_fewer_training_examples_is_one_on_those_alone():
+    settings = BASE.model_copy(update={"train_examples": 40})
+    (limited,) = train_pack([settings], EXAMPLES, Way("cpu", "fp32"), lambda _: None)
+    (alone,) = train_pack([BASE], EXAMPLES.fewer(40, BASE.split_seed), Way("cpu", "fp32"), lambda _: None)
+    assert isinstance(limited, Trained)
+    assert isinstance(alone, Trained)
+    assert all(np.array_equal(limited.weights[name], alone.weights[name]) for name in alone.weights)
+    assert limited.outcome.metric("off", "train", "accuracy") == alone.outcome.metric("off", "train", "accuracy")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
-from droplab.data.splits import train_valid_split
+from droplab.data.splits import nested_order, train_valid_split
 from droplab.errors import ConfigError, DataError
 
 LABELS = np.random.default_rng(0).integers(0, 5, 300)
@@ -53,3 +55,19 @@ def test_labels_that_cannot_be_split_say_why(labels, says: str) -> None:
 def test_a_share_out_of_range_is_refused(test_size: float) -> None:
     with pytest.raises(ConfigError, match="must lie between 0 and 1"):
         train_valid_split(LABELS, test_size=test_size)
+
+
+@given(st.lists(st.integers(2, 60), min_size=2, max_size=6), st.integers(0, 100))
+def test_every_beginning_of_a_nested_order_has_about_the_share_of_each_class(sizes, seed):
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    order = nested_order(labels, seed)
+    assert sorted(order) == list(range(len(labels)))
+    assert (order == nested_order(labels, seed)).all()
+    for count in range(len(sizes), len(labels) + 1):
+        seen = np.bincount(labels[order[:count]], minlength=len(sizes))
+        assert np.abs(seen - count * np.array(sizes) / len(labels)).max() <= len(sizes) / 2 + 1
+
+
+def test_another_seed_gives_another_nested_order():
+    labels = np.repeat(np.arange(3), 30)
+    assert (nested_order(labels, 1) != nested_order(labels, 2)).any()

@@ -12,7 +12,7 @@ from droplab.config import StudySettings, load_study
 from droplab.data.dataset import Dataset, DatasetCard
 from droplab.data.disk import write_atomically
 from droplab.data.files import dataset_at_hand, dataset_name, load_dataset
-from droplab.errors import DroplabError, StoreError
+from droplab.errors import ConfigError, DroplabError, StoreError
 from droplab.report.card import render_card
 from droplab.report.exhibits import Exhibits
 from droplab.report.exhibits import collect as collect_exhibits
@@ -108,8 +108,14 @@ class Study:
                 split is looked at once more, and chooses nothing.
 
         Raises:
+            ConfigError: if `refit` is asked for with fewer training examples than there are.
             DroplabError: if the data cannot be had, the device is not there, or the store does not work.
         """
+        if refit and self.settings.train_examples:
+            raise ConfigError(
+                f"refit trains on all training examples; found train_examples={self.settings.train_examples}. "
+                "Leave one out."
+            )
         quiet, observer = observer is None, observer or Warn()
         resolve_way(device, precision)  # before anything is fetched
         dataset = load_dataset(self.settings.data, notify=observer.notice)

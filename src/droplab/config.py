@@ -72,7 +72,9 @@ class Recipe(BaseModel):
             1 − e^(−t / `momentum_epochs`).
         momentum_final: where the momentum goes.
         momentum_epochs: how long, in epochs; 0 for the whole training.
-        regularizers: what else is used, by name, with its strength: droplab.regularizers lists them. 0 is none.
+        regularizers: what else is used, by name, with its strength: `droplab regularizers` lists them. 0 is none.
+        train_examples: how many of the training part are trained on, about the same share of each class; 0 for all.
+            Smaller numbers take some of those that larger ones take.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -98,6 +100,7 @@ class Recipe(BaseModel):
     momentum_final: Rate = 0.95
     momentum_epochs: float = Field(0.0, ge=0)
     regularizers: Regularizers = ()
+    train_examples: Annotated[int, Field(ge=0, le=10**9)] = 0
 
     @field_validator("regularizers", mode="before")
     @classmethod
@@ -155,7 +158,8 @@ class Recipe(BaseModel):
     def split_sizes(self, train_examples: int) -> tuple[int, int]:
         """How many of the training examples are trained on, and how many are held out, as scikit-learn rounds it."""
         valid = math.ceil(self.valid_fraction * train_examples)
-        return train_examples - valid, valid
+        train = train_examples - valid
+        return min(self.train_examples or train, train), valid
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], origin: str = "settings") -> Self:
@@ -186,6 +190,7 @@ _LATER = {
     "momentum_final",
     "momentum_epochs",
     "regularizers",
+    "train_examples",
 }
 """Settings that few use. A content key leaves them out at their defaults, so that older results keep their keys."""
 
@@ -222,7 +227,7 @@ class RunSettings(Recipe):
     @property
     def is_plain(self) -> bool:
         """Whether the fast step can train it: ReLU, SGD at a constant rate, and no regularizer but dropout."""
-        return not _LATER & self.told().keys()
+        return not (_LATER - {"train_examples"}) & self.told().keys()
 
     def content_key(self, fingerprint: str, precision: str) -> str:
         """Name of this run's result in the store: a hash of everything that decides its bits.

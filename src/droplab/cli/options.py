@@ -57,6 +57,7 @@ RECIPE: dict[str, tuple[type, Any]] = {
     "batch_size": (int, typer.Option(help="Examples a step.")),
     "learning_rate": (float, typer.Option(help="Step size of SGD.")),
     "momentum": (float, typer.Option(help="Momentum of SGD, in [0, 1).")),
+    "train_examples": (int, typer.Option(help="How many are trained on, some of each class; 0 for all.")),
     "valid_fraction": (float, typer.Option(help="Share of the training examples held out.")),
     "split_seed": (int, typer.Option(help="random_state of that split.")),
     "activation": (str, typer.Option(metavar="relu|logistic|tanh|gelu|maxout", help="Of the hidden layers.")),

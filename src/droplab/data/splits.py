@@ -10,6 +10,30 @@ from numpy.typing import ArrayLike, NDArray
 from droplab.errors import ConfigError, DataError
 
 
+def nested_order(labels: ArrayLike, split_seed: int) -> NDArray[np.int64]:
+    """An order of examples whose every beginning has about the share of each class that all of them have.
+
+    Args:
+        labels: the class of each example, shape (examples,).
+        split_seed: which of the possible orders.
+
+    Returns:
+        Positions, shape (examples,): each once.
+
+    Example:
+        >>> labels = np.array([0, 0, 0, 0, 1, 1])
+        >>> [int((labels[nested_order(labels, 1)[:count]] == 0).sum()) for count in (3, 6)]
+        [2, 4]
+    """
+    y = np.asarray(labels)
+    shuffled = np.random.default_rng(split_seed).permutation(len(y))
+    place = np.empty(len(y))
+    for one in np.unique(y):
+        mine = shuffled[y[shuffled] == one]
+        place[mine] = (np.arange(len(mine)) + 0.5) / len(mine)
+    return np.lexsort((np.argsort(shuffled), place)).astype(np.int64)
+
+
 def train_valid_split(
     labels: ArrayLike, *, test_size: float = 1 / 6, random_state: int = 1
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -95,7 +95,14 @@ def make_packs(runs: Sequence[Run], examples: Examples, workers: int, memory: fl
     groups: dict[tuple[object, ...], list[Run]] = {}
     for run in runs:
         settings = run.settings
-        shape = (settings.widths, settings.epochs, settings.batch_size, settings.mc_samples, settings.is_plain)
+        shape = (
+            settings.widths,
+            settings.epochs,
+            settings.batch_size,
+            settings.mc_samples,
+            settings.train_examples,
+            settings.is_plain,
+        )
         groups.setdefault(shape, []).append(run)
     packs: list[Pack] = []
     notices: list[str] = []
@@ -128,11 +135,12 @@ def memory_of(run: Run, examples: Examples) -> float:
     """
     sizes = [examples.features, *run.settings.widths, examples.classes]
     weights = sum(a * b for a, b in pairwise(sizes))
-    batch = max(min(run.settings.batch_size, len(examples.train)), CHUNK)
-    predicted = max(min(len(examples.train), TRAIN_EXAMPLES), len(examples.valid), len(examples.test))
+    trained = _trained(run, examples)
+    batch = max(min(run.settings.batch_size, trained), CHUNK)
+    predicted = max(min(trained, TRAIN_EXAMPLES), len(examples.valid), len(examples.test))
     believed = min(len(examples.test) * examples.classes, KEPT_PROBABILITIES)
     kept = believed * (3 + len(mc_points(run.settings.mc_samples)))
-    return 4.0 * (5 * weights + 4 * batch * sum(sizes) + kept) + 24.0 * (len(examples.train) + predicted)
+    return 4.0 * (5 * weights + 4 * batch * sum(sizes) + kept) + 24.0 * (trained + predicted)
 
 
 def free_memory(device: str, examples: Examples) -> float:
@@ -164,16 +172,21 @@ def work(run: Run, features: int, classes: int) -> float:
 def step_products(run: Run, examples: Examples) -> float:
     """Multiplications of one step's products: forward, weight gradients, input gradients but the first layer's."""
     first, *others = [a * b for a, b in pairwise([examples.features, *run.settings.widths, examples.classes])]
-    return float(min(run.settings.batch_size, len(examples.train)) * (2 * first + 3 * sum(others)))
+    return float(min(run.settings.batch_size, _trained(run, examples)) * (2 * first + 3 * sum(others)))
 
 
 def plain_seconds(pack: Pack, examples: Examples) -> float:
     """About how long a pack takes on one core, uncompiled: products, and as much again by half, and the calls."""
     run = pack[0]
-    steps = run.settings.epochs * math.ceil(len(examples.train) / run.settings.batch_size)
+    steps = run.settings.epochs * math.ceil(_trained(run, examples) / run.settings.batch_size)
     calls = 50e-6 * (4 + 6 * run.settings.depth)
     rate = product_rate(run.way.precision)
     return steps * (1.5 * len(pack) * step_products(run, examples) / rate + calls)
+
+
+def _trained(run: Run, examples: Examples) -> int:
+    """How many examples a run is trained on."""
+    return run.settings.train_examples or len(examples.train)
 
 
 @cache

@@ -103,7 +103,8 @@ def run_all(
         workers: processes on a CPU; `None` for one a core.
 
     Raises:
-        DataError: if a mapped data file is changed or taken away meanwhile; nothing is filed from then on.
+        DataError: if there are not as many training examples as a run asks for; or if a mapped data file is changed or
+            taken away meanwhile, and nothing is filed from then on.
         TrainingError: if workers die again and again.
         StoreError: if a result cannot be filed; those before are.
     """
@@ -122,6 +123,8 @@ def run_all(
     if todo:
         first = todo[0].settings
         examples = Examples.of(dataset, first.valid_fraction, first.split_seed)
+        for count in {run.settings.train_examples for run in todo} - {0}:
+            examples.fewer(count, first.split_seed)  # raises where there are not so many
         workers = worker_count(todo[0].way, workers, len(todo))
         packs = _planned_packs(todo, examples, store, workers, notice)
         with _stop_on_interrupt() as stop:

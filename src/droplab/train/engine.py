@@ -64,7 +64,7 @@ def train_pack(
     """Train R networks of one shape and recipe; they may differ in seed, rates, learning rate and momentum.
 
     Args:
-        settings: of each run.
+        settings: of each run; all have the same number of training examples.
         examples: what to train and evaluate on, on the device of `way`.
         way: device and precision; whether the step is compiled; whether the runs share products, or each has its own
             and so the bits that it has alone.
@@ -74,7 +74,9 @@ def train_pack(
     Returns:
         For each run what it became, or the error that says why its loss is no number any more.
     """
-    device = torch.device(way.device)
+    device, first_run = torch.device(way.device), settings[0]
+    if first_run.train_examples:
+        examples = examples.fewer(first_run.train_examples, first_run.split_seed)
     groups = [settings] if way.stacked and settings[0].is_plain else [[run] for run in settings]
     states = [State.initial(group, examples, device) for group in groups]
     if checkpoint is not None:

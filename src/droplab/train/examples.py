@@ -17,7 +17,8 @@ from torch import Tensor
 
 from droplab.data.dataset import Dataset
 from droplab.data.mapped import MappedArray, MappedFile
-from droplab.data.splits import train_valid_split
+from droplab.data.splits import nested_order, train_valid_split
+from droplab.errors import DataError
 from droplab.train.outcome import Split
 
 CHUNK = 1024
@@ -137,6 +138,22 @@ class Examples:
         """The part of that name."""
         parts: dict[Split, Part] = {"train": self.train, "valid": self.valid, "test": self.test}
         return parts[split]
+
+    def fewer(self, count: int, split_seed: int) -> Examples:
+        """The same with only `count` training examples, some of each class as in all of them.
+
+        Raises:
+            DataError: if there are fewer, or too few for one of each class.
+        """
+        labels = self.train.labels[self.train.rows].cpu().numpy()
+        classes = len(np.unique(labels))
+        if not classes <= count <= len(labels):
+            raise DataError(
+                f"train_examples must lie between {classes}, one a class, and the {len(labels)} of the training part; "
+                f"found {count}."
+            )
+        chosen = torch.from_numpy(nested_order(labels, split_seed)[:count]).to(self.train.rows.device)
+        return replace(self, train=replace(self.train, rows=self.train.rows[chosen]))
 
     def to(self, device: torch.device) -> Examples:
         """The same examples on another device; train and valid keep sharing one table."""
