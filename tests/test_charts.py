@@ -60,6 +60,12 @@ def test_charts_stay_light_with_400_epochs_10_arms_and_5_seeds(post):
     assert len(json.dumps(post["loss"].to_dict())) < 800_000
 
 
+def test_a_chart_of_many_lines_has_fewer_points_a_line():
+    many = charts_of(depths=[2, 3, 4, 5], dropout=[k / 16 for k in range(1, 16)], seeds=1, epochs=400)
+    for name in ("loss", "overfitting"):
+        assert len(rows_of(many[name])) <= 1.6 * charts.MOST_ROWS, name  # and the gaps
+
+
 def test_thinned_curves_keep_their_first_and_last_epoch(post):
     epochs = {row["epoch"] for row in rows_of(post["loss"]) if row["split"] == "train_as_trained"}
     assert len(epochs) == charts.MOST_POINTS

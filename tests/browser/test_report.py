@@ -14,6 +14,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 import droplab
+from droplab.report.single import write_page
+from report_data import ORIGIN, made_up_study
 
 pytestmark = pytest.mark.browser
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -137,6 +139,9 @@ def test_tables_are_sorted_by_mouse_and_by_keyboard(browser, report):
         assert head.get_attribute("aria-sort") == "descending"
         assert column(page, 4) == sorted(before, reverse=True)
         assert page.locator("table.arms th[aria-sort]").count() == 1
+        page.locator("table.arms thead th").nth(1).locator("button").click()
+        widths = page.locator("table.arms tbody tr").locator("td:nth-child(2)").all_inner_texts()
+        assert widths == ["512", "512", "512-256", "512-256", "linear", "linear"]
         page.locator("table.arms thead th").nth(0).locator("button").click()
         names = page.locator("table.arms tbody th").all_inner_texts()
         assert names == sorted(names)
@@ -192,6 +197,20 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(browser, report):
             assert box is not None
             assert box["width"] <= PHONE, name
         keep(page, "phone")
+
+
+def test_on_a_phone_a_grid_of_panels_becomes_a_column(browser, tmp_path):
+    plan, records = made_up_study(depths=[2, 3], dropout=[0.2, 0.5], epochs=12)
+    write_page(tmp_path / "grid.html", plan, records, ORIGIN)
+    with opened(browser, tmp_path / "grid.html", width=PHONE) as page:
+        for name in ("control", "inference", "splits"):
+            box = page.locator(f"#figure-{name} .live svg").bounding_box()
+            assert box is not None
+            assert box["width"] <= PHONE, name
+    with opened(browser, tmp_path / "grid.html") as page:
+        box = page.locator("#figure-control .live svg").bounding_box()
+        assert box is not None
+        assert box["width"] > 600
 
 
 def test_without_scripts_the_pictures_are_there(browser, report):

@@ -12,8 +12,8 @@ import pandas as pd
 from droplab.report import style
 from droplab.report.tables import ArmComparison
 
-MOST_POINTS = 100
-"""Points of a line that are drawn; more cannot be seen."""
+MOST_POINTS, MOST_ROWS, LEAST_POINTS = 100, 4000, 10
+"""Points of a line that are drawn, since more cannot be seen; and of all lines of a chart, but so many of each."""
 
 _SPLITS = ["train", "valid", "test"]
 _LEAST_LOSS = 1e-7
@@ -66,7 +66,7 @@ def difference_chart(comparisons: Sequence[ArmComparison]) -> alt.TopLevelMixin:
     frame = pd.DataFrame(rows)
     margin = 100 * comparisons[0].comparison.margin
     along = _along(frame)
-    y = alt.Y("difference:Q", title="test accuracy, dropout − control (points)", scale=alt.Scale(padding=28))
+    y = alt.Y("difference:Q", title="test accuracy, dropout − control (points)", scale=alt.Scale(padding=48))
     base = alt.Chart().encode(x=_x(along))
     tips = [
         style.tip("arm:N", "network"),
@@ -80,7 +80,9 @@ def difference_chart(comparisons: Sequence[ArmComparison]) -> alt.TopLevelMixin:
         alt.Chart().mark_rule(color=style.INK).encode(y=alt.datum(0)),
         base.mark_rule(strokeWidth=2.5, color=style.BLUE).encode(y="low:Q", y2="high:Q"),
         base.mark_point(size=70, filled=True, opacity=1, color=style.BLUE).encode(y=y, tooltip=tips),
-        base.mark_text(fontSize=12, color=style.INK).encode(y=alt.value(12), text="verdict:N"),
+        base.mark_text(fontSize=12, color=style.INK, lineBreak=" ", baseline="top").encode(
+            y=alt.value(5), text="verdict:N"
+        ),
     ]
     seeds = max(one.comparison.seeds for one in comparisons)
     interval = "bar: 95 % interval over seeds" if seeds > 1 else "one seed: no interval can be given"
@@ -315,10 +317,12 @@ def _spread(frame: pd.DataFrame, keys: list[str], column: str = "percent") -> pd
 
 def _thinned(curves: pd.DataFrame) -> pd.DataFrame:
     """At most `MOST_POINTS` epochs of each kind of line, evenly chosen, the first and the last among them."""
+    lines = curves.groupby(["split", "depth", "dropout"]).ngroups
+    most = max(min(MOST_POINTS, MOST_ROWS // max(lines, 1)), LEAST_POINTS)
     parts = []
     for _, part in curves.groupby("split"):
         epochs = np.sort(part["epoch"].unique())
-        chosen = np.linspace(0, len(epochs) - 1, min(len(epochs), MOST_POINTS)).round().astype(int)
+        chosen = np.linspace(0, len(epochs) - 1, min(len(epochs), most)).round().astype(int)
         parts.append(part[part["epoch"].isin(epochs[chosen])])
     return pd.concat(parts)
 

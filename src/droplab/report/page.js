@@ -16,7 +16,13 @@
   function fitted(spec, width) {
     const narrow = (view) => { if (view.width > width - MARGIN) view.width = Math.max(LEAST, width - MARGIN); };
     if (spec.facet) {
-      if (spec.facet.row && spec.facet.column) return spec;
+      const { row, column } = spec.facet;
+      if (row && column) {
+        if (width > 700) return spec;
+        const value = `datum[${JSON.stringify(row.field)}] + ", " + datum[${JSON.stringify(column.field)}]`;
+        spec.transform = [{ calculate: value, as: "panel and column" }];
+        spec.facet = { field: "panel and column", type: "nominal", sort: null, header: column.header };
+      }
       const room = Math.max(1, Math.floor(width / (spec.spec.width + 40)));
       if (spec.facet.column) spec.facet = spec.facet.column;
       spec.columns = Math.min(3, room);
@@ -51,11 +57,14 @@
     document.documentElement.dataset.drawn = dark.matches ? "dark" : "light";
   }
 
-  // What a cell is sorted by: its first number, if it has one, else its text; what is not known comes last.
+  // What a cell is sorted by: a number, or the first of two ("97.1 ± 0.2", "0.1 to 0.3"); else its text; what is not
+  // known comes last.
+  const NUMBER = /^(< )?([+−]?[\d.,]+)( ±.*| to .*| %)?$/;
   function value(row, column) {
     const text = row.cells[column].textContent.trim();
-    const number = parseFloat(text.replace("−", "-").replace("< ", "").replaceAll(",", ""));
-    return text === "–" || text === "" ? null : /^[+−<-]?[\s\d.]/.test(text) && !Number.isNaN(number) ? number : text;
+    const found = NUMBER.exec(text);
+    if (text === "–" || text === "") return null;
+    return found ? parseFloat(found[2].replace("−", "-").replaceAll(",", "")) : text;
   }
 
   function sortable(table) {
