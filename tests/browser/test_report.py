@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -197,6 +198,16 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(browser, report):
             assert box is not None
             assert box["width"] <= PHONE, name
         keep(page, "phone")
+
+
+def test_on_a_phone_no_verdict_stands_on_another(browser, tmp_path):
+    write_page(tmp_path / "five.html", *made_up_study(epochs=12), ORIGIN)
+    with opened(browser, tmp_path / "five.html", width=PHONE) as page:
+        words = page.locator("#figure-difference .live .mark-text.role-mark text")
+        boxes = [words.nth(k).bounding_box() for k in range(words.count())]
+        ends = sorted((box["x"], box["x"] + box["width"]) for box in boxes if box)
+        assert len(ends) == 5
+        assert all(left[1] <= right[0] for left, right in pairwise(ends))
 
 
 def test_on_a_phone_a_grid_of_panels_becomes_a_column(browser, tmp_path):

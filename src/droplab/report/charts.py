@@ -66,7 +66,7 @@ def difference_chart(comparisons: Sequence[ArmComparison]) -> alt.TopLevelMixin:
     frame = pd.DataFrame(rows)
     margin = 100 * comparisons[0].comparison.margin
     along = _along(frame)
-    y = alt.Y("difference:Q", title="test accuracy, dropout − control (points)", scale=alt.Scale(padding=48))
+    y = alt.Y("difference:Q", title="test accuracy, dropout − control (points)", scale=alt.Scale(padding=60))
     base = alt.Chart().encode(x=_x(along))
     tips = [
         style.tip("arm:N", "network"),

@@ -14,7 +14,13 @@
 
   // As many panels in a line as there is room for, and a single one no wider than the page.
   function fitted(spec, width) {
-    const narrow = (view) => { if (view.width > width - MARGIN) view.width = Math.max(LEAST, width - MARGIN); };
+    const narrow = (view) => {
+      if (view.width <= width - MARGIN) return;
+      view.width = Math.max(LEAST, width - MARGIN);
+      for (const { mark } of view.layer ?? []) { // words that stood side by side have no room any more
+        if (mark.lineBreak) Object.assign(mark, { lineBreak: "\n", angle: 270, align: "right", baseline: "middle", fontSize: 10 });
+      }
+    };
     if (spec.facet) {
       const { row, column } = spec.facet;
       if (row && column) {
