@@ -268,3 +268,12 @@ def test_a_trend_is_the_mean_slope_over_seeds():
     assert found.p_value == pytest.approx(compare([0.10, 0.05], [0.09, 0.045]).p_value)
     with pytest.raises(DataError, match="two different levels"):
         trend([1, 1], [[0.5], [0.5]])
+
+
+def test_what_only_the_correction_leaves_undecided_is_said_so():
+    sure = compare([0.984, 0.983, 0.985], [0.980, 0.981, 0.9805])
+    assert sure.verdict == "helps"
+    corrected = family([sure, *[compare([0.98, 0.97, 0.99], [0.97, 0.99, 0.98])] * 9])[0]
+    assert corrected.verdict == "undecided"
+    assert corrected.words.endswith(f"it may be chance (Holm p {corrected.p_adjusted:.3f}).")
+    assert "leave room" not in corrected.words

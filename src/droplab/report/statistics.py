@@ -81,6 +81,9 @@ class Comparison:
         if self.verdict == "equivalent":
             tests = f"two one-sided tests at {1 - self.confidence:.0%}"
             return f"Equivalent within ±{100 * self.margin:g} points ({tests}): {found}."
+        if self.verdict == "undecided" and self.p_value is not None and self.p_value < 1 - self.confidence:
+            chance = f"as one of several comparisons it may be chance (Holm p {p_words(self.p_adjusted)})"
+            return f"Undecided: {found}; {chance}."
         if self.verdict == "undecided":
             room = f"{self.seeds} seeds leave room for no difference and for one that matters."
             return f"Undecided: {found}; {room}{self._ahead}"
