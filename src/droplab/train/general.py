@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 
 from droplab.config import RunSettings
 from droplab.model.general import General, Norm, folded
@@ -141,7 +143,9 @@ def general_step(
         for entry, strengths in general.used:
             if entry.penalty is not None:
                 aim = aim + entry.penalty(live, hidden, strengths)
-        gradients = torch.autograd.grad(aim, leaves)
+        gradients = [
+            gradient.contiguous() for gradient in torch.autograd.grad(aim, leaves)
+        ]  # as a fused update reads it
     with torch.no_grad():
         rate = learning_rate_at(settings, update, updates_an_epoch)
         _descend(settings, trained, gradients, extras, rate, update, updates_an_epoch, general, layers)
@@ -175,33 +179,40 @@ def _descend(
         for layer in layers:
             layer.weight.mul_(1 - rate * ADAMW_DECAY)
     if extras.second:
-        _adam(settings, trained, gradients, extras, rate, update)
+        adam(
+            list(trained),
+            list(gradients),
+            extras.first,
+            extras.second,
+            [],
+            [torch.tensor(float(update), device=part.device) for part in trained],
+            fused=True,
+            amsgrad=False,
+            beta1=settings.beta_1,
+            beta2=settings.beta_2,
+            lr=rate,
+            weight_decay=0.0,
+            eps=ADAM_EPSILON,
+            maximize=False,
+        )
         return
     momentum = momentum_at(settings, update, updates_an_epoch)
-    for k, (part, gradient) in enumerate(zip(trained, gradients, strict=True)):
-        if not extras.first:
-            part.sub_(gradient, alpha=rate)
-        elif settings.optimizer == "classical":
-            part.add_(extras.first[k].mul_(momentum).sub_(gradient, alpha=rate))
-        else:
-            velocity = extras.first[k].mul_(momentum).add_(gradient)
-            part.sub_(gradient + momentum * velocity if settings.optimizer == "nesterov" else velocity, alpha=rate)
-
-
-def _adam(
-    settings: RunSettings,
-    trained: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    extras: Extras,
-    rate: float,
-    update: int,
-) -> None:
-    """Kingma & Ba 2015, as PyTorch has it."""
-    first_left, second_left = 1 - settings.beta_1 ** (update + 1), 1 - settings.beta_2 ** (update + 1)
-    for part, gradient, first, second in zip(trained, gradients, extras.first, extras.second, strict=True):
-        first.lerp_(gradient, 1 - settings.beta_1)
-        second.mul_(settings.beta_2).addcmul_(gradient, gradient, value=1 - settings.beta_2)
-        part.addcdiv_(first, (second / second_left).sqrt_().add_(ADAM_EPSILON), value=-rate / first_left)
+    if settings.optimizer == "classical":
+        for part, gradient, velocity in zip(trained, gradients, extras.first, strict=True):
+            part.add_(velocity.mul_(momentum).sub_(gradient, alpha=rate))
+        return
+    sgd(
+        list(trained),
+        list(gradients),
+        list(extras.first) or [None] * len(trained),
+        fused=True,
+        weight_decay=0.0,
+        momentum=momentum if extras.first else 0.0,
+        lr=rate,
+        dampening=0.0,
+        nesterov=settings.optimizer == "nesterov",
+        maximize=False,
+    )
 
 
 def _rebuilt(
