@@ -23,6 +23,7 @@ from droplab.errors import TrainingError
 from droplab.study import packs
 from droplab.study.backends import InProcess
 from droplab.study.backends.base import Result
+from droplab.study.forecast import Forecast
 from droplab.study.plan import Plan, Run, plan_study
 from droplab.study.runner import Summary, run_all
 from droplab.study.store import Store
@@ -64,6 +65,9 @@ class Watcher:
         self.progressed: list[tuple[Run, Progress]] = []
         self.results: list[tuple[Run, Trained | TrainingError]] = []
         self.notices: list[str] = []
+
+    def planned(self, forecast: Forecast) -> None:
+        self.forecast = forecast
 
     def begin(self, runs: Sequence[Run], todo: Sequence[Run]) -> None:
         self.todo = list(todo)

@@ -80,7 +80,8 @@ def test_the_band_of_the_loss_is_the_spread_of_the_seeds(post):
     (row,) = (
         row
         for row in rows_of(post["loss"])
-        if (row["depth"], row["dropout"], row["split"], row["epoch"]) == (2, 0, "train_as_trained", 400)
+        if (row["place"], row["trained"], row["split"], row["epoch"])
+        == ("depth 2", "no dropout (control)", "train_as_trained", 400)
     )
     assert [row["low"], row["mean"], row["high"]] == pytest.approx([seen.min(), seen.mean(), seen.max()], rel=1e-5)
 

@@ -16,7 +16,7 @@ def test_study_json_is_strict_and_complete() -> None:
     assert len(document["runs"]) == 27
     assert document["runs"][0]["arms"] == ["depth=1,control", "depth=1,dropout=0.5"]
     assert document["environments"] == [ENVIRONMENT | {"runs": 27}]
-    assert document["verdicts"]["dropout_against_control"][0]["verdict"] == "does not apply"
+    assert document["verdicts"]["against_control"][0]["verdict"] == "does not apply"
     assert document["times"] == {"started": "2026-01-02T03:04:05+00:00", "trained": 9, "total_seconds": 312.0}
     assert document["data"]["fingerprint"] == plan.fingerprint
 

@@ -120,24 +120,24 @@ def weights_of(seed: int, units=(4, 6, 5, 3)) -> dict[str, np.ndarray]:
 def test_activations_are_those_of_a_plain_forward_pass():
     features = RANDOM.random((50, 4)).astype(np.float32)
     networks = [
-        (RunSettings(widths=(6, 5), dropout=rate, seed=seed), weights_of(seed + 10 * (rate > 0)))
+        (f"dropout {rate:g}", RunSettings(widths=(6, 5), dropout=rate, seed=seed), weights_of(seed + 10 * (rate > 0)))
         for rate in (0.0, 0.5)
         for seed in (0, 1)
     ]
     sparsity, histogram = activation_frames(networks, features)
-    for settings, weights in networks:
-        rate, seed = settings.dropout, settings.seed
+    for trained, settings, weights in networks:
+        seed = settings.seed
         hidden = features
         for layer in (1, 2):
             hidden = np.maximum(
                 hidden @ weights[f"layers.{layer - 1}.weight"].T + weights[f"layers.{layer - 1}.bias"], 0
             )
-            (row,) = sparsity.query(f"dropout == {rate} and seed == {seed} and layer == {layer}").itertuples()
+            (row,) = sparsity.query(f"trained == '{trained}' and seed == {seed} and layer == {layer}").itertuples()
             assert row.active == pytest.approx((hidden > 0).mean())
             assert row.dead == pytest.approx((hidden.max(axis=0) == 0).mean())
             assert row.mean == pytest.approx(hidden.mean(), rel=1e-5)
     assert sparsity["dead"].max() > 0
-    assert histogram.groupby("dropout")["share"].sum().to_numpy() == pytest.approx(1, abs=0.01)
+    assert histogram.groupby("trained")["share"].sum().to_numpy() == pytest.approx(1, abs=0.01)
     assert activation_chart(sparsity, histogram).to_dict()
 
 
@@ -158,7 +158,7 @@ def test_exhibits_are_of_the_best_network_and_say_what_is_missing():
     assert pixels(png).shape == (2, 2)
     assert features[example].reshape(2, 2).argmax() == pixels(png).argmax()
     assert shown.units == (64, 512)
-    assert set(shown.sparsity[0]["dropout"]) == {0.0, 0.5}
+    assert list(shown.sparsity[0]["trained"].unique()) == ["no dropout (control)", "dropout 0.5"]
     assert shown.missing == ""
     absent = collect(plan, records, run, data.classes, (2, 2), weights, None)
     assert (absent.images, absent.sparsity, absent.first_layer) == ({}, None, shown.first_layer)

@@ -90,4 +90,4 @@ def test_a_single_run_has_the_key_it_has_in_a_study() -> None:
     plan = toy_plan(depths=[2], seeds=1)
     for planned in plan.runs:
         alone = plan_run(RunSettings(**planned.settings.model_dump()), plan.fingerprint, FP32)
-        assert (alone.key, alone.arms) == (planned.key, planned.arms)
+        assert (alone.key, alone.arms[0].name) == (planned.key, planned.arms[0].name)

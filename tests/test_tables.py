@@ -112,8 +112,8 @@ def test_the_trend_along_depth_is_the_mean_slope_of_the_seeds_that_have_every_de
     plan, records = study
     lost = {key: record for key, record in records.items() if key != plan.run_of(plan.arms[7], 1).key}
     controls, dropped = tables.depth_trends(plan, tables.results_frame(plan, lost))
-    assert (controls.dropout, controls.depths, controls.trend.seeds) == (0, (1, 2, 3, 4, 5), 3)
-    assert (dropped.dropout, dropped.trend.seeds) == (0.5, 2)
+    assert (controls.among, controls.depths, controls.trend.seeds) == ("the controls", (1, 2, 3, 4, 5), 3)
+    assert (dropped.among, dropped.trend.seeds) == ("the networks with dropout 0.5", 2)
     values = [
         [accuracy_by_hand(lost[plan.run_of(arm, seed).key], "off", "test") for arm in plan.arms[1::2]]
         for seed in (0, 2)

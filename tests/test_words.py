@@ -37,21 +37,25 @@ def test_the_answer_names_rates_where_these_vary():
 
 
 @pytest.mark.parametrize(
-    ("dropout", "trend", "words"),
+    ("among", "trend", "words"),
     [
         (
-            0,
+            "the controls",
             Trend(0.0012, -0.0001, 0.0025, 0.06, 3),
             "the controls, {} +0.12 {} (95 % interval −0.01 to +0.25; 3 seeds)",
         ),
         (
-            0.5,
+            "the networks with dropout 0.5",
             Trend(-0.01, None, None, None, 1),
             "networks with dropout 0.5, {} −1.00 {} (one seed: no interval; 1 seed)",
         ),
-        (0.5, Trend(0.0, None, None, None, 2), "0.5, {} 0.00 {} (no spread over the seeds: no interval; 2 seeds)"),
+        (
+            "the networks with dropout 0.5",
+            Trend(0.0, None, None, None, 2),
+            "0.5, {} 0.00 {} (no spread over the seeds: no interval; 2 seeds)",
+        ),
     ],
 )
-def test_a_trend_is_said_in_points_a_layer_with_its_interval(dropout, trend, words):
-    said = trend_words(DepthTrend(dropout, (1, 2, 4), trend))
+def test_a_trend_is_said_in_points_a_layer_with_its_interval(among, trend, words):
+    said = trend_words(DepthTrend(among, (1, 2, 4), trend))
     assert words.format("depth 1 to 4, test accuracy changes by", "points a layer") in said

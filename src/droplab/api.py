@@ -21,12 +21,21 @@ from droplab.report.notebook import StudyCharts, html_fragment
 from droplab.report.origin import Origin
 from droplab.report.probabilities import probability_frame
 from droplab.report.single import write_page
-from droplab.report.tables import ArmComparison, arms_table, best_arm, compare_arms, control_comparisons, results_frame
+from droplab.report.tables import (
+    ArmComparison,
+    arms_table,
+    best_arm,
+    compare_arms,
+    control_comparisons,
+    ranking,
+    results_frame,
+)
 from droplab.report.words import refit_words
 from droplab.report.write import write_report
+from droplab.study.forecast import Forecast
 from droplab.study.plan import Arm, Plan, Run, plan_refit, plan_study, plan_way
 from droplab.study.records import RunRecord
-from droplab.study.runner import Observer, Summary, clipped_batch, run_all
+from droplab.study.runner import Observer, Summary, clipped_batch, foretell, run_all
 from droplab.study.sqlite import store_path
 from droplab.study.store import Store
 from droplab.train.device import resolve_way
@@ -42,6 +51,9 @@ if TYPE_CHECKING:
 
 class Warn:
     """The observer of who gives none: says nothing of progress, and warns of what must be known."""
+
+    def planned(self, forecast: Forecast) -> None:
+        """Nothing to say."""
 
     def begin(self, runs: Sequence[Run], todo: Sequence[Run]) -> None:
         """Nothing to say."""
@@ -133,6 +145,34 @@ class Study:
             if quiet and summary.interrupted:
                 raise KeyboardInterrupt
             return _collect(plan, dataset.card, opened, summary, dataset)
+
+    def foretell(
+        self,
+        *,
+        store: str | Path | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        workers: int | None = None,
+    ) -> tuple[Plan, Forecast]:
+        """What `run` would train, and about what it would take; nothing is trained.
+
+        Args:
+            store: as `run`, likewise the others; it is not made where it is not there.
+            device: `auto`, `cpu` or `cuda`.
+            precision: `auto`, `fp32` or `bf16`.
+            workers: processes on a CPU; `None` for one a core.
+
+        Raises:
+            DroplabError: as `run`.
+        """
+        resolve_way(device, precision)
+        dataset = load_dataset(self.settings.data, notify=Warn().notice)
+        way, _ = plan_way(dataset, device, precision)
+        plan = plan_study(self.settings, dataset.fingerprint, way)
+        if not store_path(store).exists():
+            return plan, foretell(plan.runs, dataset, None, workers)
+        with Store(store) as opened:
+            return plan, foretell(plan.runs, dataset, opened, workers)
 
     def recall(self, *, store: str | Path | None = None, precision: str = "auto") -> StudyResult:
         """What the store has of this study; nothing is trained, and neither data nor device is needed.
@@ -241,8 +281,12 @@ class StudyResult:
         return compare_arms(self.plan, self.records, regularizer, against)
 
     def comparisons(self) -> list[ArmComparison]:
-        """Every dropout arm against its control, as `compare`."""
+        """Every arm against its control, as `compare`."""
         return control_comparisons(self.plan, self.records)
+
+    def ranking(self) -> list[ArmComparison]:
+        """Every arm against the one with the highest mean accuracy on valid, by that accuracy, as `compare`."""
+        return ranking(self.plan, self.records)
 
     def write(self, out: Path, command: str, probabilities: bool = False) -> list[Path]:
         """Write report, tables, figures, models and the best one's card into the folder `out`; returns the files.
@@ -311,18 +355,18 @@ class StudyResult:
 
     def _write_probabilities(self, folder: Path) -> list[Path]:
         """Those of every run, under the name of its first arm."""
-        data, settings = self._data_at_hand(), self.plan.settings
+        data = self._data_at_hand()
         if data is None:
             raise DroplabError(
-                f"probabilities need the data, {settings.data!r} as the study had them; found none at hand. Run "
-                "`droplab study` with --probabilities, which fetches them."
+                f"probabilities need the data, {self.plan.settings.data!r} as the study had them; found none at hand. "
+                "Run `droplab study` with --probabilities, which fetches them."
             )
-        examples = Examples.of(data, settings.valid_fraction, settings.split_seed)
         _make_folder(folder)
         paths = []
         for run in self.plan.runs:
             if run.key in self.records:
                 record = self.records[run.key]
+                examples = Examples.of(data, run.settings.valid_fraction, run.settings.split_seed)
                 frame = probability_frame(record, self.store.read_weights(record)[0], data, examples)
                 paths.append(folder / f"{run.arms[0].name},seed={run.settings.seed}.parquet")
                 with write_atomically(paths[-1]) as handle:

@@ -13,6 +13,7 @@ import numbers
 import re
 import tomllib
 from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -151,9 +152,13 @@ class Recipe(BaseModel):
 
     def told(self) -> dict[str, Any]:
         """The settings worth telling: all but those that few use and that are at their defaults."""
-        usual = {name for name in _LATER if getattr(self, name) == type(self).model_fields[name].default}
+        usual = {name for name in self._later() if getattr(self, name) == type(self).model_fields[name].default}
         words = {} if "regularizers" in usual else {"regularizers": regularizer_words(self.regularizers)}
         return self.model_dump(exclude=usual) | words
+
+    @classmethod
+    def _later(cls) -> set[str]:
+        return _LATER & cls.model_fields.keys()
 
     def split_sizes(self, train_examples: int) -> tuple[int, int]:
         """How many of the training examples are trained on, and how many are held out, as scikit-learn rounds it."""
@@ -191,6 +196,7 @@ _LATER = {
     "momentum_epochs",
     "regularizers",
     "train_examples",
+    "vary",
 }
 """Settings that few use. A content key leaves them out at their defaults, so that older results keep their keys."""
 
@@ -227,7 +233,7 @@ class RunSettings(Recipe):
     @property
     def is_plain(self) -> bool:
         """Whether the fast step can train it: ReLU, SGD at a constant rate, and no regularizer but dropout."""
-        return not (_LATER - {"train_examples"}) & self.told().keys()
+        return not (self._later() - {"train_examples"}) & self.told().keys()
 
     def content_key(self, fingerprint: str, precision: str) -> str:
         """Name of this run's result in the store: a hash of everything that decides its bits.
@@ -237,7 +243,7 @@ class RunSettings(Recipe):
             precision: the resolved one, `fp32` or `bf16`.
         """
         content = {
-            "settings": self.model_dump(mode="json", exclude=_LATER - self.told().keys()),
+            "settings": self.model_dump(mode="json", exclude=self._later() - self.told().keys()),
             "data": fingerprint,
             "precision": precision,
             "numerics": NUMERICS_VERSION,
@@ -258,6 +264,9 @@ class StudySettings(Recipe):
         widths: hidden widths of a single network, instead of `depths`.
         dropout: the rates under comparison; each network's control, rate 0, is always trained too.
         seeds: the replicates. A number n means 0 … n − 1.
+        vary: what else is compared, every combination of it: pairs of a name and its values. A name is that of a
+            setting or of a regularizer, `width`, `regularizer`, or the study's own for a table of settings by name.
+            `rate` and `depth` stand for `dropout` and `depths`. `0.1:0.9:0.2` is a range with both its ends.
     """
 
     name: str = Field("study", pattern=r"^\w[\w.-]*$")
@@ -270,6 +279,26 @@ class StudySettings(Recipe):
     dropout: tuple[Rate, ...] = (0.5,)
     seeds: tuple[Seed, ...] = (0,)
     valid_fraction: float = Field(1 / 6, gt=0, lt=1)
+    vary: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rates_and_depths_have_settings(cls, values: Any) -> Any:
+        """What varies as pairs; dropout's rates and depths, which have settings of their own, in these."""
+        if not isinstance(values, Mapping) or not values.get("vary"):
+            return values
+        try:
+            given = values["vary"].items() if isinstance(values["vary"], Mapping) else values["vary"]
+            axes = {str(name): level_values(str(name), each) for name, each in given}
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"vary must be a table of names, each with its values; {error}") from None
+        changed = dict(values)
+        for names, setting in ((("rate", "dropout"), "dropout"), (("depth", "depths"), "depths")):
+            for name in names:
+                if name in axes:
+                    changed[setting] = axes.pop(name)
+                    changed |= {"widths": None} if setting == "depths" else {}
+        return changed | {"vary": tuple(axes.items())}
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -337,6 +366,8 @@ class StudySettings(Recipe):
             ConfigError: as `parse`.
         """
         merged = self.model_dump() | values
+        if values.get("vary"):
+            merged["vary"] = dict(self.vary) | dict(values["vary"])
         if "depths" in values and "widths" not in values:
             merged["widths"] = None
         if values.get("widths") is not None:
@@ -350,6 +381,42 @@ class StudySettings(Recipe):
         )
         told = set(mine) - {"name", "question", "reference", "seeds"}
         return {name: (mine[name], theirs[name]) for name in mine if name in told and mine[name] != theirs[name]}
+
+
+MOST_LEVELS = 1000
+"""Most values that a study may vary something over: more is a slip of the keyboard."""
+
+
+def level_values(name: str, given: Any) -> tuple[Any, ...]:
+    """What something is varied over: a text with commas and ranges, a list, or a table of settings by name.
+
+    Raises:
+        ValueError: if a range does not go forward, or has too many values.
+
+    >>> level_values("rate", "0.1:0.3:0.1,0.5"), level_values("activation", "relu,tanh")
+    ((0.1, 0.2, 0.3, 0.5), ('relu', 'tanh'))
+    """
+    if isinstance(given, Mapping):
+        return tuple({str(label): values} for label, values in given.items())
+    parts = given.split(",") if isinstance(given, str) else given if isinstance(given, list | tuple) else [given]
+    found = tuple(value for part in parts for value in (_span(part) if isinstance(part, str) else [part]))
+    if len(found) > MOST_LEVELS:
+        raise ValueError(f"{name} may have {MOST_LEVELS} values; found {len(found)}")
+    return found
+
+
+def _span(text: str) -> list[Any]:
+    """`0.1:0.9:0.2` as numbers, both ends among them where a step meets them; a number as one; other text as it is."""
+    try:
+        numbers = [Decimal(part) for part in text.split(":")]
+    except InvalidOperation:
+        return [text.strip()]
+    if len(numbers) > 1:
+        first, last, step = (*numbers, Decimal(1))[:3]
+        if len(numbers) > 3 or not step > 0 or last < first or (last - first) / step > MOST_LEVELS:
+            raise ValueError(f"a range is FIRST:LAST:STEP, forward and of at most {MOST_LEVELS} values; found {text!r}")
+        numbers = [first + step * k for k in range(int((last - first) / step) + 1)]
+    return [int(number) if number == number.to_integral_value() else float(number) for number in numbers]
 
 
 def regularizer_words(regularizers: Regularizers) -> str:

@@ -20,6 +20,7 @@ from droplab.config import RunSettings
 from droplab.data.dataset import Dataset
 from droplab.errors import TrainingError
 from droplab.study.backends import choose_backend, worker_count
+from droplab.study.forecast import Forecast
 from droplab.study.packs import Pack, make_packs, pack_name, pack_program, with_way
 from droplab.study.plan import Run, plan_run
 from droplab.study.records import Planned
@@ -182,6 +183,9 @@ class _Clock:
         self.started = time.perf_counter()
         self.outcomes: dict[str, Outcome] = {}
         self.times: dict[str, float] = {}
+
+    def planned(self, forecast: Forecast) -> None:
+        """Nothing to note."""
 
     def begin(self, runs: Sequence[Run], todo: Sequence[Run]) -> None:
         """Nothing to note."""

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from droplab.errors import DroplabError
+from droplab.study.forecast import Forecast
 from droplab.study.packs import work
 from droplab.study.plan import Run
 from droplab.train.engine import Progress
@@ -48,6 +49,10 @@ class View:
         self._share: dict[str, float] = {}
         self._started = time.monotonic()
         self._said = time.monotonic()
+
+    def planned(self, forecast: Forecast) -> None:
+        """Say what lies ahead."""
+        self.console.print(forecast.words)
 
     def begin(self, runs: Sequence[Run], todo: Sequence[Run]) -> None:
         """Count what has to be done."""

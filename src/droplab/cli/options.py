@@ -93,6 +93,14 @@ STUDY: dict[str, tuple[type, Any]] = RECIPE | {
     "widths": (str, typer.Option(parser=integers, metavar="512,256", help="Instead: one network's hidden widths.")),
     "first_width": (int, typer.Option(help="First hidden width of --depths.")),
     "dropout": (str, typer.Option(parser=rates, metavar="0.2,0.5", help="Drop rates, each in [0, 1).")),
+    "vary": (
+        list[str],
+        typer.Option(
+            metavar="NAME=VALUES",
+            help="What else is compared, every combination: train_examples=100,1000 or rate=0.1:0.9:0.2 or "
+            "regularizer=dropout,max_norm; may be given several times.",
+        ),
+    ),
     "seeds": (str, typer.Option(parser=seeds, metavar="N|0,4,7", help="How many seeds, or which.")),
 }
 """The settings of a study as flags."""
@@ -122,8 +130,21 @@ def takes(settings: dict[str, tuple[type, Any]]) -> Callable[[Command], Command]
 
 
 def given(flags: dict[str, Any]) -> dict[str, Any]:
-    """Only the flags that were given."""
-    return {name: value for name, value in flags.items() if value is not None}
+    """Only the flags that were given; `vary` as a table."""
+    found = {name: value for name, value in flags.items() if value is not None and value != []}
+    return found | ({"vary": axes(found["vary"])} if "vary" in found else {})
+
+
+def axes(texts: list[str]) -> dict[str, str]:
+    """Each `NAME=VALUES` by its name."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, given, values = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not (given and name and values.strip()) or name in found:
+            raise typer.BadParameter(f"--vary takes NAME=VALUES, each name once; found {text!r}")
+        found[name] = values
+    return found
 
 
 def _number(text: str, kind: type[Any]) -> Any:

@@ -13,7 +13,7 @@ import typer
 from droplab.cli import options
 
 if TYPE_CHECKING:
-    from droplab.api import StudyResult
+    from droplab.api import Study, StudyResult
     from droplab.config import StudySettings
 
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A preset's name or a TOML file.")]
@@ -33,6 +33,7 @@ Probabilities = Annotated[
     bool,
     typer.Option("--probabilities", help="Also write what every network says of every example of valid and test."),
 ]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show the plan: arms, time, memory, disk.")]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write.", show_default="droplab-out/NAME")]
 
 
@@ -46,11 +47,13 @@ def study(
     out: Out = None,
     refit: Refit = False,
     probabilities: Probabilities = False,
+    dry_run: DryRun = False,
     **flags: Any,
 ) -> None:
     """Train what a study needs and write its report.
 
-    What the store already has is not trained again, so a study goes on where it was stopped.
+    What the store already has is not trained again, so a study goes on where it was stopped. --dry-run shows the arms
+    and what lies ahead (time, memory, disk), and trains nothing.
 
     Example: droplab study mnist-depth --depths 2,5 --seeds 3 --epochs 40
     """
@@ -61,6 +64,9 @@ def study(
 
     wanted = Study.preset(spec, **options.given(flags))
     resolve_way(device, precision)  # before anything is said or fetched
+    if dry_run:
+        _foretell(wanted, store, device, precision, workers)
+        return
     target = _target(out, wanted.settings)
     typer.echo(f"{wanted.settings.name}: {wanted.settings.question or 'a study'}")
     if differences := published_differences(wanted.settings):
@@ -128,15 +134,27 @@ def presets() -> None:
     Example: droplab presets
     """
     from droplab.config import load_study, preset_names
+    from droplab.study.plan import study_arms
 
     for name in preset_names():
         settings = load_study(name)
         seeds = f"{len(settings.seeds)} seed{'s' if len(settings.seeds) > 1 else ''}"
-        rates = ", ".join(f"{rate:g}" for rate in settings.dropout)
+        arms = study_arms(settings)
+        controls = sum(arm.is_control for arm in arms)
         typer.echo(
-            f"{name}: {len(settings.architectures)} networks × dropout {rates} and control × "
-            f"{seeds}, {settings.epochs} epochs on {settings.data}\n  {settings.question}"
+            f"{name}: {len(arms)} arms, {controls} of them controls, × {seeds}, {settings.epochs} epochs on "
+            f"{settings.data}\n  {settings.question}"
         )
+
+
+def _foretell(wanted: Study, store: str | None, device: str, precision: str, workers: int | None) -> None:
+    """Print the arms of a study and its forecast."""
+    plan, forecast = wanted.foretell(store=store, device=device, precision=precision, workers=workers)
+    seeds = len(plan.settings.seeds)
+    typer.echo(f"{len(plan.arms)} arms × {seeds} seed{'s' if seeds > 1 else ''}:")
+    for arm in plan.arms:
+        typer.echo(f"  {arm.name}")
+    typer.echo(forecast.words)
 
 
 def _target(out: Path | None, settings: StudySettings) -> Path:
@@ -181,7 +199,8 @@ def _conclude(result: StudyResult, target: Path, probabilities: bool) -> None:
         typer.echo(f"{count} checkpoints were written, {size / 1e6:.1f} MB the largest, {seconds:.2f} s in all")
     if result.records:
         result.write(target, _typed(), probabilities)
-        typer.echo("dropout against control, test accuracy with dropout off:")
+        compared_arms = "every arm" if result.plan.settings.vary else "dropout"
+        typer.echo(f"{compared_arms} against control, test accuracy with dropout off:")
         for compared in result.comparisons():
             typer.echo(f"  {compared.arm.name}: {compared.comparison.words}")
         if result.refits:

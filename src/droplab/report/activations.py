@@ -22,43 +22,42 @@ _BINS = 40
 
 
 def activation_frames(
-    networks: Iterable[tuple[RunSettings, Mapping[str, NDArray[np.float32]]]], features: NDArray[np.float32]
+    networks: Iterable[tuple[str, RunSettings, Mapping[str, NDArray[np.float32]]]], features: NDArray[np.float32]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """How many hidden units are active, and how strongly, with dropout off.
 
     Args:
-        networks: settings and weights (`layers.K.weight`, `layers.K.bias`) of each.
+        networks: what it is trained with, settings and weights (`layers.K.weight`, `layers.K.bias`) of each.
         features: as networks see them, shape (examples, features).
 
     Returns:
-        A frame with `dropout, seed, layer, active, dead, mean`: of hidden layer 1, 2, …, the share of activations above
-        0, the share of units that are 0 for all examples, and the mean activation. And one with `dropout, low, high,
+        A frame with `trained, seed, layer, active, dead, mean`: of hidden layer 1, 2, …, the share of activations above
+        0, the share of units that are 0 for all examples, and the mean activation. And one with `trained, low, high,
         share`: the activations of the first hidden layer, all seeds together, in bins of one width for all networks.
     """
     rows = []
-    first: dict[float, list[NDArray[np.float32]]] = {}
+    first: dict[str, list[NDArray[np.float32]]] = {}
     inputs = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))[None]
-    for settings, weights in networks:
-        dropout, seed = settings.dropout, settings.seed
+    for trained, settings, weights in networks:
         with torch.inference_mode():
-            seen, _ = General.of(settings, dropout, "fp32").forward(layers_of(weights), inputs, None)
+            seen, _ = General.of(settings, settings.dropout, "fp32").forward(layers_of(weights), inputs, None)
         for layer, hidden in enumerate(seen, start=1):
             units = hidden[0].numpy()
             active = units > 0
-            rows.append((dropout, seed, layer, active.mean(), (~active.any(axis=0)).mean(), units.mean()))
-        first.setdefault(dropout, []).append(seen[0][0].numpy())
+            rows.append((trained, settings.seed, layer, active.mean(), (~active.any(axis=0)).mean(), units.mean()))
+        first.setdefault(trained, []).append(seen[0][0].numpy())
     top = max(float(np.quantile(np.stack(units), 0.9999)) for units in first.values())
     edges = np.linspace(0, top or 1.0, _BINS + 1)
     bins = [
-        (dropout, low, high, share)
-        for dropout, units in first.items()
+        (trained, low, high, share)
+        for trained, units in first.items()
         for low, high, share in zip(
             edges, edges[1:], np.histogram(np.stack(units), edges)[0] / np.stack(units).size, strict=False
         )
     ]
     return (
-        pd.DataFrame(rows, columns=["dropout", "seed", "layer", "active", "dead", "mean"]),
-        pd.DataFrame(bins, columns=["dropout", "low", "high", "share"]),
+        pd.DataFrame(rows, columns=["trained", "seed", "layer", "active", "dead", "mean"]),
+        pd.DataFrame(bins, columns=["trained", "low", "high", "share"]),
     )
 
 
@@ -69,8 +68,8 @@ def activation_chart(sparsity: pd.DataFrame, histogram: pd.DataFrame) -> alt.Top
         sparsity: the first of `activation_frames`.
         histogram: the second.
     """
-    sparsity = sparsity.assign(percent=100 * sparsity["active"], trained=sparsity["dropout"].map(style.trained))
-    names = style.rates(sparsity)
+    sparsity = sparsity.assign(percent=100 * sparsity["active"])
+    names = list(dict.fromkeys(sparsity["trained"]))
     base = alt.Chart(style.data(sparsity)).encode(
         x=alt.X("layer:O", title="hidden layer", axis=alt.Axis(labelAngle=0, grid=False)),
         y=alt.Y("percent:Q", title="units active for an example (%)", scale=alt.Scale(zero=True)),
@@ -90,7 +89,7 @@ def activation_chart(sparsity: pd.DataFrame, histogram: pd.DataFrame) -> alt.Top
         ],
     )
     shares = histogram[histogram["share"] > 0]
-    shares = shares.assign(percent=100 * shares["share"], trained=shares["dropout"].map(style.trained))
+    shares = shares.assign(percent=100 * shares["share"])
     steps = (
         alt.Chart(style.data(shares))
         .mark_line(interpolate="step-after", strokeWidth=1.8)

@@ -35,8 +35,7 @@ def comparison_table(comparisons: Sequence[ArmComparison]) -> Table:
         found = one.comparison
         interval = "–" if found.low is None or found.high is None else f"{points(found.low)} to {points(found.high)}"
         difference = "–" if found.verdict == "does not apply" else points(found.difference)
-        other = "control" if one.arm.depth == one.against.depth else f"depth {one.against.depth}"
-        name = f"{one.arm.name} − {other}"
+        name = f"{one.arm.name} − {_other(one)}"
         better = "–" if found.probability_of_improvement is None else f"{100 * found.probability_of_improvement:.0f} %"
         unsettled = found.verdict == "undecided" and found.seeds_needed is not None
         needed = f"{found.seeds_needed:,}" if unsettled else "–"
@@ -92,12 +91,11 @@ def calibration_table(arms: pd.DataFrame) -> Table:
 def modes_table(plan: Plan, arms: pd.DataFrame) -> Table:
     """Test accuracy by inference mode of the arms with dropout, their control beside them."""
     rows_by_arm = {row["arm"]: row for row in arms.to_dict("records")}
-    controls = {arm.widths: arm.name for arm in plan.arms if arm.is_control}
     columns = ("test accuracy", "test accuracy, on", "test accuracy, mc")
     rows = []
     for arm in plan.arms:
-        row, control = rows_by_arm.get(arm.name), rows_by_arm.get(controls[arm.widths])
-        if arm.is_control or row is None:
+        row, control = rows_by_arm.get(arm.name), rows_by_arm.get(arm.control)
+        if not arm.dropout or row is None:
             continue
         without = "–" if control is None else mean_and_spread(control, "test accuracy", 100, 2)
         rows.append((arm.name, without, *(mean_and_spread(row, name, 100, 2) for name in columns)))
@@ -153,6 +151,13 @@ def mean_and_spread(row: Mapping[Hashable, Any], name: str, factor: float, digit
     """Mean ± standard deviation, the latter where there is more than one seed."""
     mean, spread = factor * row[name], factor * row[f"{name} sd"]
     return f"{mean:.{digits}f}" if math.isnan(spread) else f"{mean:.{digits}f} ± {spread:.{digits}f}"
+
+
+def _other(one: ArmComparison) -> str:
+    """The arm compared with, by what tells it from the other."""
+    if one.against.name == one.arm.control:
+        return "control"
+    return f"depth {one.against.depth}" if one.arm.trained == one.against.trained else one.against.name
 
 
 def _wider(one: ArmComparison) -> str:

@@ -15,6 +15,9 @@ from droplab.report.tables import ArmComparison
 MOST_POINTS, MOST_ROWS, LEAST_POINTS = 100, 4000, 10
 """Points of a line that are drawn, since more cannot be seen; and of all lines of a chart, but so many of each."""
 
+MOST_PANELS = 12
+"""Of a chart with a panel for each place in a study."""
+
 _SPLITS = ["train", "valid", "test"]
 _LEAST_LOSS = 1e-7
 """Smaller losses, zero among them, are drawn here: `float32` tells no probability from 1 that is closer to it."""
@@ -28,7 +31,7 @@ _LEFT_ON, _OFF = "dropout left on at inference", "dropout off at inference"
 def all_charts(
     results: pd.DataFrame, curves: pd.DataFrame, comparisons: Sequence[ArmComparison]
 ) -> dict[str, alt.TopLevelMixin]:
-    """Every figure of a report, by file name.
+    """Every figure of a report on depths and rates, by file name.
 
     Args:
         results: of `tables.results_frame`, with at least one row.
@@ -40,9 +43,17 @@ def all_charts(
         "control": control_chart(results),
         "inference": inference_chart(results),
         "splits": splits_chart(results),
-        "loss": loss_chart(curves),
-        "overfitting": overfitting_chart(curves),
+        **curve_charts(curves),
     }
+
+
+def curve_charts(curves: pd.DataFrame) -> dict[str, alt.TopLevelMixin]:
+    """The figures of how networks learned, by file name.
+
+    Args:
+        curves: of `tables.curves_frame`, with at least one row.
+    """
+    return {"loss": loss_chart(curves), "overfitting": overfitting_chart(curves)}
 
 
 def difference_chart(comparisons: Sequence[ArmComparison]) -> alt.TopLevelMixin:
@@ -94,7 +105,7 @@ def difference_chart(comparisons: Sequence[ArmComparison]) -> alt.TopLevelMixin:
     )
     if along == "depth":
         return style.finished(layers.properties(data=style.data(frame)), titled)
-    return style.finished(style.panels(layers, frame, "panel", style.depth_names(frame)), titled)
+    return style.finished(style.panels(layers, style.by_depth(frame), "panel", style.depth_names(frame)), titled)
 
 
 def control_chart(results: pd.DataFrame) -> alt.TopLevelMixin:
@@ -134,7 +145,9 @@ def control_chart(results: pd.DataFrame) -> alt.TopLevelMixin:
         "Trained with dropout against trained without it",
         f"Dropout off at inference in both. Point: one seed; line: mean; {style.seeds(results)}.",
     )
-    panels = style.panels(layers, pd.concat([means, points]), "split", _SPLITS, rows=_in_rows(frame, along))
+    panels = style.panels(
+        layers, style.by_depth(pd.concat([means, points])), "split", _SPLITS, rows=_in_rows(frame, along)
+    )
     return style.finished(panels.resolve_scale(y="independent"), titled)
 
 
@@ -200,13 +213,14 @@ def _loss_panels(curves: pd.DataFrame, kinds: Mapping[str, str], title: str, wor
     """Loss over epochs, a panel a depth, a colour a rate, a dash for each of `kinds` (split → its name)."""
     frame = curves[(curves["quantity"] == "loss") & curves["split"].isin(list(kinds))]
     frame = frame[(frame["depth"] > 1) | (frame["dropout"] == 0)]  # without a hidden layer one run serves both arms
-    frame = _thinned(frame).assign(percent=lambda rows: rows["value"])
-    spread = _spread(frame, ["split", "depth", "dropout", "epoch"])
+    places, names_of_arms = style.places(frame), style.kinds(frame)
+    frame = _thinned(frame[frame["place"].isin(places[:MOST_PANELS])])
+    spread = _spread(frame, ["split", "place", "trained", "epoch"], "value")
     spread[["mean", "low", "high"]] = spread[["mean", "low", "high"]].clip(lower=_LEAST_LOSS)
-    spread = spread.assign(kind=spread["split"].map(kinds), trained=spread["dropout"].map(style.trained))
+    spread = spread.assign(kind=spread["split"].map(kinds))
     base = alt.Chart().encode(
         x=alt.X("epoch:Q", title="epoch", scale=alt.Scale(nice=False), axis=alt.Axis(grid=False, tickMinStep=1)),
-        color=style.colour("trained", style.rates(frame), "trained with"),
+        color=style.colour("trained", names_of_arms, "trained with"),
     )
     names = list(kinds.values())
     dashes = alt.Scale(domain=names, range=[[1, 0], [5, 3]])
@@ -244,15 +258,15 @@ def _loss_panels(curves: pd.DataFrame, kinds: Mapping[str, str], title: str, wor
     titled = style.title(
         title,
         f"Line: mean over seeds; band: smallest to largest; {style.seeds(curves)}. The scale is logarithmic.",
-        words,
+        words + (f" The first {MOST_PANELS} of {len(places)} panels." if len(places) > MOST_PANELS else ""),
     )
-    panels = style.panels(layers, drawn, "panel", style.depth_names(spread))
+    panels = style.panels(layers, drawn, "place", places[:MOST_PANELS])
     return style.finished(panels.resolve_axis(x="independent"), titled)
 
 
 def _gap(spread: pd.DataFrame, kinds: Sequence[str]) -> pd.DataFrame:
     """Where the two `kinds` of loss lie, mean to mean, as rows of the kind `gap`."""
-    keys = ["depth", "dropout", "trained", "epoch"]
+    keys = ["place", "trained", "epoch"]
     first, second = (spread[spread["kind"] == kind].set_index(keys)["mean"] for kind in kinds)
     both = pd.concat([first.rename("low"), second.rename("high")], axis=1, join="inner").reset_index()
     return both.assign(kind="gap")
@@ -299,7 +313,7 @@ def _modes_chart(
         f"{words}. Line: mean over seeds; bar: smallest to largest; {style.seeds(results)}.",
         "Leaving dropout on at inference is not training without it: for that, see the control.",
     )
-    faceted = style.panels(layers, spread, *panels, rows=_in_rows(spread, along))
+    faceted = style.panels(layers, style.by_depth(spread), *panels, rows=_in_rows(spread, along))
     return style.finished(faceted.resolve_scale(y=y), titled)
 
 
@@ -317,7 +331,7 @@ def _spread(frame: pd.DataFrame, keys: list[str], column: str = "percent") -> pd
 
 def _thinned(curves: pd.DataFrame) -> pd.DataFrame:
     """At most `MOST_POINTS` epochs of each kind of line, evenly chosen, the first and the last among them."""
-    lines = curves.groupby(["split", "depth", "dropout"]).ngroups
+    lines = curves.groupby(["split", "place", "trained"]).ngroups
     most = max(min(MOST_POINTS, MOST_ROWS // max(lines, 1)), LEAST_POINTS)
     parts = []
     for _, part in curves.groupby("split"):

@@ -56,7 +56,11 @@ def study_document(plan: Plan, records: Mapping[str, RunRecord], origin: Origin)
         "complete": tables.runs_done(plan, records) == len(plan.runs),
         "answer": answer(control),
         "best_arm": tables.best_arm(plan, results).name,
-        "verdicts": {"dropout_against_control": _verdicts(control), "deeper_against_shallower": _verdicts(depth)},
+        "verdicts": {
+            "against_control": _verdicts(control),
+            "against_best_on_valid": _verdicts(tables.ranking(plan, records)),
+            "deeper_against_shallower": _verdicts(depth),
+        },
         "depth_trends": [asdict(one) for one in tables.depth_trends(plan, results)],
         "arms": table.to_dict("records"),
         "runs": runs,

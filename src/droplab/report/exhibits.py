@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from droplab.report import tables
 from droplab.report.activations import MOST_EXAMPLES, activation_chart, activation_frames
 from droplab.report.confusion import confusion_chart, confusion_frame
 from droplab.report.mistakes import Mistakes, find_mistakes
@@ -114,11 +115,13 @@ def collect(
 def _activations(
     plan: Plan, records: Mapping[str, RunRecord], best: Run, weights: Weights, data: Dataset
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Of every finished network of this architecture."""
+    """Of every finished network that stands in the same place of the study."""
+    place = best.arms[0].place
     features = np.asarray(data.test_x[:MOST_EXAMPLES]).astype(np.float32) * np.float32(data.scale)
     networks = (
-        (run.settings, weights(records[run.key]))
+        (tables.trained_words(arm, plan), run.settings, weights(records[run.key]))
+        for arm in sorted((arm for arm in plan.arms if arm.place == place), key=lambda arm: arm.dropout)
         for run in plan.runs
-        if run.settings.widths == best.settings.widths and run.key in records
+        if arm in run.arms and run.key in records
     )
     return activation_frames(networks, features)

@@ -10,7 +10,7 @@ import altair as alt
 import pandas as pd
 
 from droplab.errors import DataError
-from droplab.report import cells, charts, style, tables, uncertainty
+from droplab.report import axes, cells, charts, tables, uncertainty
 from droplab.report.cells import Table
 
 if TYPE_CHECKING:
@@ -47,10 +47,15 @@ def study_figures(plan: Plan, records: Mapping[str, RunRecord], exhibits: Exhibi
     if results.empty:
         raise DataError("a report needs at least one finished run; found none. Run the study first.")
     comparisons = tables.control_comparisons(plan, records)
-    drawn = charts.all_charts(results, curves, comparisons) | uncertainty.uncertainty_charts(plan, records)
+    if plan.settings.vary:
+        drawn = axes.axes_charts(plan, results, comparisons) | charts.curve_charts(curves)
+    else:
+        drawn = charts.all_charts(results, curves, comparisons)
+    drawn |= uncertainty.uncertainty_charts(plan, records)
     modes = _accuracies(results, ["off", "on"])
     numbers = {
         "difference": cells.comparison_table(comparisons),
+        "axes": _accuracies(results, ["off"]),
         "control": _accuracies(results, ["off"]),
         "inference": modes,
         "splits": modes,
@@ -120,10 +125,10 @@ def _confusion(frame: pd.DataFrame) -> Table:
 
 
 def _activations(sparsity: pd.DataFrame) -> Table:
-    means = sparsity.groupby(["dropout", "layer"])[["active", "dead", "mean"]].mean().reset_index()
+    means = sparsity.groupby(["trained", "layer"], sort=False)[["active", "dead", "mean"]].mean().reset_index()
     rows = [
-        (style.trained(rate), str(int(layer)), *_percents(active, dead), f"{mean:.3f}")
-        for rate, layer, active, dead, mean in means.itertuples(index=False)
+        (trained, str(int(layer)), *_percents(active, dead), f"{mean:.3f}")
+        for trained, layer, active, dead, mean in means.itertuples(index=False)
     ]
     return Table(("trained with", "hidden layer", "units active (%)", "never active (%)", "mean activation"), rows)
 

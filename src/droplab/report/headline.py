@@ -20,13 +20,15 @@ class Headline:
 
     Attributes:
         answer: one sentence.
-        verdicts: dropout against its control, a row a comparison.
+        heading: of the verdicts.
+        verdicts: arms against their control, a row a comparison.
         arms: means and spreads, a row an arm that has a finished run.
         best: name of the arm that valid chose; `None` where no run is finished.
         missing: how many networks of how many are finished, in words; `None` if all are.
     """
 
     answer: str
+    heading: str
     verdicts: cells.Table
     arms: cells.Table
     best: str | None
@@ -45,6 +47,7 @@ def headline(plan: Plan, records: Mapping[str, RunRecord]) -> Headline:
     done = tables.runs_done(plan, records)
     return Headline(
         answer=answer(comparisons),
+        heading="Every arm against its control" if plan.settings.vary else "Dropout against its control",
         verdicts=cells.comparison_table(comparisons),
         arms=cells.arms_table(tables.arms_table(plan, records)),
         best=tables.best_arm(plan, results).name if done else None,

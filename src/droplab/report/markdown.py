@@ -45,7 +45,7 @@ def render_markdown(plan: Plan, records: Mapping[str, RunRecord], origin: Origin
         start.append("\n".join(shown[:_MOST_NOTES] + more))
     if told.verdicts.rows:
         start += [
-            "## Dropout against its control",
+            f"## {told.heading}",
             table(told.verdicts, _LONGEST_VERDICTS),
             "Test accuracy, dropout off at inference: mean difference over the seeds, in pairs, with its t interval.",
         ]

@@ -33,7 +33,7 @@ def html_fragment(plan: Plan, records: Mapping[str, RunRecord]) -> str:
     parts = [Markup("<p><strong>{}</strong> {}</p>").format(plan.settings.name, told.answer)]
     if told.missing:
         parts.append(Markup("<p>{}.</p>").format(told.missing))
-    parts.append(_table("Dropout against its control: test accuracy, dropout off at inference", told.verdicts))
+    parts.append(_table(f"{told.heading}: test accuracy, dropout off at inference", told.verdicts))
     best = f"; chosen on valid: {told.best}" if told.best else ""
     parts.append(_table(f"Arms: mean ± standard deviation over the seeds{best}", told.arms))
     return str(Markup('<div class="droplab">{}</div>').format(Markup("").join(parts)))

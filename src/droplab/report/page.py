@@ -87,6 +87,7 @@ def render_page(
         answer=words.answer(control),
         control_table=cells.comparison_table(control),
         depth_table=cells.comparison_table(tables.depth_comparisons(plan, records)),
+        ranking_table=cells.comparison_table(tables.ranking(plan, records)) if plan.settings.vary else None,
         trends=[words.trend_words(one) for one in tables.depth_trends(plan, results)],
         best=best.name,
         best_accuracies=[cells.mean_and_spread(best_row, f"{split} accuracy", 100, 2) for split in ("valid", "test")],

@@ -60,9 +60,9 @@ def data(frame: pd.DataFrame) -> alt.InlineData:
 
 
 def panels(layers: Any, frame: pd.DataFrame, field: str, names: list[str], rows: bool = False) -> Any:
-    """A panel for each of `names`, three a line; or a column for each, and a row for each depth."""
+    """A panel for each of `names`, three a line; or a column for each, and a row for each depth (of `by_depth`)."""
     header = alt.Header(title=None, labelFontSize=13, labelFontWeight="bold", labelColor=INK)
-    values = data(frame.assign(panel="depth " + frame["depth"].astype(str)))
+    values = data(frame)
     if rows:
         column = alt.Column(f"{field}:N", sort=names, header=header)
         row = alt.Row("panel:N", sort=depth_names(frame), header=header)
@@ -70,6 +70,11 @@ def panels(layers: Any, frame: pd.DataFrame, field: str, names: list[str], rows:
     if len(names) <= 3:
         return layers.facet(data=values, column=alt.Column(f"{field}:N", sort=names, header=header))
     return layers.facet(data=values, facet=alt.Facet(f"{field}:N", sort=names, header=header), columns=3)
+
+
+def by_depth(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with its depths as names of panels."""
+    return frame.assign(panel="depth " + frame["depth"].astype(str))
 
 
 def colour(field: str, names: list[str], title: str | None) -> alt.Color:
@@ -120,9 +125,14 @@ def trained(rate: float) -> str:
     return f"dropout {rate:g}" if rate else "no dropout (control)"
 
 
-def rates(frame: pd.DataFrame) -> list[str]:
-    """The rates of a frame with a column `dropout`, as they are called, in their order."""
-    return [trained(rate) for rate in sorted(frame["dropout"].unique())]
+def places(frame: pd.DataFrame) -> list[str]:
+    """The places of a frame with columns `place` and `depth`, by depth, else as they come."""
+    return list(frame.sort_values("depth", kind="stable")["place"].unique())
+
+
+def kinds(frame: pd.DataFrame) -> list[str]:
+    """What networks are trained with, of a frame with columns `trained` and `dropout`: by rate, else as they come."""
+    return list(frame.sort_values("dropout", kind="stable")["trained"].unique())
 
 
 def seeds(frame: pd.DataFrame) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from droplab.study.records import RunRecord
 
 RESULT_COLUMNS = ["arm", "seed", "depth", "dropout", "inference", "split", "metric", "value", "widths", "run"]
-CURVE_COLUMNS = ["arm", "seed", "depth", "dropout", "epoch", "quantity", "split", "value"]
+CURVE_COLUMNS = ["arm", "seed", "depth", "dropout", "epoch", "quantity", "split", "value", "place", "trained"]
 
 _ARM_METRICS = {
     "test accuracy": ("off", "test", "accuracy"),
@@ -63,9 +63,9 @@ class ArmComparison:
 
 @dataclass(frozen=True)
 class DepthTrend:
-    """How test accuracy, dropout off at inference, goes with depth among the arms of one rate (0: the controls)."""
+    """How test accuracy, dropout off at inference, goes with depth among arms that are alike but for it."""
 
-    dropout: float
+    among: str
     depths: tuple[int, ...]
     trend: Trend
 
@@ -79,14 +79,17 @@ def results_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
 
     Returns:
         Columns `arm, seed, depth, dropout, inference, split, metric, value`, then `widths` (`512-256`, or `linear`) and
-        `run`, the content key. `dropout` is the arm's rate. Accuracies are fractions, `nll` is in nats an example.
+        `run`, the content key, then one for each axis that the study varies. `dropout` is the arm's rate. Accuracies
+        are fractions, `nll` is in nats an example.
     """
+    own = [axis.name for axis in plan.axes if axis.name not in RESULT_COLUMNS]
     rows = [
-        (arm.name, seed, arm.depth, arm.dropout, *metric[:3], metric.value, _widths(arm), record.key)
+        (arm.name, seed, arm.depth, arm.dropout, *metric[:3], metric.value, _widths(arm), record.key, *levels)
         for arm, seed, record in finished_runs(plan, records)
+        for levels in ([level for name, level in arm.levels if name in own],)
         for metric in record.outcome.metrics
     ]
-    return _typed(pd.DataFrame(rows, columns=RESULT_COLUMNS))
+    return _typed(pd.DataFrame(rows, columns=RESULT_COLUMNS + own))
 
 
 def curves_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
@@ -97,9 +100,10 @@ def curves_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
         records: the finished runs by content key.
 
     Returns:
-        Columns `arm, seed, depth, dropout, epoch, quantity, split, value`. `quantity` is `loss` (nats) or `accuracy`
-        (fraction). `split` is `train_as_trained` (an epoch's mean, dropout on), or `train` (a fixed part of it) or
-        `valid`, both evaluated with dropout off.
+        Columns `arm, seed, depth, dropout, epoch, quantity, split, value`, then `place` and `trained` in words: where
+        the arm stands in the study, and the regularizers that it is compared for. `quantity` is `loss` (nats) or
+        `accuracy` (fraction). `split` is `train_as_trained` (an epoch's mean, dropout on), or `train` (a fixed part of
+        it) or `valid`, both evaluated with dropout off.
     """
     parts = []
     for arm, seed, record in finished_runs(plan, records):
@@ -114,7 +118,14 @@ def curves_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
             part = pd.DataFrame({"epoch": at.astype(np.int64), "value": values.astype(np.float64)})
             parts.append(
                 part.assign(
-                    arm=arm.name, seed=seed, depth=arm.depth, dropout=arm.dropout, quantity=quantity, split=split
+                    arm=arm.name,
+                    seed=seed,
+                    depth=arm.depth,
+                    dropout=arm.dropout,
+                    quantity=quantity,
+                    split=split,
+                    place=place_words(arm),
+                    trained=trained_words(arm, plan),
                 )
             )
     frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=CURVE_COLUMNS)
@@ -168,22 +179,20 @@ def by_seed(results: pd.DataFrame, arm: Arm, inference: str, split: str, metric:
 
 
 def control_comparisons(plan: Plan, records: Mapping[str, RunRecord]) -> list[ArmComparison]:
-    """Dropout − control for each architecture and rate, over the seeds that both have finished.
+    """Every arm − its control, over the seeds that both have finished.
 
     Args:
         plan: the study's.
         records: the finished runs by content key.
 
     Returns:
-        By depth, then rate; pairs of arms that share no finished seed are left out.
+        By depth, then rate, else in the plan's order; pairs of arms that share no finished seed are left out.
     """
-    controls = {arm.widths: arm for arm in plan.arms if arm.is_control}
-    pairs = [(arm, controls[arm.widths]) for arm in _by_depth(plan) if not arm.is_control]
-    return _compare(plan, records, pairs)
+    return _compare(plan, records, [(arm, plan.control_of(arm)) for arm in _by_depth(plan) if not arm.is_control])
 
 
 def compare_arms(plan: Plan, records: Mapping[str, RunRecord], regularizer: str, against: str) -> list[ArmComparison]:
-    """One regularizer − another on each architecture, over the seeds that both have finished.
+    """One regularizer − another wherever in the study both are, over the seeds that both have finished.
 
     Args:
         plan: the study's.
@@ -195,15 +204,29 @@ def compare_arms(plan: Plan, records: Mapping[str, RunRecord], regularizer: str,
         ConfigError: if the study has no arms of that name.
     """
     ladders = {
-        name: {arm.widths: arm for arm in _by_depth(plan) if arm.name.rpartition(",")[2] == name}
-        for name in (regularizer, against)
+        name: {arm.place: arm for arm in _by_depth(plan) if arm.trained == name} for name in (regularizer, against)
     }
     for name, arms in ladders.items():
         if not arms:
-            known = dict.fromkeys(arm.name.rpartition(",")[2] for arm in plan.arms)
+            known = dict.fromkeys(arm.trained for arm in plan.arms)
             raise ConfigError(f"a comparison is between {', '.join(known)} in this study; found {name!r}.")
     theirs = ladders[against]
-    return _compare(plan, records, [(arm, theirs[widths]) for widths, arm in ladders[regularizer].items()])
+    return _compare(
+        plan, records, [(arm, theirs[place]) for place, arm in ladders[regularizer].items() if place in theirs]
+    )
+
+
+def ranking(plan: Plan, records: Mapping[str, RunRecord]) -> list[ArmComparison]:
+    """Every arm − the one with the highest mean accuracy on valid, by that accuracy; that one is not among them.
+
+    Args:
+        plan: the study's.
+        records: the finished runs by content key.
+    """
+    results = results_frame(plan, records)
+    means = {arm: by_seed(results, arm, "off", "valid", "accuracy").mean() for arm in plan.arms}
+    ranked = sorted((arm for arm in plan.arms if not np.isnan(means[arm])), key=lambda arm: -means[arm])
+    return _compare(plan, records, [(arm, ranked[0]) for arm in ranked[1:]])
 
 
 def depth_comparisons(plan: Plan, records: Mapping[str, RunRecord]) -> list[ArmComparison]:
@@ -216,32 +239,27 @@ def depth_comparisons(plan: Plan, records: Mapping[str, RunRecord]) -> list[ArmC
     Returns:
         The controls first, then rate by rate, each by depth.
     """
-    arms = _by_depth(plan)
-    pairs = []
-    for rate in dict.fromkeys(arm.dropout for arm in arms):
-        ladder = [arm for arm in arms if arm.dropout == rate]
-        pairs += [(deeper, shallower) for shallower, deeper in pairwise(ladder)]
-    return _compare(plan, records, pairs)
+    pairs = [pair for ladder in _ladders(plan).values() for pair in pairwise(ladder)]
+    return _compare(plan, records, [(deeper, shallower) for shallower, deeper in pairs])
 
 
 def depth_trends(plan: Plan, results: pd.DataFrame) -> list[DepthTrend]:
-    """The trend of test accuracy along depth, among the controls and among the arms of each rate.
+    """The trend of test accuracy along depth, among arms that are alike but for it.
 
     Args:
         plan: the study's.
         results: of `results_frame`.
 
     Returns:
-        The controls first, then by rate; over the seeds that have finished every depth. Rates with fewer than three
+        The controls first, then by rate; over the seeds that have finished every depth. Arms with fewer than three
         depths, or without such a seed, are left out.
     """
     found = []
-    for rate in sorted({arm.dropout for arm in plan.arms}):
-        ladder = [arm for arm in _by_depth(plan) if arm.dropout == rate]
+    for among, ladder in _ladders(plan).items():
         depths = tuple(arm.depth for arm in ladder)
         values = pd.concat([by_seed(results, arm, "off", "test", "accuracy") for arm in ladder], axis=1).dropna()
         if len(set(depths)) >= 3 and not values.empty:
-            found.append(DepthTrend(rate, depths, trend(depths, values.to_numpy().T)))
+            found.append(DepthTrend(among, depths, trend(depths, values.to_numpy().T)))
     return found
 
 
@@ -314,8 +332,42 @@ def _compare(plan: Plan, records: Mapping[str, RunRecord], pairs: Sequence[tuple
     ]
 
 
+def place_words(arm: Arm) -> str:
+    """Where an arm stands in its study but for its regularizers: `depth 5`, or `train_examples 100`."""
+    return spaced(arm.place) or f"depth {arm.depth}"
+
+
+def trained_words(arm: Arm, plan: Plan) -> str:
+    """The regularizers that an arm is compared for: `dropout 0.5`, or `no dropout (control)`."""
+    if arm.is_control and not plan.settings.vary:
+        return "no dropout (control)"
+    return spaced(arm.trained)
+
+
+def spaced(label: str) -> str:
+    """A part of an arm's name in words.
+
+    >>> spaced("depth=5,train_examples=100")
+    'depth 5, train_examples 100'
+    """
+    return label.replace("=", " ").replace(",", ", ")
+
+
 def _by_depth(plan: Plan) -> list[Arm]:
-    return sorted(plan.arms, key=lambda arm: (arm.depth, arm.dropout))
+    """The arms in their order, but by depth and rate where nothing else varies."""
+    return list(plan.arms) if plan.settings.vary else sorted(plan.arms, key=lambda arm: (arm.depth, arm.dropout))
+
+
+def _ladders(plan: Plan) -> dict[str, list[Arm]]:
+    """The arms that are alike but for their depth, by what they have in common, where depth is an axis; by depth."""
+    ladders: dict[str, list[Arm]] = {}
+    if len(plan.settings.depths) > 1:
+        for arm in sorted(plan.arms, key=lambda arm: (arm.dropout, arm.depth)):
+            others = [*arm.place.split(",")[1:], arm.trained]
+            controls = others == ["control"]
+            among = "the controls" if controls else f"the networks with {spaced(','.join(others))}"
+            ladders.setdefault(among, []).append(arm)
+    return ladders
 
 
 def _widths(arm: Arm) -> str:

@@ -11,14 +11,19 @@ import numpy as np
 import pandas as pd
 
 from droplab.report import style
-from droplab.report.tables import finished_runs
+from droplab.report.charts import MOST_PANELS
+from droplab.report.tables import finished_runs, place_words, trained_words
 
 if TYPE_CHECKING:
-    from droplab.study.plan import Plan
+    from droplab.study.plan import Arm, Plan
     from droplab.study.records import RunRecord
 
-RELIABILITY_COLUMNS = ["arm", "seed", "depth", "dropout", "calibrated", "bin", "confidence", "accuracy", "examples"]
-SAMPLES_COLUMNS = ["arm", "seed", "depth", "dropout", "masks", "metric", "value"]
+_ARM_COLUMNS = ["arm", "seed", "depth", "dropout", "place", "trained"]
+RELIABILITY_COLUMNS = [*_ARM_COLUMNS, "calibrated", "bin", "confidence", "accuracy", "examples"]
+SAMPLES_COLUMNS = [*_ARM_COLUMNS, "masks", "metric", "value"]
+
+MOST_LINES = 12
+"""Networks whose masks are drawn: more lines cannot be told apart."""
 
 _AFTER = re.compile(r"(accuracy|nll|ece)_k(\d+)")
 _TITLES = {"accuracy": "error (%)", "nll": "NLL (nats)", "ece": "calibration error, ECE (%)"}
@@ -37,7 +42,7 @@ def reliability_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFr
         the least sure (0) to the surest; `confidence` and `accuracy` are fractions.
     """
     rows = [
-        (arm.name, seed, arm.depth, arm.dropout, bool(state), place, *map(float, values))
+        (*_arm_cells(arm, seed, plan), bool(state), place, *map(float, values))
         for arm, seed, record in finished_runs(plan, records)
         if record.outcome.reliability is not None
         for state, curve in enumerate(record.outcome.reliability)
@@ -67,8 +72,12 @@ def samples_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
         sampled = [(int(found[2]), found[1], value) for found, value in after if found]
         if sampled:
             off = [(0, m.name, m.value) for m in mine if m[:2] == ("off", "test") and m.name in _TITLES]
-            rows += [(arm.name, seed, arm.depth, arm.dropout, *one) for one in (*off, *sampled)]
+            rows += [(*_arm_cells(arm, seed, plan), *one) for one in (*off, *sampled)]
     return pd.DataFrame(rows, columns=SAMPLES_COLUMNS)
+
+
+def _arm_cells(arm: Arm, seed: int, plan: Plan) -> tuple[str, int, int, float, str, str]:
+    return arm.name, seed, arm.depth, arm.dropout, place_words(arm), trained_words(arm, plan)
 
 
 def uncertainty_charts(plan: Plan, records: Mapping[str, RunRecord]) -> dict[str, alt.TopLevelMixin]:
@@ -87,20 +96,19 @@ def reliability_chart(curves: pd.DataFrame) -> alt.TopLevelMixin:
         curves: of `reliability_frame`, with at least one row.
     """
     frame = curves[(curves["depth"] > 1) | (curves["dropout"] == 0)]  # without a hidden layer one run serves both arms
-    grouped = frame.groupby(["depth", "dropout", "calibrated", "bin"], sort=True)
+    places, names = style.places(frame)[:MOST_PANELS], style.kinds(frame)
+    grouped = frame[frame["place"].isin(places)].groupby(["place", "trained", "calibrated", "bin"], sort=True)
     means = grouped[["confidence", "accuracy"]].mean().mul(100).reset_index()
     bins = int(means["bin"].max()) + 1
     means = means.assign(
         gap=means["accuracy"] - means["confidence"],
-        place=100 * (means["bin"] + 0.5) / bins,
-        trained=means["dropout"].map(style.trained),
+        across=100 * (means["bin"] + 0.5) / bins,
         state=means["calibrated"].map(_STATES),
     )
-    names = style.rates(means)
     pick = style.picked("trained")
     base = alt.Chart().encode(
         x=alt.X(
-            "place:Q",
+            "across:Q",
             title="least sure to surest (%)",
             scale=alt.Scale(domain=[0, 100]),
             axis=alt.Axis(grid=False, values=[0, 25, 50, 75, 100]),
@@ -119,7 +127,7 @@ def reliability_chart(curves: pd.DataFrame) -> alt.TopLevelMixin:
         base.mark_point(size=35, filled=True)
         .encode(shape=style.shape("trained", names), opacity=style.faded(pick, 0.9))
         .add_params(pick),
-    ).properties(width=190 if means["depth"].nunique() <= 3 else 135, height=170)
+    ).properties(width=190 if len(places) <= 3 else 135, height=170)
     titled = style.title(
         "Whether the probabilities can be believed",
         f"Test, dropout off, {bins} bins of equal mass; mean over {style.seeds(curves)}.",
@@ -127,8 +135,8 @@ def reliability_chart(curves: pd.DataFrame) -> alt.TopLevelMixin:
     )
     header = alt.Header(title=None, labelFontSize=12, labelFontWeight="bold", labelColor=style.INK)
     panels = layers.facet(
-        data=style.data(means.assign(panel="depth " + means["depth"].astype(str))),
-        column=alt.Column("panel:N", sort=style.depth_names(means), header=header),
+        data=style.data(means),
+        column=alt.Column("place:N", sort=places, header=header),
         row=alt.Row("state:N", sort=list(_STATES.values()), header=header),
     )
     return style.finished(panels, titled)
@@ -147,10 +155,15 @@ def samples_chart(samples: pd.DataFrame) -> alt.TopLevelMixin:
             samples["value"],
         ),
         what=samples["metric"].map(_TITLES),
-        network="depth " + samples["depth"].astype(str) + ", " + samples["dropout"].map(style.trained),
+        network=samples["place"] + ", " + samples["trained"],
     )
-    names = list(dict.fromkeys(frame.sort_values(["depth", "dropout"])["network"]))
-    means = frame.groupby(["network", "what", "masks"], sort=False)["shown"].mean().reset_index()
+    names = list(dict.fromkeys(frame.sort_values(["depth", "dropout"])["network"]))[:MOST_LINES]
+    means = (
+        frame[frame["network"].isin(names)]
+        .groupby(["network", "what", "masks"], sort=False)["shown"]
+        .mean()
+        .reset_index()
+    )
     most = int(means["masks"].max())
     ticks = [step * 10**power for power in range(len(str(most))) for step in (1, 2, 5) if step * 10**power <= most]
     pick = style.picked("network")
@@ -183,5 +196,5 @@ def samples_chart(samples: pd.DataFrame) -> alt.TopLevelMixin:
         "Test, dropout left on at inference, the mean over so many masks (points) against dropout off (dashed);",
         f"mean over {style.seeds(samples)}.",
     )
-    panels = style.panels(layers, means.assign(depth=0), "what", list(_TITLES.values()))
+    panels = style.panels(layers, means, "what", list(_TITLES.values()))
     return style.finished(panels.resolve_scale(y="independent"), titled)

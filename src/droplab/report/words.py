@@ -9,9 +9,10 @@ import numpy as np
 
 from droplab.config import StudySettings, load_study
 from droplab.report.statistics import Verdict, points
-from droplab.report.tables import ArmComparison, DepthTrend
+from droplab.report.tables import ArmComparison, DepthTrend, spaced
 
 if TYPE_CHECKING:
+    from droplab.study.plan import Arm
     from droplab.study.records import RunRecord
 
 _SAID: dict[Verdict, str] = {
@@ -23,12 +24,24 @@ _SAID: dict[Verdict, str] = {
 }
 
 
+_VERDICTS: dict[Verdict, str] = {
+    "helps": "Helps",
+    "hurts": "Hurts",
+    "equivalent": "Makes no difference that matters",
+    "undecided": "Undecided",
+    "does not apply": "Does not apply",
+}
+_MOST_NAMED = 6
+
+
 def answer(comparisons: Sequence[ArmComparison]) -> str:
-    """What the comparisons of dropout with its control come to, in one sentence.
+    """What the comparisons of regularizers with their control come to, in one sentence.
 
     Args:
         comparisons: of `tables.control_comparisons`.
     """
+    if any(not _is_of_dropout_alone(one.arm) for one in comparisons):
+        return _answer_by_arm(comparisons)
     applicable = [one for one in comparisons if one.comparison.verdict != "does not apply"]
     if not comparisons:
         return "Nothing can be said yet: no network is finished both with dropout and without it."
@@ -47,16 +60,37 @@ def answer(comparisons: Sequence[ArmComparison]) -> str:
     return f"Training with dropout {'; '.join(parts)}.{_beyond(comparisons)}"
 
 
+def _is_of_dropout_alone(arm: Arm) -> bool:
+    return all(name in ("depth", "dropout") for name, _ in arm.levels)
+
+
+def _answer_by_arm(comparisons: Sequence[ArmComparison]) -> str:
+    """Verdict by verdict, the arms with the largest differences first."""
+    if all(one.comparison.seeds == 1 for one in comparisons):
+        return (
+            "One seed cannot tell which regularizers help: the differences in test accuracy from control "
+            f"({_range(comparisons)} points) may be chance. Run at least three seeds."
+        )
+    parts = []
+    for verdict, said in _VERDICTS.items():
+        mine = [one for one in comparisons if one.comparison.verdict == verdict]
+        mine.sort(key=lambda one: -abs(one.comparison.difference))
+        if mine:
+            named = [f"{spaced(one.arm.name)} ({points(one.comparison.difference)})" for one in mine[:_MOST_NAMED]]
+            more = [f"{len(mine) - _MOST_NAMED} more"] if len(mine) > _MOST_NAMED else []
+            parts.append(f"{said}: {'; '.join(named + more)}")
+    return f"Against control, in points of test accuracy. {'. '.join(parts)}."
+
+
 def trend_words(found: DepthTrend) -> str:
     """How test accuracy goes with depth among the arms of one rate, in a sentence."""
-    among = f"the networks with dropout {found.dropout:g}" if found.dropout else "the controls"
     ends = found.trend.low, found.trend.high
     if ends[0] is None or ends[1] is None:
         interval = "one seed: no interval" if found.trend.seeds == 1 else "no spread over the seeds: no interval"
     else:
         interval = f"95 % interval {points(ends[0])} to {points(ends[1])}"
     return (
-        f"Among {among}, depth {found.depths[0]} to {found.depths[-1]}, test accuracy changes by "
+        f"Among {found.among}, depth {found.depths[0]} to {found.depths[-1]}, test accuracy changes by "
         f"{points(found.trend.slope)} points a layer ({interval}; {_seeds(found.trend.seeds)})."
     )
 
@@ -76,6 +110,8 @@ def published_differences(settings: StudySettings) -> str | None:
 
 def value_words(value: object) -> str:
     """A setting as it would be typed."""
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name}: {value_words(one)}" for name, one in value.items())
     if isinstance(value, tuple | list):
         return ", ".join(map(value_words, value)) or "none"
     if isinstance(value, float):

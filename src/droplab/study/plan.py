@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any
 
 import numpy as np
 
 from droplab.config import Recipe, RunSettings, StudySettings, regularizer_words
 from droplab.data.dataset import Dataset
+from droplab.errors import ConfigError
 from droplab.model.families import check
+from droplab.study.axes import Axis, Level, study_axes
 from droplab.train.device import resolve_way
 from droplab.train.outcome import Way
+
+CONTROL = "control"
+"""What an arm is called whose networks are trained without the regularizers under comparison."""
+
+MOST_ARMS = 10_000
+"""Most arms of a study: more is a slip of the keyboard."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +33,21 @@ class Arm:
         name: what varies in the study: `depth=5,dropout=0.5`, or `depth=5,control`.
         widths: hidden widths.
         dropout: the rate this arm stands for, 0 for a control. Without a hidden layer it cannot act.
+        levels: its value on each axis of the study, in order; 0 or `control` where a control has none.
+        place: where it stands but for its regularizers, as in `name`; empty where nothing else varies.
+        trained: the regularizers that it is compared for, as in `name`; `control` without any.
+        control: name of the arm that it is compared with; a control's own.
+        recipe: all other settings.
     """
 
     name: str
     widths: tuple[int, ...]
     dropout: float
+    levels: tuple[tuple[str, float | str], ...] = ()
+    place: str = ""
+    trained: str = CONTROL
+    control: str = CONTROL
+    recipe: Recipe = field(default_factory=Recipe)
 
     @property
     def depth(self) -> int:
@@ -34,8 +56,13 @@ class Arm:
 
     @property
     def is_control(self) -> bool:
-        """Whether this arm is trained without the regularizer by definition."""
-        return self.dropout == 0
+        """Whether this arm is trained without the regularizers under comparison, by definition."""
+        return self.name == self.control
+
+    def settings(self, seed: int) -> RunSettings:
+        """What its run with `seed` is trained by."""
+        recipe = {name: getattr(self.recipe, name) for name in Recipe.model_fields}
+        return RunSettings(**recipe, widths=self.widths, dropout=self.dropout, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -55,7 +82,7 @@ class Plan:
     Attributes:
         settings: the study's.
         fingerprint: the data set's.
-        arms: in the order of tables: by depth, then control, then rates.
+        arms: in the order of tables: place by place, the control first.
         runs: each network once.
     """
 
@@ -64,19 +91,74 @@ class Plan:
     arms: tuple[Arm, ...]
     runs: tuple[Run, ...]
 
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """What varies."""
+        return study_axes(self.settings)
+
+    def control_of(self, arm: Arm) -> Arm:
+        """The arm that `arm` is compared with."""
+        return next(one for one in self.arms if one.name == arm.control)
+
     def run_of(self, arm: Arm, seed: int) -> Run:
         """The run that serves `arm` with `seed`."""
         return next(run for run in self.runs if arm in run.arms and run.settings.seed == seed)
 
 
 def study_arms(settings: StudySettings) -> tuple[Arm, ...]:
-    """The arms of a study, each architecture's control first."""
-    several = len(settings.architectures) > 1
-    rates = (0.0, *(rate for rate in settings.dropout if rate > 0))
-    return tuple(
-        Arm(_arm_name(len(widths) + 1 if several else None, rate), widths, rate)
-        for widths in settings.architectures
-        for rate in rates
+    """The arms of a study: every combination of what it varies, each control before the first arm that needs it.
+
+    Raises:
+        ConfigError: naming the arm whose settings cannot be.
+    """
+    axes = study_axes(settings)
+    if math.prod(len(axis.levels) for axis in axes) > MOST_ARMS:
+        raise ConfigError(f"a study may have {MOST_ARMS} arms; its axes have more combinations. Vary less at once.")
+    arms: dict[str, Arm] = {}
+    controls: dict[tuple[tuple[int, ...], Recipe], str] = {}
+    for levels in product(*(axis.levels for axis in axes)):
+        control = _arm(settings, axes, tuple(level.control() if level.regularizes else level for level in levels), "")
+        same = controls.setdefault((control.widths, control.recipe), control.name)
+        arms.setdefault(same, replace(control, control=same))
+        if any(level.regularizes for level in levels):
+            arm = _arm(settings, axes, levels, same)
+            arms[arm.name] = arm
+    return _controls_first(arms)
+
+
+def _controls_first(arms: Mapping[str, Arm]) -> tuple[Arm, ...]:
+    """The arms by their control's place, each control before those that are compared with it."""
+    order = {name: place for place, name in enumerate(dict.fromkeys(arm.control for arm in arms.values()))}
+    return tuple(sorted(arms.values(), key=lambda arm: (order[arm.control], not arm.is_control)))
+
+
+def _arm(settings: StudySettings, axes: Sequence[Axis], levels: Sequence[Level], control: str) -> Arm:
+    """The arm of a level an axis; `control` is the name of the arm that it is compared with, its own where empty."""
+    words = {axis.name: level.label for axis, level in zip(axes, levels, strict=True) if level.label}
+    compared = {axis.name for axis, level in zip(axes, levels, strict=True) if level.regularizes}
+    place = ",".join(label for name, label in words.items() if name not in compared)
+    trained = ",".join(label for name, label in words.items() if name in compared) or CONTROL
+    name = ",".join(filter(None, (place, trained)))
+    base = settings.architectures[0] if len(settings.architectures) == 1 else ()
+    values: dict[str, Any] = {part: getattr(settings, part) for part in Recipe.model_fields}
+    values |= {"widths": base, "dropout": 0.0}
+    used = dict(settings.regularizers)
+    for level in levels:
+        values |= level.sets
+        used |= level.regularizers
+        if level.dropout is not None:
+            values["dropout"] = level.dropout
+    run = RunSettings.parse(values | {"regularizers": used}, f"arm {name}")
+    check(run.regularizers, len(run.widths))
+    return Arm(
+        name=name,
+        widths=run.widths,
+        dropout=float(values["dropout"]),
+        levels=tuple((axis.name, level.value) for axis, level in zip(axes, levels, strict=True)),
+        place=place,
+        trained=trained,
+        control=control or name,
+        recipe=Recipe(**{part: getattr(run, part) for part in Recipe.model_fields}),
     )
 
 
@@ -86,16 +168,13 @@ def plan_study(settings: StudySettings, fingerprint: str, way: Way) -> Plan:
     A network that serves several arms (dropout without a hidden layer) is planned once.
 
     Raises:
-        ConfigError: if a regularizer is not known, or of a strength that cannot be.
+        ConfigError: if a regularizer is not known, or of a strength that cannot be, or an arm's settings cannot be.
     """
-    for widths in settings.architectures:
-        check(settings.regularizers, len(widths))
-    recipe = settings.model_dump(include=set(Recipe.model_fields))
     arms = study_arms(settings)
     served: dict[str, tuple[RunSettings, list[Arm]]] = {}
     for seed in settings.seeds:
         for arm in arms:
-            run = RunSettings(**recipe, widths=arm.widths, dropout=arm.dropout, seed=seed)
+            run = arm.settings(seed)
             key = run.content_key(fingerprint, way.precision)
             served.setdefault(key, (run, []))[1].append(arm)
     runs = tuple(Run(key, run, way, tuple(serves)) for key, (run, serves) in served.items())
@@ -142,12 +221,8 @@ def plan_run(settings: RunSettings, fingerprint: str, way: Way) -> Run:
         ConfigError: if it asks for a regularizer that is not known, or of a strength that cannot be.
     """
     check(settings.regularizers, len(settings.widths))
-    also = regularizer_words(settings.regularizers)
-    dropout = _arm_name(None, settings.dropout) if settings.dropout or not also else ""
-    arm = Arm("+".join(filter(None, (dropout, also))), settings.widths, settings.dropout)
+    dropout = f"dropout={settings.dropout}" if settings.dropout else ""
+    name = "+".join(filter(None, (dropout, regularizer_words(settings.regularizers)))) or CONTROL
+    recipe = Recipe(**{part: getattr(settings, part) for part in Recipe.model_fields})
+    arm = Arm(name, settings.widths, settings.dropout, trained=name, control=name, recipe=recipe)
     return Run(settings.content_key(fingerprint, way.precision), settings, way, (arm,))
-
-
-def _arm_name(depth: int | None, rate: float) -> str:
-    regularizer = f"dropout={rate}" if rate else "control"
-    return regularizer if depth is None else f"depth={depth},{regularizer}"

@@ -18,6 +18,7 @@ from droplab.data.dataset import Dataset
 from droplab.errors import TrainingError
 from droplab.study.backends import choose_backend, worker_count
 from droplab.study.backends.base import Answer
+from droplab.study.forecast import Forecast, forecast_of
 from droplab.study.packs import (
     COMPILING_SECONDS,
     Pack,
@@ -38,6 +39,9 @@ from droplab.train.outcome import CheckpointCost, Trained
 
 class Observer(Protocol):
     """Who watches a study being run."""
+
+    def planned(self, forecast: Forecast) -> None:
+        """What lies ahead, before anything is trained."""
 
     def begin(self, runs: Sequence[Run], todo: Sequence[Run]) -> None:
         """`todo` of `runs` have to be trained; the others are in the store."""
@@ -96,7 +100,7 @@ def run_all(
     is the usual `KeyboardInterrupt`.
 
     Args:
-        runs: of one data set, split and way.
+        runs: of one data set and way.
         dataset: their data.
         store: where results are and go.
         observer: told of everything.
@@ -117,31 +121,71 @@ def run_all(
         summary.notices.append(text)
         observer.notice(text)
 
-    observer.begin(runs, todo)
-    if clipped := clipped_batch(runs[0].settings, len(dataset.train_y)):
-        notice(clipped)
-    if todo:
-        first = todo[0].settings
-        examples = Examples.of(dataset, first.valid_fraction, first.split_seed)
-        for count in {run.settings.train_examples for run in todo} - {0}:
-            examples.fewer(count, first.split_seed)  # raises where there are not so many
+    for clipped in dict.fromkeys(clipped_batch(run.settings, len(dataset.train_y)) for run in runs):
+        if clipped:
+            notice(clipped)
+    if not todo:
+        observer.begin(runs, todo)
+    else:
         workers = worker_count(todo[0].way, workers, len(todo))
-        packs = _planned_packs(todo, examples, store, workers, notice)
+        parts = [(part, _planned_packs(mine, part, store, workers, notice)) for part, mine in _parts(todo, dataset)]
+        _keep_plan([pack for _, packs in parts for pack in packs], store)
+        observer.planned(forecast_of(len(runs), len(runs) - len(todo), parts, workers))
+        observer.begin(runs, todo)
         with _stop_on_interrupt() as stop:
-            packs = _compiled(packs, examples, store, workers, notice, stop)
-            backend = choose_backend(todo[0].way, min(workers, len(packs)))
-            results = backend.execute(packs, examples, observer.progress, notice, stop.is_set, store.checkpoints_folder)
-            with closing(results):
-                for pack, answer in results:
-                    examples.check_files()  # a result belongs to the bytes that the fingerprint is of
-                    _file(pack, answer, dataset, store, summary)
-                    for run, result in zip(pack, answer, strict=True):
-                        observer.finished(run, result)
+            for examples, planned in parts:
+                packs = _compiled(planned, examples, store, workers, notice, stop)
+                backend = choose_backend(todo[0].way, min(workers, len(packs)))
+                results = backend.execute(
+                    packs, examples, observer.progress, notice, stop.is_set, store.checkpoints_folder
+                )
+                with closing(results):
+                    for pack, answer in results:
+                        examples.check_files()  # a result belongs to the bytes that the fingerprint is of
+                        _file(pack, answer, dataset, store, summary)
+                        for run, result in zip(pack, answer, strict=True):
+                            observer.finished(run, result)
         summary.interrupted = summary.trained + len(summary.failures) < len(todo)
         if fault := next((cost.fault for cost in summary.checkpoints if cost.fault), None):
             notice(f"checkpoints could not be written: {fault}")
     summary.seconds = time.perf_counter() - started
     return summary
+
+
+def foretell(runs: Sequence[Run], dataset: Dataset, store: Store | None, workers: int | None = None) -> Forecast:
+    """What `run_all` would take; nothing is trained and nothing kept.
+
+    Args:
+        runs: of one data set and way.
+        dataset: their data.
+        store: where results are; `None` for an empty one.
+        workers: processes on a CPU; `None` for one a core.
+
+    Raises:
+        DataError: as `run_all`.
+    """
+    had = store.finished([run.key for run in runs]) if store else set()
+    todo = [run for run in runs if run.key not in had]
+    if not todo:
+        return forecast_of(len(runs), len(runs), [], 1)
+    workers = worker_count(todo[0].way, workers, len(todo))
+    parts = [
+        (part, _planned_packs(mine, part, store, workers, lambda text: None)) for part, mine in _parts(todo, dataset)
+    ]
+    return forecast_of(len(runs), len(runs) - len(todo), parts, workers)
+
+
+def _parts(todo: Sequence[Run], dataset: Dataset) -> list[tuple[Examples, list[Run]]]:
+    """The runs by the split that they are trained on."""
+    groups: dict[tuple[float, int], list[Run]] = {}
+    for run in todo:
+        groups.setdefault((run.settings.valid_fraction, run.settings.split_seed), []).append(run)
+    parts = [(Examples.of(dataset, *split), runs) for split, runs in groups.items()]
+    for examples, runs in parts:
+        for count, seed in {(run.settings.train_examples, run.settings.split_seed) for run in runs}:
+            if count:
+                examples.fewer(count, seed)  # raises where there are not so many
+    return parts
 
 
 def clipped_batch(recipe: Recipe, train_examples: int) -> str | None:
@@ -167,10 +211,10 @@ def _file(pack: Pack, answer: Answer, dataset: Dataset, store: Store, summary: S
 
 
 def _planned_packs(
-    todo: Sequence[Run], examples: Examples, store: Store, workers: int, notice: Callable[[str], None]
+    todo: Sequence[Run], examples: Examples, store: Store | None, workers: int, notice: Callable[[str], None]
 ) -> list[Pack]:
     """The packs of the runs to train. What was planned before keeps its pack and its way; the rest is planned now."""
-    planned = store.planned([run.key for run in todo])
+    planned = store.planned([run.key for run in todo]) if store else {}
     groups: dict[str, list[Run]] = {}
     for run in todo:
         before = planned.get(run.key)
@@ -184,7 +228,6 @@ def _planned_packs(
     packing = make_packs(new, examples, workers)
     for text in packing.notices:
         notice(text)
-    _keep_plan(packing.packs, store)
     return sorted(kept + packing.packs, key=lambda pack: -pack_work(pack, examples))
 
 

@@ -1,0 +1,112 @@
+"""The forecast: what training the packs of a plan will take, said before it starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from droplab.study.packs import COMPILING_SECONDS, SAVED_SHARE, Pack, memory_of, pack_program, plain_seconds
+from droplab.train.examples import Examples
+
+GENERAL_SHARE = 1.2
+"""Time of a step by autograd, over that of the fast one uncompiled (docs/log.md)."""
+
+EVALUATION_SHARE = 1.25
+"""Time of a run with its curves and its final evaluation, over that of its steps (docs/results/performance.md)."""
+
+WORKER_SECONDS, WORKER_BYTES = 4.0, 4e8
+"""What a worker takes to start, and what it holds before any network."""
+
+RUN_BYTES = 3e4
+"""What the store keeps of a run beside its weights."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What lies ahead.
+
+    Attributes:
+        runs: networks of the plan.
+        stored: how many of them the store has.
+        packs: how many there are to train.
+        workers: that train them at once.
+        seconds: about how long that takes, `None` on a GPU, where nothing is known before.
+        memory: about how much all workers hold at once, bytes.
+        disk: about how much the store grows, bytes; the output folder gets as much again.
+    """
+
+    runs: int
+    stored: int
+    packs: int
+    workers: int
+    seconds: float | None
+    memory: float
+    disk: float
+
+    @property
+    def words(self) -> str:
+        """All of it in a line."""
+        if not self.packs:
+            return f"plan: {self.runs} networks, all in the store"
+        time = "time unknown on a GPU" if self.seconds is None else f"about {_span(self.seconds)}"
+        workers = f"{self.workers} worker{'s' if self.workers > 1 else ''}"
+        return (
+            f"plan: {self.runs} networks, {self.stored} of them in the store; {self.packs} packs on {workers}, {time}, "
+            f"{_size(self.memory)} of memory, {_size(self.disk)} of disk"
+        )
+
+
+def forecast_of(runs: int, stored: int, parts: Sequence[tuple[Examples, Sequence[Pack]]], workers: int) -> Forecast:
+    """Foretell what the packs will take.
+
+    Args:
+        runs: of the plan.
+        stored: of these, in the store.
+        parts: the packs to train, by the examples that they are trained on; one part is done after another.
+        workers: how many packs are trained at once.
+    """
+    packs = [(examples, pack) for examples, part in parts for pack in part]
+    on_gpu = any(pack[0].way.device == "cuda" for _, pack in packs)
+    held = sorted((len(pack) * memory_of(pack[0], examples) for examples, pack in packs), reverse=True)
+    weights = sum(
+        4.0 * math.fsum((a + 1) * b for a, b in pairwise((examples.features, *run.settings.widths, examples.classes)))
+        for examples, pack in packs
+        for run in pack
+    )
+    return Forecast(
+        runs=runs,
+        stored=stored,
+        packs=len(packs),
+        workers=workers,
+        seconds=None if on_gpu else sum(_part_seconds(examples, part, workers) for examples, part in parts),
+        memory=sum(held[:workers]) + WORKER_BYTES * workers,
+        disk=weights + RUN_BYTES * sum(len(pack) for _, pack in packs),
+    )
+
+
+def _part_seconds(examples: Examples, packs: Sequence[Pack], workers: int) -> float:
+    if not packs:
+        return 0.0
+    seconds = [_pack_seconds(pack, examples) for pack in packs]
+    programs = {pack_program(pack, examples) for pack in packs if pack[0].way.compiled}
+    missing = sum(not program.path.exists() for program in programs)
+    compiling = COMPILING_SECONDS * math.ceil(missing / workers)
+    return compiling + WORKER_SECONDS + max(*seconds, sum(seconds) / workers)
+
+
+def _pack_seconds(pack: Pack, examples: Examples) -> float:
+    way = pack[0].way
+    share = (1 - SAVED_SHARE[way.stacked]) if way.compiled else 1.0 if pack[0].settings.is_plain else GENERAL_SHARE
+    return EVALUATION_SHARE * share * plain_seconds(pack, examples)
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(size / 1e6, 1):.0f} MB"

@@ -1,0 +1,216 @@
+"""What a study varies: levels, arms and their controls, and the report's charts along them."""
+
+import math
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from droplab.config import StudySettings, level_values
+from droplab.errors import ConfigError
+from droplab.report import axes, tables
+from droplab.report.words import answer
+from droplab.study.plan import Plan
+from report_data import made_up_study
+from study_help import toy_plan
+
+ONE = {"depths": [], "widths": [8, 4]}
+
+
+def names(plan: Plan) -> list[str]:
+    return [arm.name for arm in plan.arms]
+
+
+@pytest.mark.parametrize(
+    ("given", "values"),
+    [
+        ("0.1:0.9:0.2", (0.1, 0.3, 0.5, 0.7, 0.9)),
+        ("1:4", (1, 2, 3, 4)),
+        ("100,500:700:100", (100, 500, 600, 700)),
+        ("relu, tanh", ("relu", "tanh")),
+        (["0.1:0.2:0.1", 5], (0.1, 0.2, 5)),
+        (0.5, (0.5,)),
+    ],
+)
+def test_values_are_lists_and_ranges(given, values) -> None:
+    assert level_values("x", given) == values
+
+
+@given(st.decimals(0, 10, places=2), st.decimals(Decimal("0.01"), 1, places=2), st.integers(1, 200))
+def test_a_range_is_its_steps_without_the_dust_of_binary_fractions(first, step, count) -> None:
+    values = level_values("x", f"{first}:{first + step * (count - 1)}:{step}")
+    assert values == tuple(float(first + step * k) for k in range(count))
+
+
+@pytest.mark.parametrize("text", ["1:0", "0:1:0", "0:1:-1", "0:1:1e-9", "1:2:3:4"])
+def test_a_range_that_cannot_be_is_refused(text) -> None:
+    with pytest.raises(ConfigError, match="FIRST:LAST:STEP"):
+        StudySettings.parse(ONE | {"vary": {"width": text}})
+
+
+def test_rates_and_depths_go_where_they_have_a_setting() -> None:
+    settings = StudySettings.parse(ONE | {"vary": {"rate": "0.1:0.3:0.1", "depth": "1:2", "batch_size": 8}})
+    assert (settings.dropout, settings.depths, settings.widths) == ((0.1, 0.2, 0.3), (1, 2), None)
+    assert settings.vary == (("batch_size", (8,)),)
+    assert settings.override(vary={"epochs": "1,2"}).vary == (("batch_size", (8,)), ("epochs", (1, 2)))
+    assert StudySettings.parse(settings.model_dump()) == settings
+    assert StudySettings.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_axes_combine_and_every_combination_has_one_control() -> None:
+    plan = toy_plan(**ONE, dropout=[0.2, 0.5], seeds=2, vary={"train_examples": [50, 100]})
+    assert names(plan) == [
+        f"train_examples={size},{trained}"
+        for size in (50, 100)
+        for trained in ("control", "dropout=0.2", "dropout=0.5")
+    ]
+    assert len(plan.runs) == 12
+    for run in plan.runs:
+        (arm,) = run.arms
+        assert run.settings.train_examples == dict(arm.levels)["train_examples"]
+        control = plan.run_of(plan.control_of(arm), run.settings.seed).settings
+        assert control == run.settings.model_copy(update={"dropout": 0.0})
+
+
+def test_regularizers_are_levels_with_their_strengths_and_share_the_control() -> None:
+    plan = toy_plan(**ONE, dropout=[0.3], seeds=1, vary={"regularizer": "dropout,max_norm=2+input_dropout,l2,control"})
+    assert names(plan) == ["control", "dropout=0.3", "max_norm=2+input_dropout=0.2", "l2=0.0001"]
+    regularizers = [dict(run.settings.regularizers) for run in plan.runs]
+    assert regularizers == [{}, {}, {"input_dropout": 0.2, "max_norm": 2.0}, {"l2": 1e-4}]
+
+
+def test_a_strength_is_an_axis_whose_control_is_0() -> None:
+    plan = toy_plan(**ONE, dropout=[], seeds=1, vary={"max_norm": [0, 1, 2]}, regularizers={"l2": 0.1})
+    assert names(plan) == ["control", "max_norm=1", "max_norm=2"]
+    assert [dict(arm.levels) for arm in plan.arms] == [{"max_norm": 0.0}, {"max_norm": 1.0}, {"max_norm": 2.0}]
+    assert all(dict(run.settings.regularizers)["l2"] == 0.1 for run in plan.runs), "what all have, controls have, too"
+
+
+def test_levels_of_a_studys_own_set_anything() -> None:
+    own = {
+        "small": {"widths": [4], "learning_rate": 0.3},
+        "small, held": {"widths": [4], "learning_rate": 0.3, "dropout": 0.5, "regularizers": {"max_norm": 2}},
+        "wide": {"width": 16, "dropout": 0.1},
+    }
+    plan = toy_plan(**ONE, seeds=1, vary={"method": own})
+    assert [(arm.name, arm.control) for arm in plan.arms] == [
+        ("small,control", "small,control"),
+        ("small, held", "small,control"),
+        ("wide,control", "wide,control"),
+        ("wide", "wide,control"),
+    ]
+    assert [arm.widths for arm in plan.arms] == [(4,), (4,), (16, 8), (16, 8)]
+    assert [arm.dropout for arm in plan.arms] == [0, 0.5, 0, 0.1], "dropout's rates are no axis beside these"
+
+
+@pytest.mark.parametrize(
+    ("vary", "widths"),
+    [
+        ({"width": "4,16"}, [(4, 2), (16, 8)]),
+        ({"widths": "4x4,5"}, [(4, 4), (5,)]),
+        ({"widths": [[4, 4], [5]]}, [(4, 4), (5,)]),
+    ],
+)
+def test_widths_vary(vary, widths) -> None:
+    assert [arm.widths for arm in toy_plan(**ONE, dropout=[], vary=vary).arms] == widths
+
+
+@pytest.mark.parametrize(
+    ("vary", "words"),
+    [
+        ({"learnig_rate": [0.1]}, "can vary"),
+        ({"seed": [1]}, "can vary"),
+        ({"epochs": [0]}, "arm epochs=0.*epochs"),
+        ({"optimizer": ["sgd", "sdg"]}, "arm optimizer=sdg"),
+        ({"regularizer": ["max_nrom"]}, "Did you mean 'max_norm'"),
+        ({"regularizer": ["max_norm=x"]}, "takes numbers"),
+        ({"max_norm": [-1]}, "max_norm"),
+        ({"batch_size": [8, 8]}, "once"),
+        ({"batch_size": [8, "many"]}, "all numbers"),
+        ({"method": {"a": 3}}, "table of settings"),
+        ({"method": {"a": {"lr": 3}}}, "no setting 'lr'"),
+        ({"epochs": "1:900", "batch_size": "1:900"}, "10000 arms"),
+        ({"epochs": []}, "at least one"),
+    ],
+)
+def test_what_cannot_vary_is_said(vary, words) -> None:
+    with pytest.raises(ConfigError, match=words):
+        toy_plan(**ONE, vary=vary)
+
+
+def study_of(**values: object):
+    return made_up_study(epochs=2, **ONE, **values)
+
+
+def points_of(chart) -> list[dict[str, object]]:
+    (rows,) = chart.to_dict()["datasets"].values()
+    return rows
+
+
+def test_a_numeric_axis_makes_a_curve_with_intervals() -> None:
+    plan, records = study_of(vary={"train_examples": [100, 1000, 5000]})
+    results = tables.results_frame(plan, records)
+    assert set(results["train_examples"]) == {100, 1000, 5000}
+    chart = axes.accuracy_chart(plan, results)
+    encoding = chart.to_dict()["layer"][1]["encoding"]
+    assert encoding["x"]["scale"]["type"] == "log"
+    rows = points_of(chart)
+    assert {(row["across"], row["series"]) for row in rows} == {
+        (size, series) for size in (100, 1000, 5000) for series in ("control", "dropout 0.5")
+    }
+    for row in rows:
+        arm = next(arm for arm in plan.arms if arm.name == row["arm"])
+        values = 100 * tables.by_seed(results, arm, "off", "test", "accuracy")
+        assert row["value"] == pytest.approx(values.mean(), rel=1e-5)
+        assert row["high"] - row["value"] == pytest.approx(4.302653 * values.std(ddof=1) / math.sqrt(3), rel=1e-2)
+
+
+def test_a_rate_is_a_curve_that_begins_at_its_control() -> None:
+    plan, records = study_of(dropout=[0.2, 0.5, 0.8], vary={"batch_size": [8]})
+    rows = points_of(axes.accuracy_chart(plan, tables.results_frame(plan, records)))
+    assert [row["across"] for row in rows] == [0, 0.2, 0.5, 0.8]
+    assert {row["series"] for row in rows} == {""}
+
+
+def test_two_numeric_axes_make_a_heat_map_and_names_make_groups() -> None:
+    plan, records = study_of(dropout=[0.2, 0.5], vary={"train_examples": [100, 1000]})
+    chart = axes.difference_chart(plan, tables.control_comparisons(plan, records))
+    assert chart.to_dict()["layer"][0]["mark"]["type"] == "rect"
+    assert {(row["across"], row["upwards"]) for row in points_of(chart)} == {
+        (size, rate) for size in (100, 1000) for rate in (0.2, 0.5)
+    }
+    plan, records = study_of(dropout=[], vary={"regularizer": ["max_norm", "l2"], "activation": ["relu", "tanh"]})
+    rows = points_of(axes.accuracy_chart(plan, tables.results_frame(plan, records)))
+    assert {row["panel"] for row in rows} == {"activation relu", "activation tanh"}
+    assert {row["series"] for row in rows} == {"control", "max_norm 3", "l2 0.0001"}
+
+
+def test_the_ranking_is_against_the_best_on_valid_in_its_order() -> None:
+    plan, records = study_of(dropout=[0.5], vary={"epochs": [1, 2]})
+    valid = {
+        arm.name: np.mean(
+            [records[plan.run_of(arm, s).key].outcome.metric("off", "valid", "accuracy") for s in range(3)]
+        )
+        for arm in plan.arms
+    }
+    best, *others = sorted(valid, key=lambda name: -valid[name])
+    ranked = tables.ranking(plan, records)
+    assert [one.arm.name for one in ranked] == others
+    assert {one.against.name for one in ranked} == {best}
+
+
+def test_the_answer_names_arms_where_more_than_dropout_is_compared() -> None:
+    plan, records = study_of(dropout=[], noise=0.0, vary={"regularizer": ["max_norm", "l2"]})
+    assert answer(tables.control_comparisons(plan, records)).startswith("Against control, in points of test accuracy.")
+    plan, records = study_of(dropout=[], seeds=1, vary={"regularizer": ["max_norm"]})
+    assert answer(tables.control_comparisons(plan, records)).startswith("One seed cannot tell which regularizers help")
+
+
+def test_arms_are_compared_wherever_both_are() -> None:
+    plan, records = study_of(dropout=[0.2, 0.5], vary={"train_examples": [100, 1000]})
+    found = tables.compare_arms(plan, records, "dropout=0.5", "dropout=0.2")
+    assert [(one.arm.name, one.against.name) for one in found] == [
+        (f"train_examples={size},dropout=0.5", f"train_examples={size},dropout=0.2") for size in (100, 1000)
+    ]
