@@ -1,7 +1,9 @@
 """What a study varies: levels, arms and their controls, and the report's charts along them."""
 
+import json
 import math
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +14,9 @@ from droplab.config import StudySettings, level_values
 from droplab.errors import ConfigError
 from droplab.report import axes, tables
 from droplab.report.words import answer
+from droplab.report.write import write_report
 from droplab.study.plan import Plan
-from report_data import made_up_study
+from report_data import ORIGIN, made_up_study
 from study_help import toy_plan
 
 ONE = {"depths": [], "widths": [8, 4]}
@@ -199,6 +202,21 @@ def test_the_ranking_is_against_the_best_on_valid_in_its_order() -> None:
     ranked = tables.ranking(plan, records)
     assert [one.arm.name for one in ranked] == others
     assert {one.against.name for one in ranked} == {best}
+
+
+def test_the_report_shows_axes_ranking_and_all_arms(tmp_path: Path) -> None:
+    plan, records = study_of(dropout=[0.5], vary={"regularizer": "dropout,max_norm,l2", "batch_size": [8, 16]})
+    write_report(tmp_path, plan, records, ORIGIN)
+    page = (tmp_path / "report.html").read_text("utf-8")
+    assert "Which arms can be told from the best?" in page
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"difference", "axes", "loss", "overfitting"}
+    text = (tmp_path / "report.md").read_text("utf-8")
+    assert "## Every arm against the best on valid" in text
+    verdicts = json.loads((tmp_path / "study.json").read_text("utf-8"))["verdicts"]
+    assert len(verdicts["against_control"]) == 6
+    assert len(verdicts["against_best_on_valid"]) == 7
+    header = (tmp_path / "results.csv").read_text("utf-8").splitlines()[0]
+    assert header == "arm,seed,depth,dropout,inference,split,metric,value,widths,run,regularizer,batch_size"
 
 
 def test_the_answer_names_arms_where_more_than_dropout_is_compared() -> None:

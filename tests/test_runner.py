@@ -246,3 +246,19 @@ def test_ctrl_c_on_the_command_line_keeps_what_is_done_and_says_how_to_go_on(tmp
     assert (study.returncode, errors) == (130, "")
     assert 0 < finished(store) < 300
     assert f"stopped: {finished(store)} of 300 networks are kept; the same command goes on from there" in out
+
+
+def test_a_varied_split_trains_what_a_study_on_that_split_does(store: Path) -> None:
+    varied = {"depths": [2], "seeds": 1, "vary": {"split_seed": [1, 2], "valid_fraction": [0.2, 0.3]}}
+    summary = run_toy(store, workers=1, **varied)
+    assert (summary.trained, summary.failures) == (8, [])
+    for split_seed, valid_fraction in [(1, 0.2), (2, 0.3)]:
+        alone = {"depths": [2], "seeds": 1, "split_seed": split_seed, "valid_fraction": valid_fraction}
+        assert run_toy(store, **alone).reused == 2, "they have the same keys"
+        apart = store.with_name(f"{split_seed}.sqlite")
+        run_toy(apart, workers=1, **alone)
+        keys = [run.key for run in toy_plan(**alone).runs]
+        with Store(store) as one, Store(apart) as other:
+            ours, theirs = one.load(keys), other.load(keys)
+        for key in keys:
+            assert ours[key].weights_hash == theirs[key].weights_hash

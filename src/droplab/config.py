@@ -288,10 +288,10 @@ class StudySettings(Recipe):
         if not isinstance(values, Mapping) or not values.get("vary"):
             return values
         try:
-            given = values["vary"].items() if isinstance(values["vary"], Mapping) else values["vary"]
-            axes = {str(name): level_values(str(name), each) for name, each in given}
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"vary must be a table of names, each with its values; {error}") from None
+            given = dict(values["vary"])
+        except (TypeError, ValueError):
+            raise ValueError(f"vary must be a table of names, each with its values; found {values['vary']!r}") from None
+        axes = {str(name): level_values(str(name), each) for name, each in given.items()}
         changed = dict(values)
         for names, setting in ((("rate", "dropout"), "dropout"), (("depth", "depths"), "depths")):
             for name in names:
@@ -401,7 +401,7 @@ def level_values(name: str, given: Any) -> tuple[Any, ...]:
     parts = given.split(",") if isinstance(given, str) else given if isinstance(given, list | tuple) else [given]
     found = tuple(value for part in parts for value in (_span(part) if isinstance(part, str) else [part]))
     if len(found) > MOST_LEVELS:
-        raise ValueError(f"{name} may have {MOST_LEVELS} values; found {len(found)}")
+        raise ValueError(f"vary: {name} may have {MOST_LEVELS} values; found {len(found)}")
     return found
 
 
@@ -414,7 +414,9 @@ def _span(text: str) -> list[Any]:
     if len(numbers) > 1:
         first, last, step = (*numbers, Decimal(1))[:3]
         if len(numbers) > 3 or not step > 0 or last < first or (last - first) / step > MOST_LEVELS:
-            raise ValueError(f"a range is FIRST:LAST:STEP, forward and of at most {MOST_LEVELS} values; found {text!r}")
+            raise ValueError(
+                f"vary: a range is FIRST:LAST:STEP, forward, of {MOST_LEVELS} values at most; found {text!r}"
+            )
         numbers = [first + step * k for k in range(int((last - first) / step) + 1)]
     return [int(number) if number == number.to_integral_value() else float(number) for number in numbers]
 

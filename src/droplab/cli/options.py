@@ -131,8 +131,9 @@ def takes(settings: dict[str, tuple[type, Any]]) -> Callable[[Command], Command]
 
 def given(flags: dict[str, Any]) -> dict[str, Any]:
     """Only the flags that were given; `vary` as a table."""
-    found = {name: value for name, value in flags.items() if value is not None and value != []}
-    return found | ({"vary": axes(found["vary"])} if "vary" in found else {})
+    found = {name: value for name, value in flags.items() if value is not None}
+    varied = found.pop("vary", [])
+    return found | ({"vary": axes(varied)} if varied else {})
 
 
 def axes(texts: list[str]) -> dict[str, str]:

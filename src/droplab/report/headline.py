@@ -22,6 +22,7 @@ class Headline:
         answer: one sentence.
         heading: of the verdicts.
         verdicts: arms against their control, a row a comparison.
+        ranking: every arm against the one that is best on valid; `None` where only depth and rate vary.
         arms: means and spreads, a row an arm that has a finished run.
         best: name of the arm that valid chose; `None` where no run is finished.
         missing: how many networks of how many are finished, in words; `None` if all are.
@@ -30,6 +31,7 @@ class Headline:
     answer: str
     heading: str
     verdicts: cells.Table
+    ranking: cells.Table | None
     arms: cells.Table
     best: str | None
     missing: str | None
@@ -49,6 +51,7 @@ def headline(plan: Plan, records: Mapping[str, RunRecord]) -> Headline:
         answer=answer(comparisons),
         heading="Every arm against its control" if plan.settings.vary else "Dropout against its control",
         verdicts=cells.comparison_table(comparisons),
+        ranking=cells.comparison_table(tables.ranking(plan, records)) if plan.settings.vary else None,
         arms=cells.arms_table(tables.arms_table(plan, records)),
         best=tables.best_arm(plan, results).name if done else None,
         missing=None if done == len(plan.runs) else f"{done} of {len(plan.runs)} networks are finished",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MOST_CHARACTERS = 65_000
 """A comment on GitHub may have 65,536; whatever a study is named, asks and compares, a report has fewer than this."""
 
-_LONGEST_TEXT, _LONGEST_COMMAND, _LONGEST_VERDICTS, _MOST_NOTES = 2_500, 8_000, 15_000, 20
+_LONGEST_TEXT, _LONGEST_COMMAND, _LONGEST_VERDICTS, _MOST_NOTES = 2_500, 8_000, 12_500, 20
 _SIGNS = re.compile(r"([\\`*\[\]<>|~&$]|(?<![^\W_])_|_(?![^\W_]))")
 
 
@@ -48,6 +48,12 @@ def render_markdown(plan: Plan, records: Mapping[str, RunRecord], origin: Origin
             f"## {told.heading}",
             table(told.verdicts, _LONGEST_VERDICTS),
             "Test accuracy, dropout off at inference: mean difference over the seeds, in pairs, with its t interval.",
+        ]
+    if told.ranking and told.ranking.rows:
+        start += [
+            "## Every arm against the best on valid",
+            table(told.ranking, _LONGEST_VERDICTS),
+            "In the order of the mean accuracy on valid; the differences are of test accuracy.",
         ]
     examples = ", ".join(f"{count:,} {split}" for split, count in origin.examples.items())
     end = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ REGULARIZERS = "regularizer"
 WIDTH = "width"
 """The axis of the first hidden layer's width; the others keep their proportion to it."""
 
-_BY_STUDY = {"seed", "seeds", "data", "name", "question", "reference", "vary", "first_width"}
+_BY_STUDY = {"regularizers", "seed", "seeds", "data", "name", "question", "reference", "vary", "first_width"}
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,10 @@ def _levels(name: str, value: Any, settings: StudySettings) -> list[Level]:
         label = "x".join(map(str, widths))
         return [Level(label, f"widths={label}", {"widths": widths})]
     if name in _BY_STUDY or name not in RunSettings.model_fields:
-        known = sorted({*Recipe.model_fields, "widths", WIDTH, "depth", "rate", REGULARIZERS, *TABLE})
-        raise ConfigError(f"vary: a study can vary {', '.join(known)}, or levels of its own; found {name!r}.")
+        known = sorted({*Recipe.model_fields, "widths", WIDTH, "depth", "rate", REGULARIZERS, *TABLE} - _BY_STUDY)
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"vary: found {name!r}.{hint} A study can vary {', '.join(known)}, or levels of its own.")
     if isinstance(value, int | float):
         return [Level(float(value), f"{name}={value:g}", {name: value})]
     return [Level(str(value), f"{name}={value}", {name: value})]

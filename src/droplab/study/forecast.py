@@ -93,7 +93,10 @@ def _part_seconds(examples: Examples, packs: Sequence[Pack], workers: int) -> fl
     programs = {pack_program(pack, examples) for pack in packs if pack[0].way.compiled}
     missing = sum(not program.path.exists() for program in programs)
     compiling = COMPILING_SECONDS * math.ceil(missing / workers)
-    return compiling + WORKER_SECONDS + max(*seconds, sum(seconds) / workers)
+    ends = [0.0] * workers
+    for one in sorted(seconds, reverse=True):  # the largest first, to whoever is free
+        ends[ends.index(min(ends))] += one
+    return compiling + WORKER_SECONDS + max(ends)
 
 
 def _pack_seconds(pack: Pack, examples: Examples) -> float:
