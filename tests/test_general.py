@@ -19,7 +19,7 @@ from droplab.model.regularizers import Dropout
 from droplab.train.engine import train_pack
 from droplab.train.evaluate import evaluate
 from droplab.train.examples import Examples
-from droplab.train.general import Extras, final_layers, general_step
+from droplab.train.general import Extras, final_layers, general_step, objective, parameters, rebuilt
 from droplab.train.optimizers import SGD
 from droplab.train.outcome import Trained, Way
 from droplab.train.state import State
@@ -279,6 +279,31 @@ def test_what_disturbs_units_keeps_their_mean_and_has_the_variance_of_its_rate(n
     assert disturbed.var().item() == pytest.approx(0.25 / 0.75, rel=0.05)
 
 
+@pytest.mark.parametrize("name", ["input_noise", "hidden_noise"])
+def test_additive_noise_has_mean_0_and_its_strength_as_deviation(name):
+    entry, noise, ones = TABLE[name], Noise(1, (0, 0), True, CPU), torch.ones(1, 800, 50)
+    act = entry.on_input or (lambda values, strengths, noise: entry.on_hidden(values, 0, strengths, noise))
+    added = act(ones, (0.25,), noise) - ones
+    assert added.mean().item() == pytest.approx(0, abs=0.01)
+    assert added.std().item() == pytest.approx(0.25, rel=0.02)
+
+
+@pytest.mark.parametrize("activation", ["relu", "logistic", "tanh", "gelu", "maxout"])
+@pytest.mark.parametrize("name", list(TABLE))
+def test_the_gradient_is_that_of_finite_differences(name, activation):
+    """Of the whole objective, noise held fixed by its address, in double precision, by every parameter."""
+    settings = settings_of(activation=activation, regularizers={name: TABLE[name].strength})
+    layers = [Layer(*(part.double() for part in layer)) for layer in layers_for(settings)]
+    norms = [Norm(*(part.double() for part in norm)) for norm in Extras.initial(settings, layers).norms]
+    general, noise = General.of(settings, 0.0, "fp32"), Noise(3, (0, 0), True, CPU)
+
+    def aim(*parts: torch.Tensor) -> torch.Tensor:
+        return objective(general, *rebuilt(layers, norms, parts), X[:, :8].double(), Y[:, :8], noise)[1]
+
+    leaves = [part.requires_grad_() for part in parameters(layers, norms)]
+    assert torch.autograd.gradcheck(aim, leaves, eps=1e-7, atol=1e-6, rtol=1e-4, fast_mode=True)
+
+
 def trained_of(settings: RunSettings, examples: Examples = EXAMPLES) -> Trained:
     (trained,) = train_pack([settings], examples, Way("cpu", "fp32"), lambda _: None)
     assert isinstance(trained, Trained)
@@ -299,7 +324,7 @@ EVERYTHING = {
     "dropout": 0.3,
     "epochs": 3,
     "regularizers": {
-        "input_dropout": 0.1, "gaussian_dropout": 0.2, "input_noise": 0.1, "l2": 1e-4, "l1": 1e-5, "max_norm": 2.0,
+        "input_dropout": 0.1, "gaussian_dropout": 0.2, "input_noise": 0.1, "hidden_noise": 0.05, "l2": 1e-4, "l1": 1e-5, "max_norm": 2.0,
         "kl_sparsity": 1e-3, "label_smoothing": 0.1, "batch_norm": 1, "weight_decay": 1e-3, "early_stopping": 9,
     },
 }  # fmt: skip

@@ -167,6 +167,15 @@ _ENTRIES = (
         "standard deviation, of features as scaled",
         on_input=lambda x, s, noise: x + s[0] * noise.normal(INPUT, x.shape[1], x.shape[2]),
     ),
+    Regularizer(
+        "hidden_noise",
+        "Poole, Sohl-Dickstein & Ganguli 2014: hidden activations plus N(0, σ²)",
+        0.1,
+        100,
+        "standard deviation",
+        "hidden",
+        on_hidden=lambda h, k, s, noise: h + _of(s, k) * noise.normal(k, h.shape[1], h.shape[2]),
+    ),
     Regularizer("l2", "Krogh & Hertz 1992: λ/2 · Σw², biases free", 1e-4, 100, "λ", _LAYERS, penalty=_l2),
     Regularizer("l1", "Tibshirani 1996: λ · Σ|w|, biases free", 1e-5, 100, "λ", _LAYERS, penalty=_l1),
     Regularizer(

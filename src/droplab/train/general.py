@@ -130,19 +130,7 @@ def general_step(
     trained = parameters(layers, extras.norms)
     with torch.enable_grad():
         leaves = [part.detach().requires_grad_() for part in trained]
-        live, norms = _rebuilt(layers, extras.norms, leaves)
-        hidden, logits = general.forward(live, inputs, noise, norms, fresh=True)
-        logs = torch.log_softmax(logits, dim=2)
-        loss = -logs.gather(2, labels.unsqueeze(2)).mean()
-        aim = loss
-        for entry, strengths in general.used:
-            if entry.smooth is not None:
-                truth = entry.smooth(strengths[0], logits.shape[2])
-                rest = (1 - truth) / (logits.shape[2] - 1)
-                aim = (truth - rest) * loss - rest * logs.sum(dim=2).mean()
-        for entry, strengths in general.used:
-            if entry.penalty is not None:
-                aim = aim + entry.penalty(live, hidden, strengths)
+        loss, aim = objective(general, *rebuilt(layers, extras.norms, leaves), inputs, labels, noise)
         gradients = [
             gradient.contiguous() for gradient in torch.autograd.grad(aim, leaves)
         ]  # as a fused update reads it
@@ -153,6 +141,48 @@ def general_step(
             if entry.after_update is not None:
                 entry.after_update(layers, strengths)
     return loss.detach()[None]
+
+
+def objective(
+    general: General,
+    layers: Sequence[Layer],
+    norms: Sequence[Norm],
+    inputs: Tensor,
+    labels: Tensor,
+    noise: Noise,
+) -> tuple[Tensor, Tensor]:
+    """The mean cross-entropy of a batch, in nats, and what is minimized: with smoothed labels and penalties; shapes ().
+
+    Args:
+        general: how the network computes.
+        layers: weights, shapes (1, O, I) and (1, O).
+        norms: batch normalization of each hidden layer, whose running statistics this batch moves.
+        inputs: features as scaled, shape (1, B, F).
+        labels: shape (1, B), `int64`.
+        noise: the random numbers of the step.
+    """
+    hidden, logits = general.forward(layers, inputs, noise, norms, fresh=True)
+    logs = torch.log_softmax(logits, dim=2)
+    loss = -logs.gather(2, labels.unsqueeze(2)).mean()
+    aim = loss
+    for entry, strengths in general.used:
+        if entry.smooth is not None:
+            truth = entry.smooth(strengths[0], logits.shape[2])
+            rest = (1 - truth) / (logits.shape[2] - 1)
+            aim = (truth - rest) * loss - rest * logs.sum(dim=2).mean()
+    for entry, strengths in general.used:
+        if entry.penalty is not None:
+            aim = aim + entry.penalty(layers, hidden, strengths)
+    return loss, aim
+
+
+def rebuilt(
+    layers: Sequence[Layer], norms: Sequence[Norm], parts: Sequence[Tensor]
+) -> tuple[list[Layer], list[Norm]]:
+    """The network with `parts`, in the order of `parameters`, in the place of its own; its running statistics stay."""
+    rest = iter(parts)
+    live = [Layer(next(rest), next(rest)) for _ in layers]
+    return live, [Norm(next(rest), next(rest), norm.mean, norm.variance) for norm in norms]
 
 
 def final_layers(layers: Sequence[Layer], extras: Extras) -> list[Layer]:
@@ -213,12 +243,3 @@ def _descend(
         nesterov=settings.optimizer == "nesterov",
         maximize=False,
     )
-
-
-def _rebuilt(
-    layers: Sequence[Layer], norms: Sequence[Norm], leaves: Sequence[Tensor]
-) -> tuple[list[Layer], list[Norm]]:
-    """The network with `leaves` in the place of its parameters; running statistics stay those of `norms`."""
-    parts = iter(leaves)
-    live = [Layer(next(parts), next(parts)) for _ in layers]
-    return live, [Norm(next(parts), next(parts), norm.mean, norm.variance) for norm in norms]
