@@ -24,6 +24,7 @@ COMMANDS = [
     ["presets"],
     ["regularizers"],
     ["report"],
+    ["reproduce"],
     ["train"],
     ["evaluate"],
     ["doctor"],

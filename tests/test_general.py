@@ -324,7 +324,8 @@ EVERYTHING = {
     "dropout": 0.3,
     "epochs": 3,
     "regularizers": {
-        "input_dropout": 0.1, "gaussian_dropout": 0.2, "input_noise": 0.1, "hidden_noise": 0.05, "l2": 1e-4, "l1": 1e-5, "max_norm": 2.0,
+        "input_dropout": 0.1, "gaussian_dropout": 0.2, "input_noise": 0.1, "hidden_noise": 0.05, "l2": 1e-4, "l1": 1e-5,
+        "max_norm": 2.0,
         "kl_sparsity": 1e-3, "label_smoothing": 0.1, "batch_norm": 1, "weight_decay": 1e-3, "early_stopping": 9,
     },
 }  # fmt: skip

@@ -9,11 +9,13 @@ if TYPE_CHECKING:
     from droplab.report.planning import plan_seeds
     from droplab.report.statistics import Comparison, compare
     from droplab.report.trend import Trend, trend
+    from droplab.reproduce import Reproduce
 
 __version__ = "0.1.0"
 __all__ = [
     "Comparison",
     "Regularizer",
+    "Reproduce",
     "Study",
     "StudyResult",
     "Trend",
@@ -26,6 +28,7 @@ __all__ = [
 _HOMES = {
     "Comparison": "droplab.report.statistics",
     "Regularizer": "droplab.model.families",
+    "Reproduce": "droplab.reproduce",
     "Study": "droplab.api",
     "StudyResult": "droplab.api",
     "Trend": "droplab.report.trend",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,6 +153,7 @@ class Study:
         device: str = "auto",
         precision: str = "auto",
         workers: int | None = None,
+        notify: Callable[[str], None] | None = None,
     ) -> tuple[Plan, Forecast]:
         """What `run` would train, and about what it would take; nothing is trained.
 
@@ -161,12 +162,13 @@ class Study:
             device: `auto`, `cpu` or `cuda`.
             precision: `auto`, `fp32` or `bf16`.
             workers: processes on a CPU; `None` for one a core.
+            notify: told what must be known, as where the data come from; without it that is a warning.
 
         Raises:
             DroplabError: as `run`.
         """
         resolve_way(device, precision)
-        dataset = load_dataset(self.settings.data, notify=Warn().notice)
+        dataset = load_dataset(self.settings.data, notify=notify or Warn().notice)
         way, _ = plan_way(dataset, device, precision)
         plan = plan_study(self.settings, dataset.fingerprint, way)
         if not store_path(store).exists():

@@ -10,7 +10,7 @@ import sys
 import typer
 
 from droplab import __version__
-from droplab.cli import bench, compare, data, doctor, models, regularizers, runs, study
+from droplab.cli import bench, compare, data, doctor, models, regularizers, reproduce, runs, study
 
 app = typer.Typer(
     name="droplab",
@@ -25,6 +25,7 @@ app.command("study")(study.study)
 app.command("presets")(study.presets)
 app.command("regularizers")(regularizers.regularizers)
 app.command("report")(study.report)
+app.command("reproduce")(reproduce.reproduce)
 app.command("compare")(compare.compare)
 app.command("train")(models.train)
 app.command("evaluate")(models.evaluate)

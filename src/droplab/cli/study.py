@@ -14,7 +14,6 @@ from droplab.cli import options
 
 if TYPE_CHECKING:
     from droplab.api import Study, StudyResult
-    from droplab.config import StudySettings
 
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A preset's name or a TOML file.")]
 Form = Annotated[
@@ -67,7 +66,7 @@ def study(
     if dry_run:
         _foretell(wanted, store, device, precision, workers)
         return
-    target = _target(out, wanted.settings)
+    target = writable(out or Path("droplab-out") / wanted.settings.name)
     typer.echo(f"{wanted.settings.name}: {wanted.settings.question or 'a study'}")
     if differences := published_differences(wanted.settings):
         typer.echo(differences)
@@ -116,25 +115,26 @@ def report(
     if form in ("md", "csv"):
         result = wanted.recall(store=store, precision=precision)
         csv = form == "csv"
-        text = result.results().to_csv(index=False, lineterminator="\n") if csv else result.markdown(_typed())
+        text = result.results().to_csv(index=False, lineterminator="\n") if csv else result.markdown(typed_command())
         typer.echo(text, nl=False)
         return
-    target = _target(out, wanted.settings)
+    target = writable(out or Path("droplab-out") / wanted.settings.name)
     result = wanted.recall(store=store, precision=precision)
     if form is None:
         _conclude(result, target, probabilities)
     else:
-        result.write_page(target / "report.html", _typed())
+        result.write_page(target / "report.html", typed_command())
         typer.echo(f"report: {target / 'report.html'}")
 
 
 def presets() -> None:
-    """List the studies that come with droplab.
+    """List the studies and the reproductions that come with droplab.
 
     Example: droplab presets
     """
     from droplab.config import load_study, preset_names
     from droplab.study.plan import study_arms
+    from droplab.study.reproduction import load_reproduction, reproduction_names
 
     for name in preset_names():
         settings = load_study(name)
@@ -145,11 +145,16 @@ def presets() -> None:
             f"{name}: {len(arms)} arms, {controls} of them controls, × {seeds}, {settings.epochs} epochs on "
             f"{settings.data}\n  {settings.question}"
         )
+    typer.echo("\nreproductions (droplab reproduce NAME):")
+    for name in reproduction_names():
+        typer.echo(f"{name}: {load_reproduction(name).title}")
 
 
 def _foretell(wanted: Study, store: str | None, device: str, precision: str, workers: int | None) -> None:
     """Print the arms of a study and its forecast."""
-    plan, forecast = wanted.foretell(store=store, device=device, precision=precision, workers=workers)
+    plan, forecast = wanted.foretell(
+        store=store, device=device, precision=precision, workers=workers, notify=typer.echo
+    )
     seeds = len(plan.settings.seeds)
     typer.echo(f"{len(plan.arms)} arms × {seeds} seed{'s' if seeds > 1 else ''}:")
     for arm in plan.arms:
@@ -157,11 +162,10 @@ def _foretell(wanted: Study, store: str | None, device: str, precision: str, wor
     typer.echo(forecast.words)
 
 
-def _target(out: Path | None, settings: StudySettings) -> Path:
-    """The output folder, known to be writable before anything is trained."""
+def writable(target: Path) -> Path:
+    """The output folder, made, and known to be writable before anything is trained."""
     from droplab.errors import DroplabError
 
-    target = out or Path("droplab-out") / settings.name
     try:
         target.mkdir(parents=True, exist_ok=True)
         probe = target / ".writable"
@@ -172,8 +176,8 @@ def _target(out: Path | None, settings: StudySettings) -> Path:
     return target
 
 
-def _typed() -> str:
-    """What repeats the study: the command as typed, but that it is `study`, which has no --format."""
+def typed_command() -> str:
+    """What repeats a study or reproduction: the command as typed, but `report` as `study`, which has no --format."""
     words = iter(sys.argv[2:])
     kept = []
     for word in words:
@@ -181,7 +185,8 @@ def _typed() -> str:
             next(words, None)
         elif not word.startswith("--format="):
             kept.append(word)
-    typed = shlex.join(["droplab", "study", *kept])
+    command = "reproduce" if sys.argv[1:2] == ["reproduce"] else "study"
+    typed = shlex.join(["droplab", command, *kept])
     return os.fsencode(typed).decode("utf-8", "replace")  # a path need not be UTF-8
 
 
@@ -198,7 +203,7 @@ def _conclude(result: StudyResult, target: Path, probabilities: bool) -> None:
         seconds = sum(cost.seconds for cost in costs)
         typer.echo(f"{count} checkpoints were written, {size / 1e6:.1f} MB the largest, {seconds:.2f} s in all")
     if result.records:
-        result.write(target, _typed(), probabilities)
+        result.write(target, typed_command(), probabilities)
         compared_arms = "every arm" if result.plan.settings.vary else "dropout"
         typer.echo(f"{compared_arms} against control, test accuracy with dropout off:")
         for compared in result.comparisons():

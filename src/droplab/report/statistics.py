@@ -137,13 +137,38 @@ def compare(
     """
     first, second = _checked(a, b)
     _check_ids(examples, first.shape)
+    return _compared(first - second, margin, confidence)
+
+
+def compare_differences(differences: ArrayLike, *, margin: float = 0.001, confidence: float = 0.95) -> Comparison:
+    """As `compare`, of what is a difference already: of accuracies, or of differences between them.
+
+    Args:
+        differences: one a seed, as fractions, shape (S,).
+        margin: as `compare`.
+        confidence: as `compare`.
+
+    Raises:
+        DataError: if `differences` is not of that shape, or not finite.
+        ConfigError: as `compare`.
+
+    >>> compare_differences([0.004, 0.005, 0.0045]).verdict
+    'helps'
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+        raise DataError(f"differences must be finite numbers, one a seed; found shape {values.shape}: {values}.")
+    return _compared(values, margin, confidence)
+
+
+def _compared(differences: NDArray[np.float64], margin: float, confidence: float) -> Comparison:
+    """What differences of shape (S,) or (S, N) allow to say."""
     if not 0 < margin < np.inf or not 0 < confidence < 1:
         raise ConfigError(
             f"margin must be a positive number and confidence lie between 0 and 1; found {margin=}, {confidence=}."
         )
-    seeds = len(first)
-    by_example = first.shape[1] if first.ndim == 2 else None
-    differences = first - second
+    seeds = len(differences)
+    by_example = differences.shape[1] if differences.ndim == 2 else None
     mean = float(differences.mean())
     unsure = Comparison(mean, None, None, None, seeds, "undecided", by_example, margin=margin, confidence=confidence)
     if seeds == 1:

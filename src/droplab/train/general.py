@@ -176,9 +176,7 @@ def objective(
     return loss, aim
 
 
-def rebuilt(
-    layers: Sequence[Layer], norms: Sequence[Norm], parts: Sequence[Tensor]
-) -> tuple[list[Layer], list[Norm]]:
+def rebuilt(layers: Sequence[Layer], norms: Sequence[Norm], parts: Sequence[Tensor]) -> tuple[list[Layer], list[Norm]]:
     """The network with `parts`, in the order of `parameters`, in the place of its own; its running statistics stay."""
     rest = iter(parts)
     live = [Layer(next(rest), next(rest)) for _ in layers]

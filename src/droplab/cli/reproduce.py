@@ -1,0 +1,87 @@
+"""`droplab reproduce`: a paper's table or figure by one command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from droplab.cli import options
+
+if TYPE_CHECKING:
+    from droplab.study.reproduction import Reproduced
+
+
+def reproduce(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of a reproduction; `droplab presets` lists them.")],
+    budget: Annotated[
+        str,
+        typer.Option(metavar="smoke|short|paper", help="How long each network is trained; paper is the full count."),
+    ] = "short",
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many.", show_default="3; 1 for smoke")] = None,
+    rows: Annotated[
+        str,
+        typer.Option(
+            metavar="TEXT,TEXT|all", help="Only rows with such a text in their name.", show_default="the usual ones"
+        ),
+    ] = "",
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    workers: options.Workers = None,
+    store: options.StorePath = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to write.", show_default="droplab-out/NAME-BUDGET")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and train nothing.")] = False,
+) -> None:
+    """Train what a paper's table or figure takes, and write the published values beside ours.
+
+    What it takes is said first. What the store already has is not trained again, so it goes on where it was stopped.
+
+    Example: droplab reproduce srivastava-table10 --budget short --seeds 3
+    """
+    from droplab.cli.live import watch
+    from droplab.cli.study import typed_command, writable
+    from droplab.report.reproduction import write_reproduction
+    from droplab.reproduce import Reproduce
+
+    count = seeds if seeds is not None else 1 if budget == "smoke" else 3
+    texts = [text.strip() for text in rows.split(",") if text.strip()]
+    wanted = Reproduce.preset(name, budget, count, texts)
+    what = wanted.reproduction
+    typer.echo(f"{what.title}\n{what.source}")
+    if dry_run:
+        for row in what.rows:
+            typer.echo(f"  {row.name}" + (f" ({len(row.tried)} recipes tried)" if row.tried else ""))
+        forecast = wanted.foretell(store=store, device=device, precision=precision, workers=workers, notify=typer.echo)
+        typer.echo(f"{what.updates[wanted.budget]:,} updates a network; {forecast.words}")
+        return
+    target = writable(out or Path("droplab-out") / f"{what.name}-{wanted.budget}")
+    try:
+        with watch() as observer:
+            result = wanted.run(store=store, device=device, precision=precision, workers=workers, observer=observer)
+    except KeyboardInterrupt:  # before the first epoch, or for the second time
+        typer.echo("stopped at once: every finished network is kept; the same command goes on from there")
+        raise typer.Exit(130) from None
+    if any(found.runs for found in result.rows):
+        write_reproduction(target, result, typed_command())
+        _say(result)
+        typer.echo(f"report: {target / 'report.md'}")
+    if result.summary.interrupted:
+        typer.echo("stopped: every finished network is kept; the same command goes on from there")
+        raise typer.Exit(130)
+    if result.summary.failures:
+        raise result.summary.failures[0]
+
+
+def _say(result: Reproduced) -> None:
+    """The table and the claims."""
+    from droplab.cli.tables import print_table
+    from droplab.report.published import claims_told
+    from droplab.report.reproduction import beside_table
+
+    shown = beside_table(result)
+    print_table(shown.head, shown.rows)
+    for told in claims_told(result):
+        typer.echo(f"{told.claim.text} {told.words}")

@@ -1,0 +1,200 @@
+"""Published: what networks came to beside what a paper has, and what its claims come to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from scipy.stats import norm
+from scipy.stats import t as student
+
+from droplab.report.statistics import Comparison, compare_differences, family, p_words, points
+
+if TYPE_CHECKING:
+    from droplab.study.reproduction import Claim, Reproduced, RowResult
+
+Reading = Literal["agrees", "higher", "lower", ""]
+Finding = Literal["holds", "does not hold", "cannot be told"]
+
+_LEVEL = 0.975
+"""Of the quantile that a two-sided 95 % interval takes."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A row's test error beside the published one; all in %, or percentage points.
+
+    Attributes:
+        seeds: how many networks.
+        error: their mean; `None` without any.
+        low: lower end of the 95 % t interval for it; `None` for fewer than two seeds.
+        high: its upper end.
+        published: the paper's; `None` where it has none.
+        published_sd: standard error of that, as printed, or else binomial.
+        difference: ours − published.
+        difference_low: lower end of its 95 % interval, which counts the errors of both.
+        difference_high: its upper end.
+    """
+
+    seeds: int
+    error: float | None = None
+    low: float | None = None
+    high: float | None = None
+    published: float | None = None
+    published_sd: float | None = None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+
+    @property
+    def reading(self) -> Reading:
+        """What the interval of the difference says; nothing where there is none."""
+        if self.difference_low is None or self.difference_high is None:
+            return ""
+        return "higher" if self.difference_low > 0 else "lower" if self.difference_high < 0 else "agrees"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a claim came to.
+
+    Attributes:
+        claim: the paper's.
+        finding: whether it holds.
+        words: a sentence.
+    """
+
+    claim: Claim
+    finding: Finding
+    words: str
+
+
+def accuracies(result: RowResult) -> dict[int, float]:
+    """Test accuracy of each of a row's networks, as the row asks them, by seed."""
+    row = result.row
+    return {seed: run.outcome.metric(row.inference, "test", row.metric) for seed, run in result.runs.items()}
+
+
+def beside(result: RowResult, test_examples: int) -> Beside:
+    """A row's mean test error beside the published one.
+
+    The published error's own variance is that printed, or p·(1 − p)/N. With ours, s²/S over S seeds, it makes that of
+    the difference, whose degrees of freedom are Satterthwaite's; a single network has the binomial variance.
+
+    Args:
+        result: of the row.
+        test_examples: N.
+    """
+    published, printed = result.row.error, result.row.error_sd
+    sd = None if published is None else printed or _binomial(published, test_examples)
+    errors = np.array([100 * (1 - accuracy) for accuracy in accuracies(result).values()])
+    if not len(errors):
+        return Beside(0, published=published, published_sd=sd)
+    mean, low, high = float(errors.mean()), None, None
+    variance, df = _binomial(mean, test_examples) ** 2, math.inf
+    if len(errors) > 1:
+        variance, df = float(errors.var(ddof=1)) / len(errors), len(errors) - 1
+        reach = float(student.ppf(_LEVEL, df)) * math.sqrt(variance)
+        low, high = max(mean - reach, 0.0), mean + reach
+    if published is None or sd is None:
+        return Beside(len(errors), mean, low, high)
+    both = variance + sd**2
+    both_df = df * (both / variance) ** 2 if variance else math.inf
+    reach = float(student.ppf(_LEVEL, both_df) if math.isfinite(both_df) else norm.ppf(_LEVEL)) * math.sqrt(both)
+    difference = mean - published
+    return Beside(len(errors), mean, low, high, published, sd, difference, difference - reach, difference + reach)
+
+
+def claims_told(reproduced: Reproduced) -> list[Told]:
+    """What each claim comes to, over the seeds that its rows share, paired; Holm's correction is over all claims."""
+    by_row = {result.row.name: accuracies(result) for result in reproduced.rows}
+    claims = reproduced.reproduction.claims
+    compared = [_comparisons(claim, by_row) for claim in claims]
+    judged = iter(family([one for some in compared for one in some]))
+    told = []
+    for claim, some in zip(claims, compared, strict=True):
+        mine = [next(judged) for _ in some]
+        told.append(Told(claim, finding := _finding(claim, mine), _words(claim, mine, finding, reproduced)))
+    return told
+
+
+def _binomial(error: float, examples: int) -> float:
+    """The standard error of a single network's error, both in %."""
+    share = error / 100
+    return 100 * math.sqrt(share * (1 - share) / examples)
+
+
+def _comparisons(claim: Claim, by_row: Mapping[str, Mapping[int, float]]) -> list[Comparison]:
+    """Those that a claim rests on; none where its rows share no seed. A positive difference speaks for `lower`."""
+    shared = set.intersection(*(set(by_row[name]) for name in claim.rows))
+    if not shared:
+        return []
+
+    def of(name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        return np.array([by_row[name][seed] for seed in sorted(shared)])
+
+    if claim.gain:
+        (a, b), (c, d) = claim.gain
+        differences = [(of(b) - of(a)) - (of(d) - of(c))]
+    else:
+        pairs = claim.lower or claim.not_lower or tuple(combinations(claim.alike, 2))
+        differences = [of(first) - of(second) for first, second in pairs]
+    return [compare_differences(one, margin=claim.margin / 100) for one in differences]
+
+
+def _finding(claim: Claim, compared: Sequence[Comparison]) -> Finding:
+    """A claim holds if every comparison says so, and does not if one says the contrary."""
+    if not compared:
+        return "cannot be told"
+    margin = claim.margin / 100
+    if claim.alike:
+        yes = [one.verdict == "equivalent" for one in compared]
+        no = [
+            one.low is not None and one.high is not None and (one.low > margin or one.high < -margin)
+            for one in compared
+        ]
+    elif claim.not_lower:
+        yes = [
+            one.verdict in ("hurts", "equivalent") or (one.high is not None and one.high < margin) for one in compared
+        ]
+        no = [one.verdict == "helps" and one.difference > margin for one in compared]
+    else:
+        yes = [_lower(one) for one in compared]
+        no = [one.verdict == "hurts" or (one.verdict == "equivalent" and not _lower(one)) for one in compared]
+    return "holds" if all(yes) else "does not hold" if any(no) else "cannot be told"
+
+
+def _lower(one: Comparison) -> bool:
+    """Whether the error is lower for certain, however little."""
+    p_value = one.p_value if one.p_adjusted is None else one.p_adjusted
+    return one.difference > 0 and p_value is not None and p_value < 1 - one.confidence
+
+
+def _words(claim: Claim, compared: Sequence[Comparison], finding: Finding, reproduced: Reproduced) -> str:
+    budget = reproduced.budget
+    length = f"the {budget} budget ({reproduced.reproduction.updates[budget]:,} updates a network)"
+    if not compared:
+        return f"Cannot be told at {length}: its networks are not finished."
+    said = {
+        "holds": "Holds" if budget == "paper" else f"Holds at {length}",
+        "does not hold": "Does not hold" if budget == "paper" else f"Is not seen at {length}",
+        "cannot be told": f"Cannot be told at {length}",
+    }[finding]
+    seeds = compared[0].seeds
+    what = (
+        "the one gain is the greater by" if claim.gain else "test errors differ by" if claim.alike else "less error by"
+    )
+    each = ", pair by pair," if len(compared) > 1 else ""
+    details = f"{what}{each} {'; '.join(_interval(one) for one in compared)}"
+    return f"{said}: {details} ({seeds} seed{'s' if seeds > 1 else ''})."
+
+
+def _interval(one: Comparison) -> str:
+    if one.low is None or one.high is None:
+        return f"{points(one.difference)} points"
+    p_value = one.p_value if one.p_adjusted is None else one.p_adjusted
+    return f"{points(one.difference)} points [{points(one.low)}, {points(one.high)}], Holm p {p_words(p_value)}"

@@ -1,0 +1,226 @@
+"""The page of a reproduction, as Markdown: published values beside ours, claims, the choice on valid, the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from droplab import __version__
+from droplab.config import regularizer_words
+from droplab.data.disk import write_atomically
+from droplab.errors import DataError
+from droplab.report.cells import Table
+from droplab.report.document import environments
+from droplab.report.markdown import code, escaped, table
+from droplab.report.published import Beside, beside, claims_told
+from droplab.report.reproduction_chart import reproduction_chart
+from droplab.report.statistics import points
+from droplab.report.words import duration_words, value_words
+from droplab.report.write import save_figures
+
+if TYPE_CHECKING:
+    from droplab.study.records import RunRecord
+    from droplab.study.reproduction import Reproduced
+
+RESULT_COLUMNS = ["row", "purpose", "recipe", "seed", "valid_error", "test_error", "train_seconds", "run"]
+
+
+def write_reproduction(out: Path, reproduced: Reproduced, command: str) -> list[Path]:
+    """Write `report.md`, `results.csv` and `figures/reproduction.{svg,png,pdf}` into the folder `out`.
+
+    Args:
+        out: the folder; made where it is not there.
+        reproduced: with at least one network finished.
+        command: what repeats it, as typed.
+
+    Raises:
+        DataError: if the folder or a file in it cannot be written.
+    """
+    try:
+        (out / "figures").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{out}: the output must be a folder that can be written; {error.strerror}. Name another one."
+        ) from None
+    figures = save_figures({"reproduction": reproduction_chart(reproduced)}, out / "figures")
+    with write_atomically(out / "results.csv") as handle:
+        handle.write(results_table(reproduced).to_csv(index=False, lineterminator="\n").encode())
+    with write_atomically(out / "report.md") as handle:
+        handle.write(render_reproduction(reproduced, command).encode())
+    return [out / "report.md", out / "results.csv", *figures]
+
+
+def results_table(reproduced: Reproduced) -> pd.DataFrame:
+    """A row a network, errors in %; `purpose` is `choice` or `test`, and only the latter has a test error.
+
+    Returns:
+        Columns `row, purpose, recipe, seed, valid_error, test_error, train_seconds, run`; `recipe` is the place of the
+        recipe among those tried, from 1 on, or 0 where there is no choice; `run` is the content key.
+    """
+    rows: list[tuple[str, str, int, RunRecord, float | None]] = []
+    for result in reproduced.rows:
+        for place, record in enumerate(result.tried, 1):
+            if record is not None:
+                rows.append((result.row.name, "choice", place, record, None))
+        place = result.option + 1 if result.tried and result.option is not None else 0
+        for record in result.runs.values():
+            error = 100 * (1 - record.outcome.metric(result.row.inference, "test", result.row.metric))
+            rows.append((result.row.name, "test", place, record, error))
+    return pd.DataFrame(
+        [
+            (
+                name,
+                purpose,
+                place,
+                record.settings.seed,
+                valid_error(record),
+                error,
+                record.outcome.train_seconds,
+                record.key,
+            )
+            for name, purpose, place, record, error in rows
+        ],
+        columns=RESULT_COLUMNS,
+    )
+
+
+def render_reproduction(reproduced: Reproduced, command: str) -> str:
+    """The page as Markdown.
+
+    Args:
+        reproduced: with at least one network finished.
+        command: what repeats it, as typed.
+    """
+    what, budget = reproduced.reproduction, reproduced.budget
+    seeds = len(reproduced.seeds)
+    length = f"{what.updates[budget]:,} updates a network, {seeds} seed{'s' if seeds > 1 else ''}"
+    parts = [
+        f"# {escaped(what.title)}",
+        f"{escaped(what.source)}. Budget `{budget}`: {length}"
+        + ("." if budget == "paper" else f"; the full count is {what.updates['paper']:,}."),
+        code(command),
+        "![Test error of every row, with 95 % intervals, published values beside ours](figures/reproduction.png)",
+        "## Published beside ours",
+        table(beside_table(reproduced)),
+        "Test error in % of the examples: the mean over the seeds with its 95 % t interval. The interval of the "
+        "difference also counts the published value's own error: as printed, or else binomial. `agrees`: it holds 0.",
+    ]
+    if told := claims_told(reproduced):
+        parts += [
+            "## What the paper claims",
+            "\n".join(f"- {escaped(one.claim.text)} **{escaped(one.words)}**" for one in told),
+        ]
+    if any(result.tried for result in reproduced.rows):
+        parts += [
+            "## What valid chose",
+            escaped(what.tried_why)
+            + f" Each recipe was trained with seed {reproduced.seeds[0]}; the lowest error on valid is "
+            "chosen, and the test split was looked at for the chosen one only. The store keeps every network.",
+            table(choice_table(reproduced)),
+        ]
+    parts += ["## The recipe", table(recipe_table(reproduced))]
+    if what.final:
+        final = ", ".join(f"{name} {value_words(value)}" for name, value in what.final.items())
+        parts.append(f"The networks that the test split is for are trained with {final}.")
+    if what.notes:
+        parts.append("\n".join(f"- {escaped(note)}" for note in what.notes))
+    return "\n\n".join([*parts, "## Where it was run", origin_words(reproduced)]) + "\n"
+
+
+def beside_table(reproduced: Reproduced) -> Table:
+    """A row for each of the paper's."""
+    head = (
+        "row",
+        "published (%)",
+        "ours (%)",
+        "95 % interval",
+        "seeds",
+        "ours − published (points)",
+        "95 % interval",
+        "",
+    )
+    rows = []
+    for result in reproduced.rows:
+        found = beside(result, reproduced.dataset.test_examples)
+        rows.append((result.row.name, *_beside_cells(found)))
+    return Table(head, rows)
+
+
+def _beside_cells(found: Beside) -> Sequence[str]:
+    published = "–" if found.published is None else f"{found.published:.2f} ± {found.published_sd:.2f}"
+    ours = "–" if found.error is None else f"{found.error:.2f}"
+    interval = "–" if found.low is None or found.high is None else f"{found.low:.2f} to {found.high:.2f}"
+    difference, both = "–", "–"
+    if found.difference is not None and found.difference_low is not None and found.difference_high is not None:
+        difference = points(found.difference / 100)
+        both = f"{points(found.difference_low / 100)} to {points(found.difference_high / 100)}"
+    return published, ours, interval, str(found.seeds), difference, both, found.reading
+
+
+def choice_table(reproduced: Reproduced) -> Table:
+    """Every recipe that was tried, with its error on valid and what it took."""
+    rows = []
+    for result in reproduced.rows:
+        for place, (record, recipe) in enumerate(zip(result.tried, result.row.tried, strict=bool(result.tried))):
+            found = (
+                ("–", "–") if record is None else (f"{valid_error(record):.2f}", f"{record.outcome.train_seconds:.0f}")
+            )
+            rows.append((result.row.name, _settings_words(recipe), *found, "chosen" if place == result.option else ""))
+    return Table(("row", "recipe", "valid error (%)", "training (s)", ""), rows)
+
+
+def recipe_table(reproduced: Reproduced) -> Table:
+    """Every setting that the paper states, and every one that is chosen here, with the reason."""
+    what = reproduced.reproduction
+    rows = [(name, _value_words(name, value), "stated", "") for name, value in what.stated.items()]
+    rows += [(name, _value_words(name, one.value), "chosen", one.why) for name, one in what.chosen.items()]
+    rows += [(f"row {row.name}", _settings_words(row.settings), "stated", "") for row in what.rows if row.settings]
+    return Table(("setting", "value", "", "why"), rows)
+
+
+def origin_words(reproduced: Reproduced) -> str:
+    """What was trained, for how long, on what."""
+    choice = [record for result in reproduced.rows for record in result.tried if record is not None]
+    final = {record.key: record for result in reproduced.rows for record in result.runs.values()}
+    seconds, cost = _train_seconds(list(final.values())), _train_seconds(choice)
+    summary = reproduced.summary
+    lines = [
+        f"{len(final)} networks for the test split, trained in {duration_words(seconds)} of a core's time"
+        + (f"; {len(choice)} to choose among, in {duration_words(cost)} more" if choice else "")
+        + f". {summary.trained} of them were trained by the run that wrote this page, in "
+        f"{duration_words(summary.seconds)}; {summary.reused} came from the store."
+    ]
+    for found in environments([*final.values(), *choice]):
+        threads = f"{found['threads']} thread{'s' if found['threads'] > 1 else ''} each"
+        lines.append(
+            f"{found['runs']} networks: {found['device']}, {threads}, {reproduced.way.device}, "
+            f"{reproduced.way.precision}, PyTorch {found['torch']}, Python {found['python']}."
+        )
+    data = reproduced.dataset
+    lines.append(f"Data: {escaped(data.name)} (fingerprint `{data.fingerprint[:12]}`). droplab {__version__}.")
+    lines += [escaped(notice) for notice in summary.notices]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def valid_error(record: RunRecord) -> float | None:
+    """Error on valid with nothing dropped, in %; `None` where nothing was held out."""
+    if not record.settings.valid_fraction:
+        return None
+    return 100 * (1 - record.outcome.metric("off", "valid", "accuracy"))
+
+
+def _train_seconds(records: Sequence[RunRecord]) -> float:
+    return sum(record.outcome.train_seconds for record in records)
+
+
+def _settings_words(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {_value_words(name, value)}" for name, value in settings.items()) or "–"
+
+
+def _value_words(name: str, value: Any) -> str:
+    if name == "regularizers":
+        return regularizer_words(tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in value.items()))
+    return value_words(value)

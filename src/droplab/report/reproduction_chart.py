@@ -1,0 +1,114 @@
+"""The chart of a reproduction: the paper's table or figure redrawn, published values beside ours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from droplab.report import style
+from droplab.report.published import beside
+
+if TYPE_CHECKING:
+    from droplab.study.reproduction import Reproduced
+
+OURS, PUBLISHED = "droplab, mean over seeds", "published"
+_SIDES = [OURS, PUBLISHED]
+
+
+def reproduction_chart(reproduced: Reproduced) -> alt.TopLevelMixin:
+    """Test error of every row with its 95 % interval; across for a figure, a line a row for a table.
+
+    Args:
+        reproduced: with at least one network finished.
+    """
+    frame = _frame(reproduced)
+    what = reproduced.reproduction
+    seeds = len(reproduced.seeds)
+    updates = f"{what.updates[reproduced.budget]:,} updates a network"
+    bar = "bar: 95 % interval" if seeds > 1 else "one seed: its spread is not known"
+    title = style.title(
+        what.title,
+        f"Test error on {reproduced.dataset.name}; {updates}, {seeds} seed{'s' if seeds > 1 else ''}; {bar}.",
+        what.source,
+    )
+    layers = _figure(frame, what.across, what.logarithmic) if what.across else _table(frame)
+    return style.finished(layers, title)
+
+
+def _frame(reproduced: Reproduced) -> pd.DataFrame:
+    """A row for each value: `name, series, x, side, value, low, high`, errors in %."""
+    rows: list[dict[str, Any]] = []
+    for result in reproduced.rows:
+        found = beside(result, reproduced.dataset.test_examples)
+        where = {"name": result.row.name, "series": result.row.series, "x": result.row.x}
+        if found.error is not None:
+            rows.append(where | {"side": OURS, "value": found.error, "low": found.low, "high": found.high})
+        if found.published is not None and found.published_sd is not None:
+            reach = float(norm.ppf(0.975)) * found.published_sd
+            ends = {"low": max(found.published - reach, 0.0), "high": found.published + reach}
+            rows.append(where | {"side": PUBLISHED, "value": found.published} | ends)
+    return pd.DataFrame(rows).astype({"low": np.float64, "high": np.float64})
+
+
+def _tips() -> list[alt.Tooltip]:
+    return [
+        style.tip("name:N", "row"),
+        style.tip("side:N", "value"),
+        style.tip("value:Q", "test error (%)", ".2f"),
+        style.tip("low:Q", "95 % interval from", ".2f"),
+        style.tip("high:Q", "to", ".2f"),
+    ]
+
+
+def _table(frame: pd.DataFrame) -> Any:
+    """A line a row, ours above the published value."""
+    sides = [side for side in _SIDES if (frame["side"] == side).any()]
+    base = alt.Chart(style.data(frame)).encode(
+        y=alt.Y(
+            "name:N", title=None, sort=list(dict.fromkeys(frame["name"])), axis=alt.Axis(labelLimit=340, grid=True)
+        ),
+        yOffset=alt.YOffset("side:N", sort=sides, scale=alt.Scale(paddingInner=0.5, paddingOuter=0.5)),
+        color=style.colour("side", sides, None),
+    )
+    return alt.layer(
+        base.mark_rule(strokeWidth=2.5).encode(x="low:Q", x2="high:Q"),
+        base.mark_point(size=65, filled=True, opacity=1).encode(
+            x=alt.X("value:Q", title="test error (%)", scale=alt.Scale(zero=False)),
+            shape=style.shape("side", sides),
+            tooltip=_tips(),
+        ),
+    ).properties(width=460, height=alt.Step(22, **{"for": "offset"}))
+
+
+def _figure(frame: pd.DataFrame, across: str, logarithmic: bool) -> Any:
+    """A line a series through ours; published values are diamonds."""
+    names = list(dict.fromkeys(frame["series"]))
+    ticks = sorted(frame["x"].unique())
+    x = alt.X(
+        "x:Q",
+        title=f"{across} (logarithmic)" if logarithmic else across,
+        scale=alt.Scale(type="log" if logarithmic else "linear", nice=False, zero=False, padding=14),
+        axis=alt.Axis(grid=False, values=ticks, format=",.6~g", labelAngle=0, labelOverlap=True),
+    )
+    base = alt.Chart(style.data(frame)).encode(x=x, color=style.colour("series", names, None))
+    y = alt.Y("value:Q", title="test error (%)", scale=alt.Scale(zero=False))
+    ours = base.transform_filter(alt.datum.side == OURS)
+    marks = [
+        base.mark_rule(strokeWidth=2, opacity=0.6).encode(y="low:Q", y2="high:Q"),
+        ours.mark_line(strokeWidth=1.5).encode(y=y),
+        ours.mark_point(size=55, filled=True, opacity=1).encode(
+            y=y, shape=style.shape("series", names), tooltip=_tips()
+        ),
+    ]
+    if (frame["side"] == PUBLISHED).any():
+        published = base.transform_filter(alt.datum.side == PUBLISHED)
+        marks.append(
+            published.mark_point(size=110, filled=False, strokeWidth=2, shape="diamond", opacity=1).encode(
+                y=y, tooltip=_tips()
+            )
+        )
+    return alt.layer(*marks).properties(width=560, height=320)

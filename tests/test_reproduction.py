@@ -1,0 +1,205 @@
+"""Reproductions: the presets, their recipes at a budget, the choice on valid, and the command."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from droplab.errors import ConfigError
+from droplab.report.reproduction import render_reproduction, results_table
+from droplab.reproduce import Reproduce
+from droplab.study.reproduction import (
+    BUDGETS,
+    Reproduction,
+    load_reproduction,
+    parse_reproduction,
+    reproduction_names,
+)
+from droplab.study.store import Store
+from study_help import Watcher, droplab, toy_npz
+
+EXPECTED = {
+    "post", "srivastava-table2", "srivastava-table9", "srivastava-table10", "srivastava-fig4", "srivastava-fig9",
+    "srivastava-fig10", "srivastava-fig11", "maxout-mnist", "wide-farley", "deepnet-example",
+}  # fmt: skip
+MNIST = 60_000
+
+
+def toy(folder: Path, **values: object) -> Reproduction:
+    """A table of two rows, one of which is chosen on valid."""
+    return parse_reproduction(
+        {
+            "title": "A table",
+            "source": "Somebody 2014, table 1",
+            "data": str(toy_npz(folder / "toy.npz")),
+            "updates": {"smoke": 2, "short": 14, "paper": 28},
+            "stated": {"widths": [8], "batch_size": 64},
+            "chosen": {"learning_rate": {"value": 0.1, "why": "it is not stated"}},
+            "final": {"valid_fraction": 0.0},
+            "tried_why": "few and far apart",
+            "rows": [
+                {"name": "plain", "error": 30.0},
+                {
+                    "name": "tuned",
+                    "error": 20.0,
+                    "error_sd": 1.0,
+                    "settings": {"regularizers": {"max_norm": 3}},
+                    "tried": [{"learning_rate": 1e-5}, {"learning_rate": 0.2}, {"learning_rate": 1e-4}],
+                },
+            ],
+            "claims": [{"text": "Tuned errs less.", "lower": [["tuned", "plain"]]}],
+        }
+        | values,
+        "toy",
+    )
+
+
+def test_all_that_is_promised_is_there() -> None:
+    assert set(reproduction_names()) >= EXPECTED
+    assert load_reproduction("mnist-depth") == load_reproduction("post")
+
+
+@pytest.mark.parametrize("name", sorted(reproduction_names()))
+def test_every_recipe_of_a_preset_can_be_trained_at_every_budget(name: str) -> None:
+    what = load_reproduction(name)
+    for row in what.rows:
+        for option in range(len(row.tried) or 1):
+            smoke, short, paper = (what.recipe(row, 0, budget, MNIST, option) for budget in BUDGETS)
+            trained = [settings.split_sizes(MNIST)[0] for settings in (smoke, short, paper)]
+            steps = [
+                -(-count // s.batch_size) * s.epochs for count, s in zip(trained, (smoke, short, paper), strict=True)
+            ]
+            wanted = [what.updates[budget] for budget in BUDGETS]
+            for done, asked, settings, count in zip(steps, wanted, (smoke, short, paper), trained, strict=True):
+                assert abs(done - asked) <= -(-count // settings.batch_size) / 2 + 1, "to half an epoch"
+
+
+def test_a_budget_below_an_epoch_is_an_epoch_of_fewer_examples(tmp_path: Path) -> None:
+    what = toy(tmp_path)
+    smoke, short = (what.recipe(what.rows[0], 0, budget, 480, final=False) for budget in ("smoke", "short"))
+    assert (smoke.epochs, smoke.train_examples) == (1, 128)
+    assert (short.epochs, short.train_examples) == (2, 0), "400 examples are 7 steps"
+
+
+def test_what_is_nearer_to_the_network_wins_and_regularizers_add_up(tmp_path: Path) -> None:
+    what = toy(tmp_path, chosen={"regularizers": {"value": {"l2": 0.1, "max_norm": 9}, "why": "so"}})
+    tuned = what.recipe(what.rows[1], 4, "paper", 480, option=2)
+    assert dict(tuned.regularizers) == {"l2": 0.1, "max_norm": 3.0}
+    assert (tuned.learning_rate, tuned.seed, tuned.valid_fraction) == (1e-4, 4, 0.0)
+    assert what.recipe(what.rows[1], 4, "paper", 480, option=2, final=False).valid_fraction == pytest.approx(1 / 6)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"chosen": {"widths": {"value": [9], "why": "x"}}}, "stated or chosen, not both: widths"),
+        ({"chosen": {"momentum": {"value": 0.5, "why": ""}}}, "chosen.momentum.why"),
+        ({"claims": [{"text": "?", "lower": [["tuned", "gone"]]}]}, "there is none named gone"),
+        ({"claims": [{"text": "?", "alike": ["plain"]}]}, "a claim is lower"),
+        ({"rows": [{"name": "a"}, {"name": "a"}], "claims": [], "tried_why": ""}, "a name of its own"),
+        ({"tried_why": ""}, "tried_why is given where recipes are tried"),
+        ({"across": "p"}, "needs an x"),
+        ({"updates": {"smoke": 1}}, "updates needs smoke, short, paper"),
+        ({"colour": "red"}, "colour: Extra inputs"),
+    ],
+)
+def test_a_preset_that_does_not_hold_together_is_refused(tmp_path: Path, values: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        toy(tmp_path, **values)
+
+
+def test_rows_are_selected_by_a_part_of_their_name_and_claims_go_with_them() -> None:
+    what = load_reproduction("srivastava-table2")
+    usual = what.select([])
+    assert not any(row.extra for row in usual.rows)
+    assert {row.name for row in what.rows} == {row.name for row in what.select(["all"]).rows}
+    wide = what.select(["8192", "4096"])
+    assert [row.error for row in wide.rows] == [1.01, 0.95]
+    assert wide.claims == ()
+    with pytest.raises(ConfigError, match=r"found '123'\. Rows: standard net"):
+        what.select(["123"])
+
+
+def test_valid_chooses_among_the_recipes_and_only_the_chosen_one_is_tested(tmp_path: Path) -> None:
+    what, store = toy(tmp_path), tmp_path / "store.db"
+    watcher = Watcher()
+    found = Reproduce(what, "paper", seeds=2).run(store=store, workers=1, observer=watcher)
+    plain, tuned = found.rows
+    assert (plain.tried, plain.option, sorted(plain.runs)) == ((), 0, [0, 1])
+    errors = [record.outcome.metric("off", "valid", "accuracy") for record in tuned.tried]
+    assert tuned.option == errors.index(max(errors)) == 1
+    assert all(run.settings.learning_rate == 0.2 for run in tuned.runs.values())
+    assert all(run.settings.valid_fraction == 0 for run in tuned.runs.values())
+    assert found.summary.trained == 3 + 2 + 2
+    table = results_table(found)
+    assert list(table["purpose"]) == ["test"] * 2 + ["choice"] * 3 + ["test"] * 2
+    assert table[table["purpose"] == "choice"]["test_error"].isna().all()
+    page = render_reproduction(found, "droplab reproduce toy")
+    tested = {f"{100 * (1 - record.outcome.metric('off', 'test', 'accuracy')):.2f}" for record in tuned.tried}
+    assert page.count("| chosen |") == 2, "the recipe, and one setting of the network"
+    assert not any(error in page for error in tested), "what the test split says of recipes is told nowhere"
+    again = Reproduce(what, "paper", seeds=2).run(store=store, workers=1, observer=Watcher())
+    assert (again.summary.trained, again.summary.reused) == (0, 7)
+    assert [row.option for row in again.rows] == [0, 1]
+
+
+def test_a_stopped_reproduction_goes_on_where_it_was(tmp_path: Path) -> None:
+    what, store = toy(tmp_path), tmp_path / "store.db"
+    with Store(store):
+        pass
+    reproduce = Reproduce(what, "paper", seeds=2)
+
+    def stored() -> int:
+        return reproduce.foretell(store=store, workers=1, notify=lambda text: None).stored
+
+    assert stored() == 0
+    whole = reproduce.run(store=store, workers=1, observer=Watcher())
+    assert stored() == 7
+    with Store(store) as opened:
+        opened.delete([whole.rows[1].tried[2].key, whole.rows[0].runs[1].key])
+    assert stored() == 3, "without the choice, the first of equally costly recipes stands for the chosen one"
+    again = reproduce.run(store=store, workers=1, observer=Watcher())
+    assert again.summary.trained == 2
+    assert results_table(again).drop(columns="train_seconds").equals(results_table(whole).drop(columns="train_seconds"))
+
+
+def test_the_command_writes_page_numbers_and_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("droplab.reproduce.load_reproduction", lambda name: toy(tmp_path))
+    out = tmp_path / "out"
+    arguments = ["reproduce", "toy", "--budget", "smoke", "--store", tmp_path / "store.db", "--out", out]
+    dry = droplab(*arguments, "--dry-run")
+    assert dry.code == 0
+    assert "tuned (3 recipes tried)" in dry.out
+    assert "2 updates a network; plan: 5 networks, 0 of them in the store" in dry.out
+    assert not (tmp_path / "store.db").exists()
+    said = droplab(*arguments)
+    assert (said.code, said.errors) == (0, "")
+    assert {path.name for path in out.rglob("*") if path.is_file()} == {
+        "report.md", "results.csv", "reproduction.svg", "reproduction.png", "reproduction.pdf",
+    }  # fmt: skip
+    assert "Tuned errs less. Cannot be told at the smoke budget (2 updates a network)" in said.out
+    page = (out / "report.md").read_text("utf-8")
+    assert "droplab reproduce toy --budget smoke" in page
+    assert "| learning_rate | 0.1 | chosen | it is not stated |" in page
+    assert len(pd.read_csv(out / "results.csv")) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["srivastava-table99"], "found 'srivastava-table99'. Did you mean 'srivastava-table9'?"),
+        (["post", "--budget", "long"], "a budget is one of smoke, short, paper; found 'long'."),
+        (["post", "--rows", "nine layers"], "--rows takes parts of the rows' names, or all; found 'nine layers'."),
+        (["post", "--device", "tpu"], "device"),
+    ],
+)
+def test_what_cannot_be_reproduced_is_one_clear_error(arguments: list[str], words: str) -> None:
+    said = droplab("reproduce", *arguments)
+    assert said.code == 1
+    assert words in said.errors
+    assert said.errors.count("\n") == 1
+
+
+def test_presets_lists_the_reproductions() -> None:
+    said = droplab("presets")
+    assert "srivastava-table9: Table 9: regularization methods on MNIST" in said.out
