@@ -5,18 +5,21 @@ PYTHON := python3
 STUDY := mnist-depth-quick
 OUT := droplab-out/$(STUDY)
 STUDY_ARGS :=
+NAME := srivastava-table10
+REPRODUCE_ARGS :=
 ARGS :=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help study test lint types docs clean
+.PHONY: help study reproduce test lint types docs clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make study   train and compare the networks of $(STUDY); the report lands in $(OUT)"
 	@echo "             STUDY=mnist-depth   OUT=folder   STUDY_ARGS=\"--seeds 5 --epochs 40\""
+	@echo "make reproduce   a table or figure of the dropout papers; NAME=$(NAME)   REPRODUCE_ARGS=\"--budget smoke\""
 	@echo "make test    every test that can run on this machine; ARGS=\"-k idx -x\", ARGS=--cov=droplab"
 	@echo "make docs    run the code blocks of README.md and docs/"
 	@echo "make lint    ruff       make types   mypy"
@@ -24,6 +27,9 @@ help:
 
 study: .venv/.installed
 	"$(BIN)/droplab" study "$(STUDY)" --out "$(OUT)" $(STUDY_ARGS)
+
+reproduce: .venv/.installed
+	"$(BIN)/droplab" reproduce "$(NAME)" $(REPRODUCE_ARGS)
 
 test: .venv/.installed-test
 	$(BIN)/python -m pytest -m "not docs" $(ARGS)

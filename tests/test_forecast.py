@@ -26,6 +26,23 @@ def test_a_forecast_counts_what_the_store_has(tmp_path: Path) -> None:
         )
 
 
+def test_masks_that_are_averaged_over_take_time() -> None:
+    few, many = (
+        foretell(toy_plan(depths=[3], mc_samples=masks).runs, toy_dataset(), None, workers=1)
+        for masks in (1, 10_000_000)
+    )
+    assert many.seconds > 2 * few.seconds
+
+
+def test_the_pieces_of_maxout_units_count() -> None:
+    relu, maxout = (
+        foretell(toy_plan(depths=[3], first_width=256, activation="maxout", pieces=pieces).runs, toy_dataset(), None)
+        for pieces in (2, 20)
+    )
+    assert maxout.disk > 5 * relu.disk
+    assert maxout.memory > relu.memory
+
+
 def test_twice_the_epochs_take_about_twice_the_time_and_no_more_disk() -> None:
     short, long = (
         foretell(toy_plan(depths=[3], seeds=8, epochs=epochs).runs, toy_dataset(), None, workers=1)

@@ -1,5 +1,8 @@
 """Reproductions: the presets, their recipes at a budget, the choice on valid, and the command."""
 
+import math
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +11,8 @@ import pytest
 from droplab.errors import ConfigError
 from droplab.report.reproduction import render_reproduction, results_table
 from droplab.reproduce import Reproduce
+from droplab.study.backends.in_process import InProcess
+from droplab.study.plan import Run
 from droplab.study.reproduction import (
     BUDGETS,
     Reproduction,
@@ -16,6 +21,8 @@ from droplab.study.reproduction import (
     reproduction_names,
 )
 from droplab.study.store import Store
+from droplab.train.engine import Progress
+from droplab.train.schedules import learning_rate_at, momentum_at
 from study_help import Watcher, droplab, toy_npz
 
 EXPECTED = {
@@ -23,6 +30,12 @@ EXPECTED = {
     "srivastava-fig10", "srivastava-fig11", "maxout-mnist", "wide-farley", "deepnet-example",
 }  # fmt: skip
 MNIST = 60_000
+
+
+@pytest.fixture(autouse=True)
+def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Backends have tests of their own, and worker processes take seconds to start."""
+    monkeypatch.setattr("droplab.study.runner.choose_backend", lambda *_: InProcess())
 
 
 def toy(folder: Path, **values: object) -> Reproduction:
@@ -96,6 +109,7 @@ def test_what_is_nearer_to_the_network_wins_and_regularizers_add_up(tmp_path: Pa
         ({"chosen": {"momentum": {"value": 0.5, "why": ""}}}, "chosen.momentum.why"),
         ({"claims": [{"text": "?", "lower": [["tuned", "gone"]]}]}, "there is none named gone"),
         ({"claims": [{"text": "?", "alike": ["plain"]}]}, "a claim is lower"),
+        ({"claims": [{"text": "?", "alike": ["plain"], "lower": [["plain", "tuned"]]}]}, "a claim is lower"),
         ({"rows": [{"name": "a"}, {"name": "a"}], "claims": [], "tried_why": ""}, "a name of its own"),
         ({"tried_why": ""}, "tried_why is given where recipes are tried"),
         ({"across": "p"}, "needs an x"),
@@ -108,6 +122,43 @@ def test_a_preset_that_does_not_hold_together_is_refused(tmp_path: Path, values:
         toy(tmp_path, **values)
 
 
+def test_the_presets_have_the_published_numbers() -> None:
+    """As shared by the papers' own tables."""
+    published = {
+        "srivastava-table2": [1.60, 1.35, 1.25, 1.06, 0.94, 1.04, 1.01, 0.95],
+        "srivastava-table9": [1.62, 1.60, 1.55, 1.35, 1.25, 1.05],
+        "srivastava-table10": [1.08, 0.95],
+        "maxout-mnist": [0.94],
+        "wide-farley": [1.08, 1.05],
+    }
+    for name, errors in published.items():
+        assert [row.error for row in load_reproduction(name).rows] == errors
+    post = {row.name: row.error for row in load_reproduction("post").rows}
+    assert [post[f"{depth} layer{'s' * (depth > 1)}, off"] for depth in range(1, 6)] == [7.76, 2.05, 1.79, 1.78, 2.06]
+    assert [post[f"{depth} layer{'s' * (depth > 1)}, on"] for depth in range(1, 6)] == [7.76, 2.66, 2.89, 3.02, 3.10]
+    for row in load_reproduction("srivastava-fig9").rows:
+        assert row.settings["dropout"] == pytest.approx(1 - row.x), "retention is 1 − rate"
+
+
+@pytest.mark.parametrize(
+    ("name", "update", "rate", "momentum"),
+    [
+        ("deepnet-example", 0, 1.0, 0.5),
+        ("deepnet-example", 10_000, 0.5, 0.99 - 0.49 * math.exp(-0.1)),
+        ("deepnet-example", 99_999, 1 / 11, 0.99 - 0.49 * math.exp(-1)),
+        ("wide-farley", 140_000, 0.0973 * (1 - 0.97770 / 2), 0.5 + 0.199 * 280 / 698),
+        ("wide-farley", 400_000, 0.0973 * 0.0223, 0.699),
+        ("maxout-mnist", 62_500, 0.1 * 1.000004**-62_500, 0.6),
+        ("maxout-mnist", 299_999, 0.1 * 1.000004**-299_999, 0.7),
+    ],
+)
+def test_the_published_schedules_are_followed(name: str, update: int, rate: float, momentum: float) -> None:
+    what = load_reproduction(name)
+    settings = what.recipe(what.rows[0], 0, "paper", MNIST)
+    assert learning_rate_at(settings, update, 500) == pytest.approx(rate, rel=1e-3)
+    assert momentum_at(settings, update, 500) == pytest.approx(momentum, rel=1e-3)
+
+
 def test_rows_are_selected_by_a_part_of_their_name_and_claims_go_with_them() -> None:
     what = load_reproduction("srivastava-table2")
     usual = what.select([])
@@ -116,6 +167,8 @@ def test_rows_are_selected_by_a_part_of_their_name_and_claims_go_with_them() -> 
     wide = what.select(["8192", "4096"])
     assert [row.error for row in wide.rows] == [1.01, 0.95]
     assert wide.claims == ()
+    exact = load_reproduction("srivastava-fig11").select(["mean of 1"])
+    assert [row.x for row in exact.rows] == [1], "a whole name is no part of another's"
     with pytest.raises(ConfigError, match=r"found '123'\. Rows: standard net"):
         what.select(["123"])
 
@@ -136,14 +189,46 @@ def test_valid_chooses_among_the_recipes_and_only_the_chosen_one_is_tested(tmp_p
     assert table[table["purpose"] == "choice"]["test_error"].isna().all()
     page = render_reproduction(found, "droplab reproduce toy")
     tested = {f"{100 * (1 - record.outcome.metric('off', 'test', 'accuracy')):.2f}" for record in tuned.tried}
-    assert page.count("| chosen |") == 2, "the recipe, and one setting of the network"
+    assert "| tuned | learning_rate 0.2 |" in page
+    assert page.count("| chosen |\n") == 1
     assert not any(error in page for error in tested), "what the test split says of recipes is told nowhere"
     again = Reproduce(what, "paper", seeds=2).run(store=store, workers=1, observer=Watcher())
     assert (again.summary.trained, again.summary.reused) == (0, 7)
     assert [row.option for row in again.rows] == [0, 1]
 
 
-def test_a_stopped_reproduction_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_recipe_that_diverges_is_not_chosen_and_the_others_are(tmp_path: Path) -> None:
+    what = toy(tmp_path)
+    tuned = what.rows[1].model_copy(update={"tried": ({"learning_rate": 1e30}, {"learning_rate": 0.2})})
+    what = what.model_copy(update={"rows": (what.rows[0], tuned)})
+    found = Reproduce(what, "paper", seeds=2).run(store=tmp_path / "s.db", workers=1, observer=Watcher())
+    assert len(found.summary.failures) == 1
+    assert (found.rows[1].tried[0], found.rows[1].option, len(found.rows[1].runs)) == (None, 1, 2)
+    page = render_reproduction(found, "droplab reproduce toy")
+    assert "learning_rate 1e+30 | not trained | – |" in page
+
+
+def test_what_was_interrupted_chooses_nothing_yet_and_says_what_is_there(tmp_path: Path) -> None:
+    what, store = toy(tmp_path), tmp_path / "store.db"
+
+    def interrupt(run: Run, progress: Progress) -> None:
+        if run.settings.learning_rate == 0.2 and progress.epoch == 1:  # a second one would end it at once
+            signal.raise_signal(signal.SIGINT)
+
+    reproduce = Reproduce(what, "paper", seeds=2)
+    stopped = reproduce.run(store=store, workers=1, observer=Watcher(interrupt))
+    assert stopped.summary.interrupted
+    assert (stopped.rows[1].option, stopped.rows[1].runs) == (None, {})
+    assert stopped.missing == "0 of 4 results are there"
+    whole = reproduce.run(store=store, workers=1, observer=Watcher())
+    assert (whole.rows[1].option, whole.missing) == (1, "")
+    with Store(store) as opened:
+        opened.delete([whole.rows[0].runs[1].key])
+    part = replace(whole, rows=(replace(whole.rows[0], runs={0: whole.rows[0].runs[0]}), whole.rows[1]))
+    assert "**3 of 4 results are there.**" in render_reproduction(part, "droplab reproduce toy")
+
+
+def test_a_reproduction_trains_only_what_the_store_lacks(tmp_path: Path) -> None:
     what, store = toy(tmp_path), tmp_path / "store.db"
     with Store(store):
         pass
@@ -189,7 +274,7 @@ def test_the_command_writes_page_numbers_and_figures(tmp_path: Path, monkeypatch
     [
         (["srivastava-table99"], "found 'srivastava-table99'. Did you mean 'srivastava-table9'?"),
         (["post", "--budget", "long"], "a budget is one of smoke, short, paper; found 'long'."),
-        (["post", "--rows", "nine layers"], "--rows takes parts of the rows' names, or all; found 'nine layers'."),
+        (["post", "--rows", "nine layers"], "--rows takes a row's name, a part of names, or all; found 'nine layers'."),
         (["post", "--device", "tpu"], "device"),
     ],
 )

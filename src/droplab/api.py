@@ -31,7 +31,7 @@ from droplab.report.tables import (
     results_frame,
 )
 from droplab.report.words import refit_words
-from droplab.report.write import write_report
+from droplab.report.write import make_folder, write_report
 from droplab.study.forecast import Forecast
 from droplab.study.plan import Arm, Plan, Run, plan_refit, plan_study, plan_way
 from droplab.study.records import RunRecord
@@ -347,7 +347,7 @@ class StudyResult:
         if self.refits:
             seed = best.settings.seed
             models[folder / "refit.safetensors"] = self.refits.get(seed) or next(iter(self.refits.values()))
-        _make_folder(folder)
+        make_folder(folder)
         for path in set(folder.glob("*.safetensors")) - set(models):
             path.unlink()
         for path, record in models.items():
@@ -363,7 +363,7 @@ class StudyResult:
                 f"probabilities need the data, {self.plan.settings.data!r} as the study had them; found none at hand. "
                 "Run `droplab study` with --probabilities, which fetches them."
             )
-        _make_folder(folder)
+        make_folder(folder)
         paths = []
         for run in self.plan.runs:
             if run.key in self.records:
@@ -392,13 +392,6 @@ class StudyResult:
         best = best_arm(self.plan, self.results())
         runs = [run for run in self.plan.runs if run.key in self.records and best in run.arms]
         return max(runs, key=lambda run: valid_accuracy(self.records[run.key]))
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DroplabError(f"{folder}: must be a folder that can be written; {error}.") from None
 
 
 def valid_accuracy(record: RunRecord) -> float:

@@ -84,11 +84,16 @@ class Reproduce:
             DroplabError: if the data cannot be had, the device is not there, or the store does not work.
         """
         quiet, observer = observer is None, observer or Warn()
-        dataset, way = self._prepared(device, precision, observer.notice)
+        notices: list[str] = []
+        dataset, way = self._prepared(device, precision, observer.notice, notices)
         with Store(store) as opened:
-            choices = self._choices(dataset, way)
-            summary = run_all(_unique(choices), dataset, opened, observer, workers) if choices else Summary(0)
-            options = self._chosen(dataset, way, opened)
+            summary = Summary(0, notices=notices)
+            if choices := self._choices(dataset, way):
+                observer.notice(
+                    f"in all, {self._forecast(dataset, way, opened, workers).words}; first what valid chooses among"
+                )
+                summary.add(run_all(_unique(choices), dataset, opened, observer, workers))
+            options = self._chosen(dataset, way, opened, settled=not summary.interrupted)
             finals = self._finals(dataset, way, options)
             if finals and not summary.interrupted:
                 summary.add(run_all(_unique(finals), dataset, opened, observer, workers))
@@ -117,33 +122,39 @@ class Reproduce:
         Raises:
             DroplabError: as `run`.
         """
-        dataset, way = self._prepared(device, precision, notify or Warn().notice)
+        dataset, way = self._prepared(device, precision, notify or Warn().notice, [])
+        if not store_path(store).exists():
+            return self._forecast(dataset, way, None, workers)
+        with Store(store) as opened:
+            return self._forecast(dataset, way, opened, workers)
 
+    def _forecast(self, dataset: Dataset, way: Way, store: Store | None, workers: int | None) -> Forecast:
         def costliest(row: Row) -> int:
             recipes = [self._run(row, 0, option, dataset, way, True) for option in range(len(row.tried) or 1)]
             return max(range(len(recipes)), key=lambda k: work(recipes[k], dataset.features, len(dataset.classes)))
 
-        options = {row.name: costliest(row) for row in self.reproduction.rows}
-        if not store_path(store).exists():
-            runs = self._choices(dataset, way) + self._finals(dataset, way, options)
-            return foretell(_unique(runs), dataset, None, workers)
-        with Store(store) as opened:
-            chosen = {name: option for name, option in self._chosen(dataset, way, opened).items() if option is not None}
-            runs = self._choices(dataset, way) + self._finals(dataset, way, options | chosen)
-            return foretell(_unique(runs), dataset, opened, workers)
+        chosen = self._chosen(dataset, way, store, settled=False) if store else {}
+        options = {row.name: chosen.get(row.name) for row in self.reproduction.rows}
+        options |= {row.name: costliest(row) for row in self.reproduction.rows if options[row.name] is None}
+        runs = self._choices(dataset, way) + self._finals(dataset, way, options)
+        return foretell(_unique(runs), dataset, store, workers)
 
-    def _prepared(self, device: str, precision: str, notify: Callable[[str], None]) -> tuple[Dataset, Way]:
+    def _prepared(
+        self, device: str, precision: str, notify: Callable[[str], None], notices: list[str]
+    ) -> tuple[Dataset, Way]:
+        """The data and the way; what must be known of the way is also put into `notices`."""
         resolve_way(device, precision)  # before anything is fetched
         dataset = load_dataset(self.reproduction.data, notify=notify)
-        way, notices = plan_way(dataset, device, precision)
-        for notice in notices:
+        way, known = plan_way(dataset, device, precision)
+        for notice in known:
             notify(notice)
+        notices += known
         return dataset, way
 
     def _run(self, row: Row, seed: int, option: int, dataset: Dataset, way: Way, final: bool) -> Run:
         settings = self.reproduction.recipe(row, seed, self.budget, len(dataset.train_y), option, final)
         run = plan_run(settings, dataset.fingerprint, way)
-        name = row.name if final else f"{row.name}: {run.arms[0].name}"
+        name = row.name if final else f"{row.name}, recipe {option + 1}"
         return replace(run, arms=(replace(run.arms[0], name=name, trained=name, control=name),))
 
     def _tried(self, row: Row, dataset: Dataset, way: Way) -> list[Run]:
@@ -163,10 +174,13 @@ class Reproduce:
             for seed in self.seeds
         ]
 
-    def _chosen(self, dataset: Dataset, way: Way, store: Store) -> dict[str, int | None]:
-        """For each row the recipe with the highest accuracy on valid, the first of equals, by the row's name."""
+    def _chosen(self, dataset: Dataset, way: Way, store: Store, settled: bool) -> dict[str, int | None]:
+        """For each row the recipe with the highest accuracy on valid, the first of equals, by the row's name.
+
+        Once all is `settled`, recipes that are not in the store could not be trained, and are not chosen.
+        """
         return {
-            row.name: _best([records.get(run.key) for run in runs])
+            row.name: _best([records.get(run.key) for run in runs], settled)
             for row in self.reproduction.rows
             for runs in (self._tried(row, dataset, way),)
             for records in (store.load([run.key for run in runs]),)
@@ -182,15 +196,17 @@ class Reproduce:
             records = store.load([run.key for run in tried + runs])
             found = {run.settings.seed: records[run.key] for run in runs if run.key in records}
             rows.append(RowResult(row, tuple(records.get(run.key) for run in tried), option, found))
-        return Reproduced(self.reproduction, self.budget, self.seeds, tuple(rows), dataset.card, way, summary)
+        return Reproduced(self.reproduction, self.budget, self.seeds, tuple(rows), dataset.card, summary)
 
 
-def _best(records: Sequence[RunRecord | None]) -> int | None:
-    """The place of the record that valid chooses; 0 where there is nothing to choose, `None` before all are there."""
-    found = [record for record in records if record is not None]
-    if len(found) < len(records):
+def _best(records: Sequence[RunRecord | None], settled: bool) -> int | None:
+    """The place of the record that valid chooses; 0 where there is nothing to choose, `None` where it cannot yet."""
+    if not records:
+        return 0
+    found = {place: valid_accuracy(record) for place, record in enumerate(records) if record is not None}
+    if not found or (len(found) < len(records) and not settled):
         return None
-    return max(range(len(found)), key=lambda place: valid_accuracy(found[place])) if found else 0
+    return max(found, key=lambda place: found[place])
 
 
 def _unique(runs: Sequence[Run]) -> list[Run]:

@@ -32,6 +32,7 @@ class _ArmState:
     runs: int = 0
     done: int = 0
     epoch: int = 0
+    epochs: int = 0
     loss: float | None = None
     accuracy: float | None = None
     seed: int | None = None
@@ -43,7 +44,6 @@ class View:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._arms: dict[str, _ArmState] = {}
-        self._epochs = 0
         self._reused = 0
         self._work: dict[str, float] = {}
         self._share: dict[str, float] = {}
@@ -58,8 +58,7 @@ class View:
         """Count what has to be done."""
         keys = {run.key for run in todo}
         self._reused = len(runs) - len(todo)
-        self._epochs = runs[0].settings.epochs
-        self._work, self._share = {run.key: work(run, 784, 10) for run in todo}, {}
+        self._work, self._share = {run.key: work(run) for run in todo}, {}
         for run in runs:
             for arm in run.arms:
                 state = self._arms.setdefault(arm.name, _ArmState())
@@ -76,7 +75,8 @@ class View:
         self._share[run.key] = progress.epoch / run.settings.epochs
         for arm in run.arms:
             state = self._arms[arm.name]
-            state.epoch, state.loss, state.seed = progress.epoch, progress.loss, run.settings.seed
+            state.epoch, state.epochs = progress.epoch, run.settings.epochs
+            state.loss, state.seed = progress.loss, run.settings.seed
             state.accuracy = progress.accuracy
         if not self.console.is_terminal and time.monotonic() - self._said >= LINE_SECONDS:
             self._said = time.monotonic()
@@ -119,7 +119,7 @@ class View:
                 name,
                 f"{state.done}/{state.runs}",
                 "" if state.seed is None else str(state.seed),
-                "" if state.seed is None else f"{state.epoch}/{self._epochs}",
+                "" if state.seed is None else f"{state.epoch}/{state.epochs}",
                 "" if state.loss is None else f"{state.loss:.4f}",
                 "" if state.accuracy is None else f"{state.accuracy:.4f}",
             )

@@ -21,17 +21,19 @@ def reproduce(
     ] = "short",
     seeds: Annotated[int | None, typer.Option(min=1, help="How many.", show_default="3; 1 for smoke")] = None,
     rows: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            metavar="TEXT,TEXT|all", help="Only rows with such a text in their name.", show_default="the usual ones"
+            metavar="TEXT|all",
+            help="Only the row of that name, or rows with that text in their name; may be given several times.",
+            show_default="the usual ones",
         ),
-    ] = "",
+    ] = None,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     workers: options.Workers = None,
     store: options.StorePath = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where to write.", show_default="droplab-out/NAME-BUDGET")
+        Path | None, typer.Option(metavar="DIR", help="Where to write.", show_default="droplab-out/NAME-BUDGET[-rows]")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and train nothing.")] = False,
 ) -> None:
@@ -43,12 +45,12 @@ def reproduce(
     """
     from droplab.cli.live import watch
     from droplab.cli.study import typed_command, writable
+    from droplab.errors import TrainingError
     from droplab.report.reproduction import write_reproduction
     from droplab.reproduce import Reproduce
 
     count = seeds if seeds is not None else 1 if budget == "smoke" else 3
-    texts = [text.strip() for text in rows.split(",") if text.strip()]
-    wanted = Reproduce.preset(name, budget, count, texts)
+    wanted = Reproduce.preset(name, budget, count, rows or ())
     what = wanted.reproduction
     typer.echo(f"{what.title}\n{what.source}")
     if dry_run:
@@ -57,7 +59,7 @@ def reproduce(
         forecast = wanted.foretell(store=store, device=device, precision=precision, workers=workers, notify=typer.echo)
         typer.echo(f"{what.updates[wanted.budget]:,} updates a network; {forecast.words}")
         return
-    target = writable(out or Path("droplab-out") / f"{what.name}-{wanted.budget}")
+    target = writable(out or Path("droplab-out") / f"{what.name}-{wanted.budget}{'-rows' if rows else ''}")
     try:
         with watch() as observer:
             result = wanted.run(store=store, device=device, precision=precision, workers=workers, observer=observer)
@@ -71,8 +73,11 @@ def reproduce(
     if result.summary.interrupted:
         typer.echo("stopped: every finished network is kept; the same command goes on from there")
         raise typer.Exit(130)
-    if result.summary.failures:
-        raise result.summary.failures[0]
+    if failures := result.summary.failures:
+        raise TrainingError(
+            f"{len(failures)} networks could not be trained, the others are kept. "
+            + " ".join(sorted({str(failure) for failure in failures}))
+        )
 
 
 def _say(result: Reproduced) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
@@ -23,6 +23,11 @@ Finding = Literal["holds", "does not hold", "cannot be told"]
 _LEVEL = 0.975
 """Of the quantile that a two-sided 95 % interval takes."""
 
+_NORMAL = float(norm.ppf(_LEVEL))
+
+_ROUNDING = 1e-9
+"""Errors are quotients of whole numbers: a spread below this is none."""
+
 
 @dataclass(frozen=True)
 class Beside:
@@ -31,10 +36,11 @@ class Beside:
     Attributes:
         seeds: how many networks.
         error: their mean; `None` without any.
-        low: lower end of the 95 % t interval for it; `None` for fewer than two seeds.
+        low: lower end of the 95 % t interval for it; `None` for fewer than two seeds, or seeds that agree by chance.
         high: its upper end.
         published: the paper's; `None` where it has none.
         published_sd: standard error of that, as printed, or else binomial.
+        is_printed: whether the paper has printed it.
         difference: ours − published.
         difference_low: lower end of its 95 % interval, which counts the errors of both.
         difference_high: its upper end.
@@ -46,6 +52,7 @@ class Beside:
     high: float | None = None
     published: float | None = None
     published_sd: float | None = None
+    is_printed: bool = False
     difference: float | None = None
     difference_low: float | None = None
     difference_high: float | None = None
@@ -82,8 +89,9 @@ def accuracies(result: RowResult) -> dict[int, float]:
 def beside(result: RowResult, test_examples: int) -> Beside:
     """A row's mean test error beside the published one.
 
-    The published error's own variance is that printed, or p·(1 − p)/N. With ours, s²/S over S seeds, it makes that of
-    the difference, whose degrees of freedom are Satterthwaite's; a single network has the binomial variance.
+    The published value's standard error is that printed, or √(p·(1 − p)/N). The interval of the difference adds the
+    squares of what the two intervals reach (Zou & Donner 2008), so it is never narrower than either: ours is t over the
+    seeds, or binomial for a single network or for seeds without any spread.
 
     Args:
         result: of the row.
@@ -93,24 +101,24 @@ def beside(result: RowResult, test_examples: int) -> Beside:
     sd = None if published is None else printed or _binomial(published, test_examples)
     errors = np.array([100 * (1 - accuracy) for accuracy in accuracies(result).values()])
     if not len(errors):
-        return Beside(0, published=published, published_sd=sd)
-    mean, low, high = float(errors.mean()), None, None
-    variance, df = _binomial(mean, test_examples) ** 2, math.inf
-    if len(errors) > 1:
-        variance, df = float(errors.var(ddof=1)) / len(errors), len(errors) - 1
-        reach = float(student.ppf(_LEVEL, df)) * math.sqrt(variance)
+        return Beside(0, published=published, published_sd=sd, is_printed=printed is not None)
+    mean, spread = float(errors.mean()), float(errors.std(ddof=1)) if len(errors) > 1 else 0.0
+    reach, low, high = _NORMAL * _binomial(mean, test_examples), None, None
+    if spread > _ROUNDING:
+        reach = float(student.ppf(_LEVEL, len(errors) - 1)) * spread / math.sqrt(len(errors))
         low, high = max(mean - reach, 0.0), mean + reach
+    found = Beside(len(errors), mean, low, high, published, sd, printed is not None)
     if published is None or sd is None:
-        return Beside(len(errors), mean, low, high)
-    both = variance + sd**2
-    both_df = df * (both / variance) ** 2 if variance else math.inf
-    reach = float(student.ppf(_LEVEL, both_df) if math.isfinite(both_df) else norm.ppf(_LEVEL)) * math.sqrt(both)
-    difference = mean - published
-    return Beside(len(errors), mean, low, high, published, sd, difference, difference - reach, difference + reach)
+        return found
+    difference, both = mean - published, math.hypot(reach, _NORMAL * sd)
+    return replace(found, difference=difference, difference_low=difference - both, difference_high=difference + both)
 
 
 def claims_told(reproduced: Reproduced) -> list[Told]:
-    """What each claim comes to, over the seeds that its rows share, paired; Holm's correction is over all claims."""
+    """What each claim comes to, over the seeds that its rows share, paired.
+
+    `lower` and `gain` rest on t tests, under Holm's correction over all claims; `alike` and `not_lower` on intervals.
+    """
     by_row = {result.row.name: accuracies(result) for result in reproduced.rows}
     claims = reproduced.reproduction.claims
     compared = [_comparisons(claim, by_row) for claim in claims]
@@ -153,19 +161,22 @@ def _finding(claim: Claim, compared: Sequence[Comparison]) -> Finding:
     margin = claim.margin / 100
     if claim.alike:
         yes = [one.verdict == "equivalent" for one in compared]
-        no = [
-            one.low is not None and one.high is not None and (one.low > margin or one.high < -margin)
-            for one in compared
-        ]
+        no = [_above(one, margin) or _below(one, -margin) for one in compared]
     elif claim.not_lower:
-        yes = [
-            one.verdict in ("hurts", "equivalent") or (one.high is not None and one.high < margin) for one in compared
-        ]
-        no = [one.verdict == "helps" and one.difference > margin for one in compared]
+        yes = [one.verdict in ("hurts", "equivalent") or _below(one, margin) for one in compared]
+        no = [_above(one, margin) for one in compared]
     else:
         yes = [_lower(one) for one in compared]
-        no = [one.verdict == "hurts" or (one.verdict == "equivalent" and not _lower(one)) for one in compared]
+        no = [one.verdict == "hurts" for one in compared]
     return "holds" if all(yes) else "does not hold" if any(no) else "cannot be told"
+
+
+def _above(one: Comparison, bound: float) -> bool:
+    return one.low is not None and one.low > bound
+
+
+def _below(one: Comparison, bound: float) -> bool:
+    return one.high is not None and one.high < bound
 
 
 def _lower(one: Comparison) -> bool:
@@ -184,17 +195,17 @@ def _words(claim: Claim, compared: Sequence[Comparison], finding: Finding, repro
         "does not hold": "Does not hold" if budget == "paper" else f"Is not seen at {length}",
         "cannot be told": f"Cannot be told at {length}",
     }[finding]
-    seeds = compared[0].seeds
-    what = (
-        "the one gain is the greater by" if claim.gain else "test errors differ by" if claim.alike else "less error by"
-    )
+    seeds = f"{compared[0].seeds} seed{'s' if compared[0].seeds > 1 else ''}"
+    what = "the first gain exceeds the second by" if claim.gain else "the first errs less than the second by"
     each = ", pair by pair," if len(compared) > 1 else ""
-    details = f"{what}{each} {'; '.join(_interval(one) for one in compared)}"
-    return f"{said}: {details} ({seeds} seed{'s' if seeds > 1 else ''})."
+    tested = bool(claim.lower or claim.gain)
+    return f"{said}: {what}{each} {'; '.join(_interval(one, tested) for one in compared)} ({seeds})."
 
 
-def _interval(one: Comparison) -> str:
+def _interval(one: Comparison, tested: bool) -> str:
+    """The difference in points with its interval, and the p-value where it is that of a test."""
     if one.low is None or one.high is None:
         return f"{points(one.difference)} points"
     p_value = one.p_value if one.p_adjusted is None else one.p_adjusted
-    return f"{points(one.difference)} points [{points(one.low)}, {points(one.high)}], Holm p {p_words(p_value)}"
+    p_told = f", Holm p {p_words(p_value)}" if tested else ""
+    return f"{points(one.difference)} points [{points(one.low)}, {points(one.high)}]{p_told}"

@@ -11,7 +11,6 @@ import pandas as pd
 from droplab import __version__
 from droplab.config import regularizer_words
 from droplab.data.disk import write_atomically
-from droplab.errors import DataError
 from droplab.report.cells import Table
 from droplab.report.document import environments
 from droplab.report.markdown import code, escaped, table
@@ -19,11 +18,19 @@ from droplab.report.published import Beside, beside, claims_told
 from droplab.report.reproduction_chart import reproduction_chart
 from droplab.report.statistics import points
 from droplab.report.words import duration_words, value_words
-from droplab.report.write import save_figures
+from droplab.report.write import make_folder, save_figures
 
 if TYPE_CHECKING:
     from droplab.study.records import RunRecord
     from droplab.study.reproduction import Reproduced
+
+_SMOKE = (
+    "A smoke run shows that everything works, and says nothing of the paper: a network with fewer updates than an "
+    "epoch has is trained on fewer examples."
+)
+
+_BY_ROW = {"epochs", "widths", "dropout", "regularizers", "seed", "train_examples"}
+"""Settings that a row or a budget gives."""
 
 RESULT_COLUMNS = ["row", "purpose", "recipe", "seed", "valid_error", "test_error", "train_seconds", "run"]
 
@@ -39,12 +46,7 @@ def write_reproduction(out: Path, reproduced: Reproduced, command: str) -> list[
     Raises:
         DataError: if the folder or a file in it cannot be written.
     """
-    try:
-        (out / "figures").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"{out}: the output must be a folder that can be written; {error.strerror}. Name another one."
-        ) from None
+    make_folder(out / "figures")
     figures = save_figures({"reproduction": reproduction_chart(reproduced)}, out / "figures")
     with write_atomically(out / "results.csv") as handle:
         handle.write(results_table(reproduced).to_csv(index=False, lineterminator="\n").encode())
@@ -96,17 +98,24 @@ def render_reproduction(reproduced: Reproduced, command: str) -> str:
     """
     what, budget = reproduced.reproduction, reproduced.budget
     seeds = len(reproduced.seeds)
-    length = f"{what.updates[budget]:,} updates a network, {seeds} seed{'s' if seeds > 1 else ''}"
+    length = f"{what.updates[budget]:,} updates a network (to whole epochs), {seeds} seed{'s' if seeds > 1 else ''}"
     parts = [
         f"# {escaped(what.title)}",
         f"{escaped(what.source)}. Budget `{budget}`: {length}"
-        + ("." if budget == "paper" else f"; the full count is {what.updates['paper']:,}."),
+        + ("." if budget == "paper" else f"; the full count is {what.updates['paper']:,}.")
+        + (f" {_SMOKE}" if budget == "smoke" else ""),
+        *(
+            [f"**{reproduced.missing}.** The others are not finished, or could not be trained."]
+            if reproduced.missing
+            else []
+        ),
         code(command),
         "![Test error of every row, with 95 % intervals, published values beside ours](figures/reproduction.png)",
         "## Published beside ours",
         table(beside_table(reproduced)),
         "Test error in % of the examples: the mean over the seeds with its 95 % t interval. The interval of the "
-        "difference also counts the published value's own error: as printed, or else binomial. `agrees`: it holds 0.",
+        "difference also counts the published value's own standard error: the one printed behind ±, or else the "
+        "binomial one in brackets. `agrees`: it holds 0.",
     ]
     if told := claims_told(reproduced):
         parts += [
@@ -118,7 +127,7 @@ def render_reproduction(reproduced: Reproduced, command: str) -> str:
             "## What valid chose",
             escaped(what.tried_why)
             + f" Each recipe was trained with seed {reproduced.seeds[0]}; the lowest error on valid is "
-            "chosen, and the test split was looked at for the chosen one only. The store keeps every network.",
+            "chosen. What the test split says of the others is not shown and chose nothing. The store keeps them all.",
             table(choice_table(reproduced)),
         ]
     parts += ["## The recipe", table(recipe_table(reproduced))]
@@ -150,7 +159,7 @@ def beside_table(reproduced: Reproduced) -> Table:
 
 
 def _beside_cells(found: Beside) -> Sequence[str]:
-    published = "–" if found.published is None else f"{found.published:.2f} ± {found.published_sd:.2f}"
+    published = "–" if found.published is None else f"{found.published:.2f} {_own_error(found)}"
     ours = "–" if found.error is None else f"{found.error:.2f}"
     interval = "–" if found.low is None or found.high is None else f"{found.low:.2f} to {found.high:.2f}"
     difference, both = "–", "–"
@@ -160,49 +169,72 @@ def _beside_cells(found: Beside) -> Sequence[str]:
     return published, ours, interval, str(found.seeds), difference, both, found.reading
 
 
+def _own_error(found: Beside) -> str:
+    return f"± {found.published_sd:.2f}" if found.is_printed else f"({found.published_sd:.2f})"
+
+
 def choice_table(reproduced: Reproduced) -> Table:
     """Every recipe that was tried, with its error on valid and what it took."""
     rows = []
     for result in reproduced.rows:
         for place, (record, recipe) in enumerate(zip(result.tried, result.row.tried, strict=bool(result.tried))):
-            found = (
-                ("–", "–") if record is None else (f"{valid_error(record):.2f}", f"{record.outcome.train_seconds:.0f}")
-            )
+            found = ("not trained", "–")
+            if record is not None:
+                found = (f"{valid_error(record):.2f}", f"{record.outcome.train_seconds:.0f}")
             rows.append((result.row.name, _settings_words(recipe), *found, "chosen" if place == result.option else ""))
     return Table(("row", "recipe", "valid error (%)", "training (s)", ""), rows)
 
 
 def recipe_table(reproduced: Reproduced) -> Table:
-    """Every setting that the paper states, and every one that is chosen here, with the reason."""
+    """Every setting that the paper states, every one that is chosen here, with the reason, and droplab's defaults."""
     what = reproduced.reproduction
     rows = [(name, _value_words(name, value), "stated", "") for name, value in what.stated.items()]
     rows += [(name, _value_words(name, one.value), "chosen", one.why) for name, one in what.chosen.items()]
-    rows += [(f"row {row.name}", _settings_words(row.settings), "stated", "") for row in what.rows if row.settings]
+    for row in what.rows:
+        if row.settings:
+            rows.append((f"row {row.name}", _settings_words(row.settings), "stated", ""))
+        for name, one in row.chosen.items():
+            rows.append((f"row {row.name}", _settings_words({name: one.value}), "chosen", one.why))
+    some = what.recipe(what.rows[0], 0, reproduced.budget, reproduced.dataset.train_examples)
+    told = what.stated.keys() | what.chosen.keys() | what.final.keys() | what.rows[0].settings.keys() | _BY_ROW
+    own = {name: value for name, value in some.told().items() if name not in told}
+    rows += [(name, _value_words(name, value), "chosen", "droplab's default") for name, value in own.items()]
     return Table(("setting", "value", "", "why"), rows)
 
 
 def origin_words(reproduced: Reproduced) -> str:
     """What was trained, for how long, on what."""
     choice = [record for result in reproduced.rows for record in result.tried if record is not None]
-    final = {record.key: record for result in reproduced.rows for record in result.runs.values()}
-    seconds, cost = _train_seconds(list(final.values())), _train_seconds(choice)
+    final = list({record.key: record for result in reproduced.rows for record in result.runs.values()}.values())
     summary = reproduced.summary
+    tried = f"; {_networks(choice)} to choose among, in {_training(choice)}" if choice else ""
     lines = [
-        f"{len(final)} networks for the test split, trained in {duration_words(seconds)} of a core's time"
-        + (f"; {len(choice)} to choose among, in {duration_words(cost)} more" if choice else "")
-        + f". {summary.trained} of them were trained by the run that wrote this page, in "
-        f"{duration_words(summary.seconds)}; {summary.reused} came from the store."
+        f"{_networks(final)} for the test split, trained in {_training(final)}{tried}. The run that wrote this page "
+        f"trained {summary.trained} of them in {duration_words(summary.seconds)}; {summary.reused} came from the store."
     ]
-    for found in environments([*final.values(), *choice]):
-        threads = f"{found['threads']} thread{'s' if found['threads'] > 1 else ''} each"
-        lines.append(
-            f"{found['runs']} networks: {found['device']}, {threads}, {reproduced.way.device}, "
-            f"{reproduced.way.precision}, PyTorch {found['torch']}, Python {found['python']}."
-        )
+    for way in dict.fromkeys(map(_way, [*final, *choice])):
+        for found in environments(record for record in [*final, *choice] if _way(record) == way):
+            threads = f"{found['threads']} thread{'s' if found['threads'] > 1 else ''} each"
+            lines.append(
+                f"{found['runs']} on {found['device']}, {threads}, {way}, PyTorch {found['torch']}, "
+                f"Python {found['python']}."
+            )
     data = reproduced.dataset
     lines.append(f"Data: {escaped(data.name)} (fingerprint `{data.fingerprint[:12]}`). droplab {__version__}.")
     lines += [escaped(notice) for notice in summary.notices]
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _way(record: RunRecord) -> str:
+    return f"{record.way.device}, {record.way.precision}"
+
+
+def _networks(records: Sequence[RunRecord]) -> str:
+    return f"{len(records)} network{'' if len(records) == 1 else 's'}"
+
+
+def _training(records: Sequence[RunRecord]) -> str:
+    return f"{duration_words(sum(record.outcome.train_seconds for record in records))} of training"
 
 
 def valid_error(record: RunRecord) -> float | None:
@@ -210,10 +242,6 @@ def valid_error(record: RunRecord) -> float | None:
     if not record.settings.valid_fraction:
         return None
     return 100 * (1 - record.outcome.metric("off", "valid", "accuracy"))
-
-
-def _train_seconds(records: Sequence[RunRecord]) -> float:
-    return sum(record.outcome.train_seconds for record in records)
 
 
 def _settings_words(settings: dict[str, Any]) -> str:

@@ -27,9 +27,11 @@ def reproduction_chart(reproduced: Reproduced) -> alt.TopLevelMixin:
     """
     frame = _frame(reproduced)
     what = reproduced.reproduction
-    seeds = len(reproduced.seeds)
+    seeds = max(len(result.runs) for result in reproduced.rows)
     updates = f"{what.updates[reproduced.budget]:,} updates a network"
     bar = "bar: 95 % interval" if seeds > 1 else "one seed: its spread is not known"
+    if what.across and (frame["side"] == PUBLISHED).any():
+        bar += "; diamond, dashed: published"
     title = style.title(
         what.title,
         f"Test error on {reproduced.dataset.name}; {updates}, {seeds} seed{'s' if seeds > 1 else ''}; {bar}.",
@@ -88,27 +90,39 @@ def _figure(frame: pd.DataFrame, across: str, logarithmic: bool) -> Any:
     """A line a series through ours; published values are diamonds."""
     names = list(dict.fromkeys(frame["series"]))
     ticks = sorted(frame["x"].unique())
+    frame = frame.assign(beside=_beside(frame, logarithmic))
     x = alt.X(
-        "x:Q",
+        "beside:Q",
         title=f"{across} (logarithmic)" if logarithmic else across,
         scale=alt.Scale(type="log" if logarithmic else "linear", nice=False, zero=False, padding=14),
         axis=alt.Axis(grid=False, values=ticks, format=",.6~g", labelAngle=0, labelOverlap=True),
     )
-    base = alt.Chart(style.data(frame)).encode(x=x, color=style.colour("series", names, None))
+    colour = style.colour("series", names, None) if len(names) > 1 else alt.value(style.BLUE)
+    base = alt.Chart(style.data(frame)).encode(x=x, color=colour)
     y = alt.Y("value:Q", title="test error (%)", scale=alt.Scale(zero=False))
-    ours = base.transform_filter(alt.datum.side == OURS)
+    ours, published = (base.transform_filter(alt.datum.side == side) for side in _SIDES)
+    point = ours.mark_point(size=55, filled=True, opacity=1).encode(y=y, tooltip=_tips())
+    if len(names) > 1:
+        point = point.encode(shape=style.shape("series", names))
     marks = [
-        base.mark_rule(strokeWidth=2, opacity=0.6).encode(y="low:Q", y2="high:Q"),
+        ours.mark_rule(strokeWidth=2, opacity=0.6).encode(y="low:Q", y2="high:Q"),
         ours.mark_line(strokeWidth=1.5).encode(y=y),
-        ours.mark_point(size=55, filled=True, opacity=1).encode(
-            y=y, shape=style.shape("series", names), tooltip=_tips()
-        ),
+        point,
     ]
     if (frame["side"] == PUBLISHED).any():
-        published = base.transform_filter(alt.datum.side == PUBLISHED)
-        marks.append(
-            published.mark_point(size=110, filled=False, strokeWidth=2, shape="diamond", opacity=1).encode(
+        marks += [
+            published.mark_rule(strokeWidth=1.5, strokeDash=[3, 3]).encode(y="low:Q", y2="high:Q"),
+            published.mark_point(size=90, filled=False, strokeWidth=2, shape="diamond", opacity=1).encode(
                 y=y, tooltip=_tips()
-            )
-        )
+            ),
+        ]
     return alt.layer(*marks).properties(width=560, height=320)
+
+
+def _beside(frame: pd.DataFrame, logarithmic: bool) -> pd.Series[float]:
+    """Where values stand across: published ones a little to the right of ours, each series beside the others."""
+    names = list(dict.fromkeys(frame["series"]))
+    steps = 0.006 * (frame["series"].map(names.index) - (len(names) - 1) / 2) + 0.02 * (frame["side"] == PUBLISHED)
+    low, high = frame["x"].min(), frame["x"].max()
+    moved: pd.Series[float] = frame["x"] * (high / low) ** steps if logarithmic else frame["x"] + (high - low) * steps
+    return moved

@@ -53,7 +53,7 @@ def write_report(
     """
     figures = study_figures(plan, records, exhibits)
     results, curves = tables.results_frame(plan, records), tables.curves_frame(plan, records)
-    _make_folder(out / "figures")
+    make_folder(out / "figures")
     with write_atomically(out / "results.csv") as handle:
         handle.write(results.to_csv(index=False, lineterminator="\n").encode())
     with write_atomically(out / "curves.parquet") as handle:
@@ -70,12 +70,17 @@ def write_report(
     return [out / "results.csv", out / "curves.parquet", *saved, *texts]
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder of the output, and those above it.
+
+    Raises:
+        DataError: if it cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(
-            f"{folder.parent}: the output must be a folder that can be written; {error.strerror}. Name another one."
+            f"{folder}: the output must be a folder that can be written; {error.strerror}. Name another one."
         ) from None
 
 

@@ -5,16 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
-from droplab.study.packs import COMPILING_SECONDS, SAVED_SHARE, Pack, memory_of, pack_program, plain_seconds
+from droplab.study.packs import (
+    COMPILING_SECONDS,
+    SAVED_SHARE,
+    Pack,
+    memory_of,
+    pack_program,
+    plain_seconds,
+    product_rate,
+    weight_count,
+    weight_shapes,
+)
+from droplab.study.plan import Run
 from droplab.train.examples import Examples
+from droplab.train.results import TRAIN_EXAMPLES
 
 GENERAL_SHARE = 1.2
 """Time of a step by autograd, over that of the fast one uncompiled (docs/log.md)."""
 
-EVALUATION_SHARE = 1.25
-"""Time of a run with its curves and its final evaluation, over that of its steps (docs/results/performance.md)."""
+CURVES_SHARE = 1.1
+"""Time of a run with its curves, over that of its steps (docs/results/performance.md)."""
+
+EVALUATION_SHARE = 1.5
+"""Time of the final evaluation, over that of its products (docs/log.md)."""
 
 WORKER_SECONDS, WORKER_BYTES = 4.0, 4e8
 """What a worker takes to start, and what it holds before any network."""
@@ -71,7 +85,7 @@ def forecast_of(runs: int, stored: int, parts: Sequence[tuple[Examples, Sequence
     on_gpu = any(pack[0].way.device == "cuda" for _, pack in packs)
     held = sorted((len(pack) * memory_of(pack[0], examples) for examples, pack in packs), reverse=True)
     weights = sum(
-        4.0 * math.fsum((a + 1) * b for a, b in pairwise((examples.features, *run.settings.widths, examples.classes)))
+        4.0 * sum((a + 1) * b for a, b in weight_shapes(run.settings, examples.features, examples.classes))
         for examples, pack in packs
         for run in pack
     )
@@ -102,7 +116,17 @@ def _part_seconds(examples: Examples, packs: Sequence[Pack], workers: int) -> fl
 def _pack_seconds(pack: Pack, examples: Examples) -> float:
     way = pack[0].way
     share = (1 - SAVED_SHARE[way.stacked]) if way.compiled else 1.0 if pack[0].settings.is_plain else GENERAL_SHARE
-    return EVALUATION_SHARE * share * plain_seconds(pack, examples)
+    return CURVES_SHARE * share * plain_seconds(pack, examples) + sum(
+        _evaluation_seconds(run, examples) for run in pack
+    )
+
+
+def _evaluation_seconds(run: Run, examples: Examples) -> float:
+    """Of the final evaluation: every split with dropout off and on, and test once more for each mask of the mean."""
+    trained = min(run.settings.train_examples or len(examples.train), TRAIN_EXAMPLES)
+    passes = 2 * (trained + len(examples.valid)) + len(examples.test) * (1 + run.settings.mc_samples)
+    products = weight_count(weight_shapes(run.settings, examples.features, examples.classes))
+    return EVALUATION_SHARE * passes * products / product_rate(run.way.precision)
 
 
 def _span(seconds: float) -> str:

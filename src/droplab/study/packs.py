@@ -12,11 +12,11 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 
 import torch
 
+from droplab.config import RunSettings
 from droplab.study.plan import Run
 from droplab.train.engine import program_of
 from droplab.train.evaluate import mc_points
@@ -24,6 +24,7 @@ from droplab.train.examples import CHUNK, Examples
 from droplab.train.outcome import Precision, Way
 from droplab.train.program import Program
 from droplab.train.results import KEPT_PROBABILITIES, TRAIN_EXAMPLES
+from droplab.train.state import pieces_of
 
 Pack = tuple[Run, ...]
 """Runs that one worker trains together: one way, one shape, one number of epochs and batch size."""
@@ -123,7 +124,7 @@ def make_packs(runs: Sequence[Run], examples: Examples, workers: int, memory: fl
 
 def pack_work(pack: Pack, examples: Examples) -> float:
     """About how much there is to do for a pack, for order only."""
-    return sum(work(run, examples.features, examples.classes) for run in pack)
+    return sum(work(run, examples.features, examples.classes, len(examples.train)) for run in pack)
 
 
 def memory_of(run: Run, examples: Examples) -> float:
@@ -133,14 +134,14 @@ def memory_of(run: Run, examples: Examples) -> float:
     activations four times, the epoch's order while it is made, the predictions of three inference modes, and the
     probabilities that each of these keeps, `mc` after some of its masks, too.
     """
-    sizes = [examples.features, *run.settings.widths, examples.classes]
-    weights = sum(a * b for a, b in pairwise(sizes))
+    shapes = weight_shapes(run.settings, examples.features, examples.classes)
+    weights, units = weight_count(shapes), examples.features + sum(outputs for _, outputs in shapes)
     trained = _trained(run, examples)
     batch = max(min(run.settings.batch_size, trained), CHUNK)
     predicted = max(min(trained, TRAIN_EXAMPLES), len(examples.valid), len(examples.test))
     believed = min(len(examples.test) * examples.classes, KEPT_PROBABILITIES)
     kept = believed * (3 + len(mc_points(run.settings.mc_samples)))
-    return 4.0 * (5 * weights + 4 * batch * sum(sizes) + kept) + 24.0 * (trained + predicted)
+    return 4.0 * (5 * weights + 4 * batch * units + kept) + 24.0 * (trained + predicted)
 
 
 def free_memory(device: str, examples: Examples) -> float:
@@ -161,17 +162,34 @@ def free_memory(device: str, examples: Examples) -> float:
         return free
 
 
-def work(run: Run, features: int, classes: int) -> float:
-    """About how much there is to do for a run, in multiplications an example times epochs; for order and ETA only."""
-    sizes = [features, *run.settings.widths, classes]
-    products = sum(a * b for a, b in pairwise(sizes))
+def weight_shapes(settings: RunSettings, features: int, classes: int) -> list[tuple[int, int]]:
+    """Inputs and outputs of each weight layer; a maxout unit has an output a piece."""
+    outputs = [width * pieces_of(settings) for width in settings.widths]
+    return list(zip((features, *settings.widths), (*outputs, classes), strict=True))
+
+
+def weight_count(shapes: Sequence[tuple[int, int]]) -> int:
+    """Weights of all layers, biases left out; an example's multiplications from features to classes."""
+    return sum(inputs * outputs for inputs, outputs in shapes)
+
+
+def work(run: Run, features: int = 784, classes: int = 10, examples: int = 50_000) -> float:
+    """About how much there is to do for a run, in multiplications; for order and ETA only.
+
+    Args:
+        run: the run.
+        features: of the data, where they are known; likewise the others.
+        classes: to tell apart.
+        examples: of the training part.
+    """
+    products = weight_count(weight_shapes(run.settings, features, classes))
     masks = 100 * sum(run.settings.widths) if run.settings.dropout else 0
-    return run.settings.epochs * float(products + masks)
+    return run.settings.epochs * float(products + masks) * (run.settings.train_examples or examples)
 
 
 def step_products(run: Run, examples: Examples) -> float:
     """Multiplications of one step's products: forward, weight gradients, input gradients but the first layer's."""
-    first, *others = [a * b for a, b in pairwise([examples.features, *run.settings.widths, examples.classes])]
+    first, *others = [a * b for a, b in weight_shapes(run.settings, examples.features, examples.classes)]
     return float(min(run.settings.batch_size, _trained(run, examples)) * (2 * first + 3 * sum(others)))
 
 

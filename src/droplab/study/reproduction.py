@@ -23,7 +23,7 @@ from droplab.errors import ConfigError
 from droplab.model.families import check
 from droplab.study.records import RunRecord
 from droplab.study.runner import Summary
-from droplab.train.outcome import Inference, Way
+from droplab.train.outcome import Inference
 
 Budget = Literal["smoke", "short", "paper"]
 BUDGETS: tuple[Budget, ...] = ("smoke", "short", "paper")
@@ -55,7 +55,8 @@ class Row(_Frozen):
         name: as the paper has it.
         error: published, in % of the test examples; `None` where the paper has none.
         error_sd: its standard error as published; `None` where none is given, and the binomial one is taken.
-        settings: what this row has and others have not.
+        settings: what the paper states of this row beside the settings of all.
+        chosen: what it leaves open of this row.
         tried: the recipes among which valid chooses, each as what it has beside `settings`; none for no choice.
         x: where a figure has it.
         series: which line of the figure.
@@ -68,6 +69,7 @@ class Row(_Frozen):
     error: float | None = Field(None, gt=0, lt=100)
     error_sd: float | None = Field(None, gt=0)
     settings: dict[str, Any] = {}
+    chosen: dict[str, Chosen] = {}
     tried: tuple[dict[str, Any], ...] = ()
     x: float | None = None
     series: str = ""
@@ -97,8 +99,8 @@ class Claim(_Frozen):
 
     @model_validator(mode="after")
     def _is_of_one_kind(self) -> Self:
-        kinds = [bool(self.lower), bool(self.not_lower), len(self.alike) > 1, len(self.gain) == 2]
-        if kinds.count(True) != 1:
+        given = [bool(kind) for kind in (self.lower, self.not_lower, self.alike, self.gain)]
+        if given.count(True) != 1 or len(self.alike) == 1 or len(self.gain) not in (0, 2):
             raise ValueError("a claim is lower or not_lower (pairs), or alike (two rows or more), or gain (two pairs)")
         return self
 
@@ -164,7 +166,7 @@ class Reproduction(_Frozen):
         """This reproduction with the rows asked for, and the claims that are about no others.
 
         Args:
-            texts: parts of rows' names; `all` for every row; none for all but the extra ones.
+            texts: rows' names, or parts of some; `all` for every row; none for all but the extra ones.
 
         Raises:
             ConfigError: if no row has one of them in its name.
@@ -172,14 +174,20 @@ class Reproduction(_Frozen):
         if not texts:
             kept = [row for row in self.rows if not row.extra]
         else:
-            for text in texts:
-                if text != "all" and not any(text in row.name for row in self.rows):
-                    names = "; ".join(row.name for row in self.rows)
-                    raise ConfigError(f"--rows takes parts of the rows' names, or all; found {text!r}. Rows: {names}.")
-            kept = [row for row in self.rows if "all" in texts or any(text in row.name for text in texts)]
+            wanted = {name for text in texts for name in self._named(text)}
+            kept = [row for row in self.rows if row.name in wanted]
         known = {row.name for row in kept}
         claims = tuple(claim for claim in self.claims if claim.rows <= known)
         return self.model_copy(update={"rows": tuple(kept), "claims": claims})
+
+    def _named(self, text: str) -> list[str]:
+        """The rows that a text stands for: that of the name, or those with it in their name."""
+        names = [row.name for row in self.rows]
+        found = names if text == "all" else [text] if text in names else [name for name in names if text in name]
+        if not found:
+            told = "; ".join(names)
+            raise ConfigError(f"--rows takes a row's name, a part of names, or all; found {text!r}. Rows: {told}.")
+        return found
 
     def recipe(
         self, row: Row, seed: int, budget: Budget, examples: int, option: int = 0, final: bool = True
@@ -198,7 +206,8 @@ class Reproduction(_Frozen):
         Raises:
             ConfigError: if the settings cannot be.
         """
-        parts = [self.stated, {name: one.value for name, one in self.chosen.items()}, row.settings]
+        chosen, own = ({name: one.value for name, one in found.items()} for found in (self.chosen, row.chosen))
+        parts = [self.stated, chosen, row.settings, own]
         parts += [row.tried[option]] if row.tried else []
         parts += [self.final] if final else []
         values: dict[str, Any] = {}
@@ -223,8 +232,9 @@ class RowResult:
 
     Attributes:
         row: of the reproduction.
-        tried: what was trained of each of its recipes to choose among them, in order; empty where there is no choice.
-        option: which of them valid chose; 0 where there is no choice, `None` where the choice is not finished.
+        tried: what was trained of each of its recipes to choose among them, in order, `None` for one that is not
+            finished or could not be trained; empty where there is no choice.
+        option: which of them valid chose; 0 where there is no choice, `None` where it is not made.
         runs: the networks that the test split is for, by seed; those that are finished.
     """
 
@@ -244,7 +254,6 @@ class Reproduced:
         seeds: the replicates.
         rows: what each row came to.
         dataset: what is known of the data.
-        way: device and precision.
         summary: what was trained now, and what was said on the way.
     """
 
@@ -253,8 +262,13 @@ class Reproduced:
     seeds: tuple[int, ...]
     rows: tuple[RowResult, ...]
     dataset: DatasetCard
-    way: Way
     summary: Summary
+
+    @property
+    def missing(self) -> str:
+        """How many networks for the test split are there, in words; empty if all are."""
+        wanted, there = len(self.rows) * len(self.seeds), sum(len(result.runs) for result in self.rows)
+        return "" if there == wanted else f"{there} of {wanted} results are there"
 
 
 def reproduction_names() -> list[str]:
@@ -288,5 +302,8 @@ def parse_reproduction(values: Mapping[str, Any], name: str) -> Reproduction:
     try:
         return Reproduction.model_validate({"name": name} | dict(values))
     except ValidationError as error:
-        faults = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}".removeprefix(": ") for one in error.errors())
+        faults = (
+            f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}".removeprefix(": ")
+            for one in error.errors()
+        )
         raise ConfigError(f"{name}: {'; '.join(faults)}.") from None
