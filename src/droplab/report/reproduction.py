@@ -29,6 +29,11 @@ _SMOKE = (
     "epoch has is trained on fewer examples."
 )
 
+_OWN_ERROR = (
+    "The interval of the difference also counts the published value's own standard error: the one printed behind ±, or "
+    "else the binomial one in brackets. `agrees`: it holds 0."
+)
+
 _BY_ROW = {"epochs", "widths", "dropout", "regularizers", "seed", "train_examples"}
 """Settings that a row or a budget gives."""
 
@@ -110,12 +115,11 @@ def render_reproduction(reproduced: Reproduced, command: str) -> str:
             else []
         ),
         code(command),
-        "![Test error of every row, with 95 % intervals, published values beside ours](figures/reproduction.png)",
-        "## Published beside ours",
+        "![Test error of every row, with 95 % intervals](figures/reproduction.png)",
+        "## Published beside ours" if _is_published(reproduced) else "## Test error",
         table(beside_table(reproduced)),
-        "Test error in % of the examples: the mean over the seeds with its 95 % t interval. The interval of the "
-        "difference also counts the published value's own standard error: the one printed behind ±, or else the "
-        "binomial one in brackets. `agrees`: it holds 0.",
+        "Test error in % of the examples: the mean over the seeds with its 95 % t interval."
+        + (f" {_OWN_ERROR}" if _is_published(reproduced) else " The paper has no numbers to stand beside."),
     ]
     if told := claims_told(reproduced):
         parts += [
@@ -140,33 +144,30 @@ def render_reproduction(reproduced: Reproduced, command: str) -> str:
 
 
 def beside_table(reproduced: Reproduced) -> Table:
-    """A row for each of the paper's."""
-    head = (
-        "row",
-        "published (%)",
-        "ours (%)",
-        "95 % interval",
-        "seeds",
-        "ours − published (points)",
-        "95 % interval",
-        "",
-    )
+    """A row for each of the paper's; nothing is said of published values where there are none."""
+    head: tuple[str, ...] = ("row", "test error (%)", "95 % interval", "seeds")
+    if _is_published(reproduced):
+        head += ("published (%)", "ours − published (points)", "95 % interval", "reading")
     rows = []
     for result in reproduced.rows:
         found = beside(result, reproduced.dataset.test_examples)
-        rows.append((result.row.name, *_beside_cells(found)))
+        ours = "–" if found.error is None else f"{found.error:.2f}"
+        interval = "–" if found.low is None or found.high is None else f"{found.low:.2f} to {found.high:.2f}"
+        cells = (result.row.name, ours, interval, str(found.seeds), *_published_cells(found))
+        rows.append(cells[: len(head)])
     return Table(head, rows)
 
 
-def _beside_cells(found: Beside) -> Sequence[str]:
+def _is_published(reproduced: Reproduced) -> bool:
+    return any(result.row.error is not None for result in reproduced.rows)
+
+
+def _published_cells(found: Beside) -> tuple[str, ...]:
     published = "–" if found.published is None else f"{found.published:.2f} {_own_error(found)}"
-    ours = "–" if found.error is None else f"{found.error:.2f}"
-    interval = "–" if found.low is None or found.high is None else f"{found.low:.2f} to {found.high:.2f}"
-    difference, both = "–", "–"
-    if found.difference is not None and found.difference_low is not None and found.difference_high is not None:
-        difference = points(found.difference / 100)
-        both = f"{points(found.difference_low / 100)} to {points(found.difference_high / 100)}"
-    return published, ours, interval, str(found.seeds), difference, both, found.reading
+    if found.difference is None or found.difference_low is None or found.difference_high is None:
+        return published, "–", "–", "–"
+    both = f"{points(found.difference_low / 100)} to {points(found.difference_high / 100)}"
+    return published, points(found.difference / 100), both, found.reading
 
 
 def _own_error(found: Beside) -> str:

@@ -83,7 +83,7 @@ def _table(frame: pd.DataFrame) -> Any:
             shape=style.shape("side", sides),
             tooltip=_tips(),
         ),
-    ).properties(width=460, height=alt.Step(22, **{"for": "offset"}))
+    ).properties(width=460, height=alt.Step(15, **{"for": "offset"}))
 
 
 def _figure(frame: pd.DataFrame, across: str, logarithmic: bool) -> Any:
