@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from droplab.api import Warn, valid_accuracy
@@ -84,22 +84,21 @@ class Reproduce:
             DroplabError: if the data cannot be had, the device is not there, or the store does not work.
         """
         quiet, observer = observer is None, observer or Warn()
-        notices: list[str] = []
-        dataset, way = self._prepared(device, precision, observer.notice, notices)
+        networks, notices = self._prepared(device, precision, observer.notice)
         with Store(store) as opened:
             summary = Summary(0, notices=notices)
-            if choices := self._choices(dataset, way):
-                observer.notice(
-                    f"in all, {self._forecast(dataset, way, opened, workers).words}; first what valid chooses among"
-                )
-                summary.add(run_all(_unique(choices), dataset, opened, observer, workers))
-            options = self._chosen(dataset, way, opened, settled=not summary.interrupted)
-            finals = self._finals(dataset, way, options)
+            if choices := networks.choices():
+                whole = networks.forecast(opened, workers).words
+                observer.notice(f"in all, {whole}; first what valid chooses among")
+                summary.add(run_all(choices, networks.dataset, opened, observer, workers))
+            options = networks.chosen(opened, settled=not summary.interrupted)
+            finals = networks.finals(options)
             if finals and not summary.interrupted:
-                summary.add(run_all(_unique(finals), dataset, opened, observer, workers))
+                summary.add(run_all(finals, networks.dataset, opened, observer, workers))
             if quiet and summary.interrupted:
                 raise KeyboardInterrupt
-            return self._collected(dataset, way, options, opened, summary)
+            rows = tuple(networks.result(row, options[row.name], opened) for row in self.reproduction.rows)
+        return Reproduced(self.reproduction, self.budget, self.seeds, rows, networks.dataset.card, summary)
 
     def foretell(
         self,
@@ -122,81 +121,78 @@ class Reproduce:
         Raises:
             DroplabError: as `run`.
         """
-        dataset, way = self._prepared(device, precision, notify or Warn().notice, [])
+        networks, _ = self._prepared(device, precision, notify or Warn().notice)
         if not store_path(store).exists():
-            return self._forecast(dataset, way, None, workers)
+            return networks.forecast(None, workers)
         with Store(store) as opened:
-            return self._forecast(dataset, way, opened, workers)
+            return networks.forecast(opened, workers)
 
-    def _forecast(self, dataset: Dataset, way: Way, store: Store | None, workers: int | None) -> Forecast:
-        def costliest(row: Row) -> int:
-            recipes = [self._run(row, 0, option, dataset, way, True) for option in range(len(row.tried) or 1)]
-            return max(range(len(recipes)), key=lambda k: work(recipes[k], dataset.features, len(dataset.classes)))
-
-        chosen = self._chosen(dataset, way, store, settled=False) if store else {}
-        options = {row.name: chosen.get(row.name) for row in self.reproduction.rows}
-        options |= {row.name: costliest(row) for row in self.reproduction.rows if options[row.name] is None}
-        runs = self._choices(dataset, way) + self._finals(dataset, way, options)
-        return foretell(_unique(runs), dataset, store, workers)
-
-    def _prepared(
-        self, device: str, precision: str, notify: Callable[[str], None], notices: list[str]
-    ) -> tuple[Dataset, Way]:
-        """The data and the way; what must be known of the way is also put into `notices`."""
+    def _prepared(self, device: str, precision: str, notify: Callable[[str], None]) -> tuple[_Networks, list[str]]:
+        """What it takes on this machine, and what must be known of the way, which is told, too."""
         resolve_way(device, precision)  # before anything is fetched
         dataset = load_dataset(self.reproduction.data, notify=notify)
-        way, known = plan_way(dataset, device, precision)
-        for notice in known:
+        way, notices = plan_way(dataset, device, precision)
+        for notice in notices:
             notify(notice)
-        notices += known
-        return dataset, way
+        return _Networks(self.reproduction, self.budget, self.seeds, dataset, way), notices
 
-    def _run(self, row: Row, seed: int, option: int, dataset: Dataset, way: Way, final: bool) -> Run:
-        settings = self.reproduction.recipe(row, seed, self.budget, len(dataset.train_y), option, final)
-        run = plan_run(settings, dataset.fingerprint, way)
-        name = row.name if final else f"{row.name}, recipe {option + 1}"
-        return replace(run, arms=(replace(run.arms[0], name=name, trained=name, control=name),))
 
-    def _tried(self, row: Row, dataset: Dataset, way: Way) -> list[Run]:
-        """What the row's recipes take to be chosen among: each with the first seed."""
-        return [self._run(row, self.seeds[0], option, dataset, way, False) for option in range(len(row.tried))]
+@dataclass(frozen=True)
+class _Networks:
+    """The networks that a reproduction takes: those that valid chooses among, and those that the test split is for."""
 
-    def _choices(self, dataset: Dataset, way: Way) -> list[Run]:
-        return [run for row in self.reproduction.rows for run in self._tried(row, dataset, way)]
+    reproduction: Reproduction
+    budget: Budget
+    seeds: tuple[int, ...]
+    dataset: Dataset
+    way: Way
 
-    def _finals(self, dataset: Dataset, way: Way, options: Mapping[str, int | None]) -> list[Run]:
-        """What the test split is for, of the rows whose choice is made."""
-        return [
-            self._run(row, seed, option, dataset, way, True)
-            for row in self.reproduction.rows
-            for option in (options[row.name],)
-            if option is not None
-            for seed in self.seeds
-        ]
+    def choices(self) -> list[Run]:
+        """What valid chooses among."""
+        return _unique([run for row in self.reproduction.rows for run in self._tried(row)])
 
-    def _chosen(self, dataset: Dataset, way: Way, store: Store, settled: bool) -> dict[str, int | None]:
+    def finals(self, options: Mapping[str, int | None]) -> list[Run]:
+        """What the test split is for, of the rows whose choice is made; `options` by a row's name."""
+        return _unique([run for row in self.reproduction.rows for run in self._final(row, options[row.name])])
+
+    def chosen(self, store: Store, settled: bool) -> dict[str, int | None]:
         """For each row the recipe with the highest accuracy on valid, the first of equals, by the row's name.
 
         Once all is `settled`, recipes that are not in the store could not be trained, and are not chosen.
         """
-        return {
-            row.name: _best([records.get(run.key) for run in runs], settled)
-            for row in self.reproduction.rows
-            for runs in (self._tried(row, dataset, way),)
-            for records in (store.load([run.key for run in runs]),)
-        }
+        return {row.name: _best(self.result(row, None, store).tried, settled) for row in self.reproduction.rows}
 
-    def _collected(
-        self, dataset: Dataset, way: Way, options: dict[str, int | None], store: Store, summary: Summary
-    ) -> Reproduced:
-        rows = []
-        for row in self.reproduction.rows:
-            tried, option = self._tried(row, dataset, way), options[row.name]
-            runs = [self._run(row, seed, option, dataset, way, True) for seed in self.seeds if option is not None]
-            records = store.load([run.key for run in tried + runs])
-            found = {run.settings.seed: records[run.key] for run in runs if run.key in records}
-            rows.append(RowResult(row, tuple(records.get(run.key) for run in tried), option, found))
-        return Reproduced(self.reproduction, self.budget, self.seeds, tuple(rows), dataset.card, summary)
+    def result(self, row: Row, option: int | None, store: Store) -> RowResult:
+        """What the store has of a row."""
+        tried, final = self._tried(row), self._final(row, option)
+        records = store.load([run.key for run in tried + final])
+        found = {run.settings.seed: records[run.key] for run in final if run.key in records}
+        return RowResult(row, tuple(records.get(run.key) for run in tried), option, found)
+
+    def forecast(self, store: Store | None, workers: int | None) -> Forecast:
+        """What training them takes; where a choice is not made the costliest recipe stands for it."""
+        options = {row.name: self._costliest(row) for row in self.reproduction.rows}
+        made = self.chosen(store, settled=False) if store else {}
+        options |= {name: option for name, option in made.items() if option is not None}
+        return foretell(_unique(self.choices() + self.finals(options)), self.dataset, store, workers)
+
+    def _tried(self, row: Row) -> list[Run]:
+        """A row's recipes to choose among, each with the first seed."""
+        return [self._run(row, self.seeds[0], option, False) for option in range(len(row.tried))]
+
+    def _final(self, row: Row, option: int | None) -> list[Run]:
+        """A row's networks for the test split; none before its choice is made."""
+        return [self._run(row, seed, option, True) for seed in self.seeds if option is not None]
+
+    def _costliest(self, row: Row) -> int:
+        costs = [work(self._run(row, 0, option, True)) for option in range(len(row.tried) or 1)]
+        return costs.index(max(costs))
+
+    def _run(self, row: Row, seed: int, option: int, final: bool) -> Run:
+        settings = self.reproduction.recipe(row, seed, self.budget, len(self.dataset.train_y), option, final)
+        run = plan_run(settings, self.dataset.fingerprint, self.way)
+        name = row.name if final else f"{row.name}, recipe {option + 1}"
+        return replace(run, arms=(replace(run.arms[0], name=name, trained=name, control=name),))
 
 
 def _best(records: Sequence[RunRecord | None], settled: bool) -> int | None:
