@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from droplab.report.published import beside, claims_told
+from droplab.report.reproduction_chart import reproduction_chart
 from droplab.report.statistics import compare, compare_differences
 from droplab.study.reproduction import Reproduced, RowResult, parse_reproduction
 
@@ -152,3 +153,21 @@ def test_differences_are_compared_as_the_pairs_they_are_of(pairs):
 def test_differences_must_be_finite_numbers_one_a_seed(wrong):
     with pytest.raises(Exception, match="differences must be finite numbers, one a seed"):
         compare_differences(wrong)
+
+
+@pytest.mark.parametrize(("largest", "scale"), [(5.0, "linear"), (25.0, "log")])
+def test_a_figure_whose_errors_are_of_many_sizes_is_logarithmic(largest, scale):
+    what = parse_reproduction(
+        {
+            "title": "t", "source": "s", "across": "p", "updates": {"smoke": 1, "short": 2, "paper": 3},
+            "stated": {}, "chosen": {}, "rows": [{"name": "a", "x": 1, "error": 1.5}, {"name": "b", "x": 2}],
+        },
+        "x",
+    )  # fmt: skip
+    small, large = result("a", [1.0, 1.1, 1.2]), result("b", [largest, largest + 0.1])
+    rows = tuple(RowResult(row, (), 0, one.runs) for row, one in zip(what.rows, (small, large), strict=True))
+    data = SimpleNamespace(name="mnist", test_examples=N)
+    drawn = reproduction_chart(Reproduced(what, "paper", (0, 1, 2), rows, data, None)).to_dict()
+    axes = [layer["encoding"]["y"] for layer in drawn["layer"] if layer["encoding"]["y"].get("title")]
+    assert {axis["scale"].get("type", "linear") for axis in axes} == {scale}
+    assert "diamond, dashed: published" in drawn["title"]["subtitle"][0]

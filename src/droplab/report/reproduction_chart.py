@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 OURS, PUBLISHED = "droplab, mean over seeds", "published"
 _SIDES = [OURS, PUBLISHED]
 
+_LOG_FROM = 10
+"""How many times the smallest error the largest is where the axis is logarithmic."""
+
 
 def reproduction_chart(reproduced: Reproduced) -> alt.TopLevelMixin:
     """Test error of every row with its 95 % interval; across for a figure, a line a row for a table.
@@ -99,7 +102,7 @@ def _figure(frame: pd.DataFrame, across: str, logarithmic: bool) -> Any:
     )
     colour = style.colour("series", names, None) if len(names) > 1 else alt.value(style.BLUE)
     base = alt.Chart(style.data(frame)).encode(x=x, color=colour)
-    y = alt.Y("value:Q", title="test error (%)", scale=alt.Scale(zero=False))
+    y = _upwards(frame)
     ours, published = (base.transform_filter(alt.datum.side == side) for side in _SIDES)
     point = ours.mark_point(size=55, filled=True, opacity=1).encode(y=y, tooltip=_tips())
     if len(names) > 1:
@@ -117,6 +120,19 @@ def _figure(frame: pd.DataFrame, across: str, logarithmic: bool) -> Any:
             ),
         ]
     return alt.layer(*marks).properties(width=560, height=320)
+
+
+def _upwards(frame: pd.DataFrame) -> alt.Y:
+    """Test error upwards; logarithmic where the largest is many times the smallest."""
+    ends = frame[["value", "low", "high"]].min().min(), frame[["value", "low", "high"]].max().max()
+    if ends[0] <= 0 or ends[1] < _LOG_FROM * ends[0]:
+        return alt.Y("value:Q", title="test error (%)", scale=alt.Scale(zero=False))
+    return alt.Y(
+        "value:Q",
+        title="test error (%, logarithmic)",
+        scale=alt.Scale(type="log", nice=False, padding=8),
+        axis=alt.Axis(values=style.decades(*ends), format="~g"),
+    )
 
 
 def _beside(frame: pd.DataFrame, logarithmic: bool) -> pd.Series[float]:
