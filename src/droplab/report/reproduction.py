@@ -198,7 +198,7 @@ def recipe_table(reproduced: Reproduced) -> Table:
             rows.append((f"row {row.name}", _settings_words({name: one.value}), "chosen", one.why))
     some = what.recipe(what.rows[0], 0, reproduced.budget, reproduced.dataset.train_examples)
     told = what.stated.keys() | what.chosen.keys() | what.final.keys() | what.rows[0].settings.keys() | _BY_ROW
-    own = {name: value for name, value in some.told().items() if name not in told}
+    own = {name: value for name, value in some.told().items() if name not in told and value}
     rows += [(name, _value_words(name, value), "chosen", "droplab's default") for name, value in own.items()]
     return Table(("setting", "value", "", "why"), rows)
 
