@@ -231,6 +231,7 @@ def test_the_content_key_differs_with_everything_that_decides_the_bits() -> None
         "train_examples": 100,
     }
     with_others = {  # settings that act only together with others
+        "dropout_scaling": ({"dropout": 0.25, "widths": [4]}, "inference"),
         "pieces": ({"activation": "maxout"}, 3),
         "beta_1": ({"optimizer": "adam"}, 0.8),
         "beta_2": ({"optimizer": "adam"}, 0.99),
@@ -244,6 +245,13 @@ def test_the_content_key_differs_with_everything_that_decides_the_bits() -> None
     keys += [run(**{name: value} | rest).content_key("data", "fp32") for name, (rest, value) in with_others.items()]
     keys += [run().content_key("data", "fp32"), run().content_key("data", "bf16"), run().content_key("other", "fp32")]
     assert len(set(keys)) == len(keys)
+
+
+def test_scaling_at_inference_is_nothing_without_a_mask() -> None:
+    assert run(widths=[4], dropout=0, dropout_scaling="inference") == run(widths=[4], dropout=0)
+    assert run(widths=[4], regularizers={"input_dropout": 0.1}, dropout_scaling="inference") != run(
+        widths=[4], regularizers={"input_dropout": 0.1}
+    )
 
 
 def test_the_content_key_does_not_depend_on_how_a_number_is_written() -> None:

@@ -19,7 +19,15 @@ from droplab.model.regularizers import Dropout
 from droplab.train.engine import train_pack
 from droplab.train.evaluate import evaluate
 from droplab.train.examples import Examples
-from droplab.train.general import Extras, final_layers, general_step, objective, parameters, rebuilt
+from droplab.train.general import (
+    Extras,
+    final_layers,
+    general_step,
+    objective,
+    parameters,
+    rebuilt,
+    training_noise,
+)
 from droplab.train.optimizers import SGD
 from droplab.train.outcome import Trained, Way
 from droplab.train.state import State
@@ -50,7 +58,7 @@ def stepped(settings: RunSettings, steps: int = 1) -> tuple[list[Layer], Extras,
     extras = Extras.initial(settings, layers)
     general = General.of(settings, settings.dropout, "fp32")
     for update in range(steps):
-        noise = Noise(settings.seed, (0, update), True, CPU)
+        noise = training_noise(settings, 0, update, CPU)
         losses.append(general_step(settings, general, layers, extras, X, Y, noise, update, 10).item())
     return layers, extras, losses
 
@@ -221,7 +229,7 @@ def test_batch_normalization_is_pytorchs_and_folds_away():
             torch.testing.assert_close(mine[0], part.detach(), rtol=1e-3, atol=1e-5)
     module.eval()
     general = General.of(settings, 0.0, "fp32")
-    logits = general.forward(final_layers(layers, extras), X, None)[1]
+    logits = general.forward(final_layers(settings, layers, extras), X, None)[1]
     torch.testing.assert_close(logits[0], module(X[0]).detach(), rtol=1e-3, atol=1e-4)
 
 
@@ -302,6 +310,41 @@ def test_the_gradient_is_that_of_finite_differences(name, activation):
 
     leaves = [part.requires_grad_() for part in parameters(layers, norms)]
     assert torch.autograd.gradcheck(aim, leaves, eps=1e-7, atol=1e-6, rtol=1e-4, fast_mode=True)
+
+
+def test_scaling_at_inference_is_inverted_dropout_with_smaller_weights_and_steps():
+    """The papers' weights behind a mask are 1/p of the inverted ones; a step of the same rate moves them p times."""
+    rate, learning_rate = 0.25, 0.1
+    inverted = settings_of(widths=[8], dropout=rate, learning_rate=learning_rate)
+    papers = settings_of(widths=[8], dropout=rate, learning_rate=learning_rate, dropout_scaling="inference")
+    assert not papers.is_plain
+    (before, extras, _), share = stepped(inverted, 0), 1 - rate
+    mine = [before[0], Layer(before[1].weight / share, before[1].bias.clone())]
+    mine = [Layer(*(part.clone() for part in layer)) for layer in mine]
+    for a, b in zip(final_layers(papers, mine, extras), before, strict=True):
+        torch.testing.assert_close(a.weight, b.weight, rtol=1e-6, atol=1e-7)
+    general = General.of(papers, rate, "fp32")
+    loss = general_step(papers, general, mine, extras, X, Y, training_noise(papers, 0, 0, CPU), 0, 10)
+    after, _, losses = stepped(inverted, 1)
+    assert loss.item() == pytest.approx(losses[0], rel=1e-5), "the same function of the features"
+    moved = [new.weight - old.weight for new, old in zip(after, before, strict=True)]
+    torch.testing.assert_close(mine[0].weight - before[0].weight, moved[0], rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(share * mine[1].weight - before[1].weight, share**2 * moved[1], rtol=1e-3, atol=1e-6)
+
+
+def test_every_mask_is_made_up_for_at_inference():
+    settings = settings_of(
+        dropout=0.5, dropout_scaling="inference", regularizers={"input_dropout": 0.25, "dropout_by_layer": (0.5, 0.0)}
+    )
+    layers, extras, _ = stepped(settings, 1)
+    for done, layer, share in zip(final_layers(settings, layers, extras), layers, (0.75, 0.25, 0.5), strict=True):
+        torch.testing.assert_close(done.weight, share * layer.weight)
+        assert torch.equal(done.bias, layer.bias)
+    trained = trained_of(settings)
+    again = evaluate(
+        layers_of(trained.weights), EXAMPLES.test, "test", "fp32", general=General.of(settings, 0.5, "fp32")
+    )
+    assert again["off"].nll.item() == pytest.approx(trained.outcome.metric("off", "test", "nll"), rel=1e-6)
 
 
 def trained_of(settings: RunSettings, examples: Examples = EXAMPLES) -> Trained:

@@ -34,6 +34,7 @@ _FIRST_WIDTH = 512
 Activation = Literal["relu", "logistic", "tanh", "gelu", "maxout"]
 InitialWeights = Literal["pytorch", "he", "glorot", "fan_in"]
 Optimizer = Literal["sgd", "classical", "nesterov", "adam", "adamw"]
+DropoutScaling = Literal["training", "inference"]
 Schedule = Literal["constant", "linear", "exponential", "inverse_time", "cosine"]
 MomentumSchedule = Literal["constant", "linear", "exponential"]
 Strength = Annotated[float, Field(ge=0)]
@@ -60,6 +61,10 @@ class Recipe(BaseModel):
         pieces: linear pieces of a maxout unit; of no effect elsewhere.
         initial_weights: `pytorch` (uniform ±1/√inputs, biases too), `he` (normal, sd √(2/inputs)), `glorot` (uniform
             ±√(6/(inputs + outputs))), `fan_in` (normal, sd 1/√inputs); biases of the last three are 0.
+        dropout_scaling: when dropout's masks are made up for: in `training` by scaling up what is kept (inverted
+            dropout, PyTorch's), or at `inference` by multiplying the weights behind a mask by the share kept, as the
+            dropout papers have it. Learning rates, initial weights and bounds on norms mean other things with the one
+            than with the other; the network that is kept is scaled in either. Without a mask it is `training`.
         optimizer: `sgd` with momentum as PyTorch has it; `classical`: v ← m·v − rate·g, w ← w + v, which differs where
             the rate changes; `nesterov` as PyTorch has it; `adam`; `adamw`, whose `weight_decay` is 0.01 unless given.
         beta_1: decay of Adam's first moment.
@@ -90,6 +95,7 @@ class Recipe(BaseModel):
     activation: Activation = "relu"
     pieces: Annotated[int, Field(ge=2, le=64)] = 5
     initial_weights: InitialWeights = "pytorch"
+    dropout_scaling: DropoutScaling = "training"
     optimizer: Optimizer = "sgd"
     beta_1: Rate = 0.9
     beta_2: Rate = 0.999
@@ -184,6 +190,7 @@ _LATER = {
     "activation",
     "pieces",
     "initial_weights",
+    "dropout_scaling",
     "optimizer",
     "beta_1",
     "beta_2",
@@ -199,6 +206,10 @@ _LATER = {
     "vary",
 }
 """Settings that few use. A content key leaves them out at their defaults, so that older results keep their keys."""
+
+
+_MASKS = {"input_dropout", "dropout_by_layer"}
+"""The regularizers that are dropout, beside the rate of all hidden layers."""
 
 
 class RunSettings(Recipe):
@@ -223,6 +234,12 @@ class RunSettings(Recipe):
     def depth(self) -> int:
         """Number of weight layers: hidden layers + 1."""
         return len(self.widths) + 1
+
+    @model_validator(mode="after")
+    def _no_scaling_without_a_mask(self) -> Self:
+        if not (self.dropout or _MASKS & dict(self.regularizers).keys()):
+            object.__setattr__(self, "dropout_scaling", "training")  # frozen for all others
+        return self
 
     @model_validator(mode="after")
     def _something_to_stop_on(self) -> Self:

@@ -63,6 +63,10 @@ RECIPE: dict[str, tuple[type, Any]] = {
     "activation": (str, typer.Option(metavar="relu|logistic|tanh|gelu|maxout", help="Of the hidden layers.")),
     "pieces": (int, typer.Option(help="Linear pieces of a maxout unit.")),
     "initial_weights": (str, typer.Option(metavar="pytorch|he|glorot|fan_in", help="How weights begin.")),
+    "dropout_scaling": (
+        str,
+        typer.Option(metavar="training|inference", help="When masks are made up for; inference is the papers' way."),
+    ),
     "optimizer": (str, typer.Option(metavar="sgd|classical|nesterov|adam|adamw", help="How weights are updated.")),
     "beta_1": (float, typer.Option(help="Decay of Adam's first moment.")),
     "beta_2": (float, typer.Option(help="Decay of Adam's second moment.")),

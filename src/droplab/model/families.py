@@ -71,10 +71,7 @@ def _of(strengths: Strengths, layer: int) -> float:
 
 
 def _drop(values: Tensor, rate: float, place: int, noise: Noise) -> Tensor:
-    """What is kept is scaled up, so that nothing is left to scale at inference (inverted dropout)."""
-    if not rate:
-        return values
-    return values * (noise.kept(place, rate, values.shape[1], values.shape[2]) / (1 - round(rate * 2**16) / 2**16))
+    return values * noise.mask(place, rate, values.shape[1], values.shape[2]) if rate else values
 
 
 def _multiply(values: Tensor, rate: float, place: int, noise: Noise) -> Tensor:

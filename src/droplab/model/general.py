@@ -90,9 +90,7 @@ class General:
 
     def _disturbed(self, hidden: Tensor, k: int, noise: Noise) -> Tensor:
         if self.dropout:
-            hidden = hidden * (
-                noise.kept(k, self.dropout, *hidden.shape[1:]) / (1 - round(self.dropout * 2**16) / 2**16)
-            )
+            hidden = hidden * noise.mask(k, self.dropout, *hidden.shape[1:])
         for entry, strengths in self.used:
             if entry.on_hidden is not None:
                 hidden = entry.on_hidden(hidden, k, strengths, noise)

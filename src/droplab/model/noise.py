@@ -17,6 +17,11 @@ INPUT = 2**20
 """The place of the features; hidden layers are at 0, 1, …"""
 
 
+def share_kept(rate: float) -> float:
+    """The share of the units that a mask of that rate keeps, the rate honoured to 1/65,536."""
+    return 1 - round(rate * 2**16) / 2**16
+
+
 @dataclass(frozen=True)
 class Noise:
     """The numbers of one pass; the same address always has the same ones, in any pack and after any resume.
@@ -27,6 +32,7 @@ class Noise:
         training: which of the two.
         device: where they are made.
         first: the example that the pass begins with.
+        scaled: whether masks scale up what they keep.
     """
 
     seed: int
@@ -34,6 +40,15 @@ class Noise:
     training: bool
     device: torch.device
     first: int = 0
+    scaled: bool = True
+
+    def mask(self, place: int, rate: float, examples: int, units: int) -> Tensor:
+        """What units are multiplied by: 0 where one is dropped, else 1, or 1 / (1 − rate) where masks are scaled.
+
+        Arguments and shape as `kept`.
+        """
+        kept = self.kept(place, rate, examples, units)
+        return kept / share_kept(rate) if self.scaled else kept
 
     def kept(self, place: int, rate: float, examples: int, units: int) -> Tensor:
         """1 where a unit is kept and 0 where it is dropped, shape (1, B, U), `float32`; the masks of `Dropout`.

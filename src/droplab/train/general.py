@@ -14,9 +14,9 @@ from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 from droplab.config import RunSettings
-from droplab.model.general import General, Norm, folded
+from droplab.model.general import General, Norm, folded, strengths_of
 from droplab.model.network import Layer
-from droplab.model.noise import Noise
+from droplab.model.noise import Noise, share_kept
 from droplab.train.schedules import learning_rate_at, momentum_at
 
 ADAM_EPSILON = 1e-8
@@ -183,9 +183,26 @@ def rebuilt(layers: Sequence[Layer], norms: Sequence[Norm], parts: Sequence[Tens
     return live, [Norm(next(rest), next(rest), norm.mean, norm.variance) for norm in norms]
 
 
-def final_layers(layers: Sequence[Layer], extras: Extras) -> list[Layer]:
-    """The weights as they are evaluated and kept: batch normalization folded in."""
+def training_noise(settings: RunSettings, epoch: int, step: int, device: torch.device) -> Noise:
+    """The random numbers of a step."""
+    return Noise(settings.seed, (epoch, step), True, device, scaled=settings.dropout_scaling == "training")
+
+
+def final_layers(settings: RunSettings, layers: Sequence[Layer], extras: Extras) -> list[Layer]:
+    """The weights as they are evaluated and kept: scaled for dropout, batch normalization folded in."""
+    if settings.dropout_scaling == "inference":
+        shares = zip(layers, _shares_kept(settings), strict=True)
+        layers = [Layer(layer.weight * share, layer.bias) for layer, share in shares]
     return folded(layers, extras.norms)
+
+
+def _shares_kept(settings: RunSettings) -> list[float]:
+    """The share of its inputs that each weight layer is given in training."""
+    used = {name: strengths_of(strength) for name, strength in settings.regularizers}
+    (features,) = used.get("input_dropout", (0.0,))
+    rates = used.get("dropout_by_layer", (0.0,))
+    rates = rates * len(settings.widths) if len(rates) == 1 else rates
+    return [share_kept(features), *(share_kept(settings.dropout) * share_kept(rate) for rate in rates)]
 
 
 def _descend(

@@ -7,11 +7,10 @@ from collections.abc import Callable
 
 import torch
 
-from droplab.model.noise import Noise
 from droplab.random import Purpose, key_tensor, permutation, stream_key
 from droplab.train.evaluate import evaluate
 from droplab.train.examples import Examples
-from droplab.train.general import general_step
+from droplab.train.general import general_step, training_noise
 from droplab.train.outcome import Precision
 from droplab.train.state import State
 from droplab.train.step import scaled
@@ -43,7 +42,7 @@ def run_general_epoch(state: State, examples: Examples, precision: Precision, ke
             extras,
             scaled(features, scale, torch.float32),
             labels,
-            Noise(settings.seed, (state.epoch, state.step), True, device),
+            training_noise(settings, state.epoch, state.step, device),
             state.epoch * len(batches) + state.step,
             len(batches),
         )

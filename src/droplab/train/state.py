@@ -71,7 +71,9 @@ class State:
     @property
     def network(self) -> list[Layer]:
         """The weights as they are evaluated and kept."""
-        return self.layers if self.extras is None else final_layers(self.layers, self.extras)
+        if self.extras is None:
+            return self.layers
+        return final_layers(self.settings[0], self.layers, self.extras)
 
     def general(self, precision: Precision) -> General | None:
         """How the run computes, where the fast step cannot train it."""
