@@ -263,14 +263,14 @@ def test_initial_weights_have_the_spread_of_their_paper(scheme):
 
 
 def test_noise_is_addressed_by_example_and_has_the_moments_it_should():
-    noise = Noise(4, (2, 7), True, CPU)
+    noise = Noise((4,), (2, 7), True, CPU)
     whole = noise.normal(INPUT, 500, 40)
-    part = Noise(4, (2, 7), True, CPU, first=100).normal(INPUT, 50, 40)
+    part = Noise((4,), (2, 7), True, CPU, first=100).normal(INPUT, 50, 40)
     assert torch.equal(whole[:, 100:150], part)
     assert whole.mean().abs() < 0.02
     assert whole.std().item() == pytest.approx(1, abs=0.02)
     assert (whole.pow(4).mean() - 3).abs() < 0.2
-    for other in (Noise(5, (2, 7), True, CPU), Noise(4, (2, 8), True, CPU), Noise(4, (2, 7), False, CPU)):
+    for other in (Noise((5,), (2, 7), True, CPU), Noise((4,), (2, 8), True, CPU), Noise((4,), (2, 7), False, CPU)):
         assert not torch.equal(other.normal(INPUT, 500, 40), whole)
     assert not torch.equal(noise.normal(0, 500, 40), whole)
     masks = Dropout.of([4], [0.3]).training(2, 2, CPU)
@@ -280,7 +280,7 @@ def test_noise_is_addressed_by_example_and_has_the_moments_it_should():
 
 @pytest.mark.parametrize("name", ["input_dropout", "gaussian_dropout", "input_gaussian_dropout", "dropout_by_layer"])
 def test_what_disturbs_units_keeps_their_mean_and_has_the_variance_of_its_rate(name):
-    entry, noise, ones = TABLE[name], Noise(1, (0, 0), True, CPU), torch.ones(1, 800, 50)
+    entry, noise, ones = TABLE[name], Noise((1,), (0, 0), True, CPU), torch.ones(1, 800, 50)
     act = entry.on_input or (lambda values, strengths, noise: entry.on_hidden(values, 0, strengths, noise))
     disturbed = act(ones, (0.25,), noise)
     assert disturbed.mean().item() == pytest.approx(1, abs=0.01)
@@ -289,7 +289,7 @@ def test_what_disturbs_units_keeps_their_mean_and_has_the_variance_of_its_rate(n
 
 @pytest.mark.parametrize("name", ["input_noise", "hidden_noise"])
 def test_additive_noise_has_mean_0_and_its_strength_as_deviation(name):
-    entry, noise, ones = TABLE[name], Noise(1, (0, 0), True, CPU), torch.ones(1, 800, 50)
+    entry, noise, ones = TABLE[name], Noise((1,), (0, 0), True, CPU), torch.ones(1, 800, 50)
     act = entry.on_input or (lambda values, strengths, noise: entry.on_hidden(values, 0, strengths, noise))
     added = act(ones, (0.25,), noise) - ones
     assert added.mean().item() == pytest.approx(0, abs=0.01)
@@ -303,7 +303,7 @@ def test_the_gradient_is_that_of_finite_differences(name, activation):
     settings = settings_of(activation=activation, regularizers={name: TABLE[name].strength})
     layers = [Layer(*(part.double() for part in layer)) for layer in layers_for(settings)]
     norms = [Norm(*(part.double() for part in norm)) for norm in Extras.initial(settings, layers).norms]
-    general, noise = General.of(settings, 0.0, "fp32"), Noise(3, (0, 0), True, CPU)
+    general, noise = General.of(settings, 0.0, "fp32"), Noise((3,), (0, 0), True, CPU)
 
     def aim(*parts: torch.Tensor) -> torch.Tensor:
         return objective(general, *rebuilt(layers, norms, parts), X[:, :8].double(), Y[:, :8], noise)[1]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from droplab.api import Study, StudyResult
+    from droplab.estimator import DropoutMLPClassifier, Uncertainty
     from droplab.model.families import Regularizer, register
     from droplab.report.planning import plan_seeds
     from droplab.report.statistics import Comparison, compare
@@ -14,11 +15,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Comparison",
+    "DropoutMLPClassifier",
     "Regularizer",
     "Reproduce",
     "Study",
     "StudyResult",
     "Trend",
+    "Uncertainty",
     "compare",
     "plan_seeds",
     "register",
@@ -27,11 +30,13 @@ __all__ = [
 
 _HOMES = {
     "Comparison": "droplab.report.statistics",
+    "DropoutMLPClassifier": "droplab.estimator",
     "Regularizer": "droplab.model.families",
     "Reproduce": "droplab.reproduce",
     "Study": "droplab.api",
     "StudyResult": "droplab.api",
     "Trend": "droplab.report.trend",
+    "Uncertainty": "droplab.estimator",
     "compare": "droplab.report.statistics",
     "plan_seeds": "droplab.report.planning",
     "register": "droplab.model.families",

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -40,6 +40,7 @@ MomentumSchedule = Literal["constant", "linear", "exponential"]
 Strength = Annotated[float, Field(ge=0)]
 Regularizers = tuple[tuple[str, Strength | tuple[Strength, ...]], ...]
 
+Model = TypeVar("Model", bound=BaseModel)
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Width = Annotated[int, Field(ge=1, le=1_000_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -112,17 +113,7 @@ class Recipe(BaseModel):
     @field_validator("regularizers", mode="before")
     @classmethod
     def _in_order(cls, value: Any) -> Any:
-        """A table of names and strengths as sorted pairs, without those of strength 0."""
-        pairs = value.items() if isinstance(value, Mapping) else value
-        try:
-            named = {
-                name: tuple(map(float, strength)) if isinstance(strength, tuple | list) else float(strength)
-                for name, strength in pairs
-            }
-        except (TypeError, ValueError):
-            raise ValueError("must be a table of names, each with its strength or one a layer") from None
-        acting = {name: strength for name, strength in named.items() if any(_each(strength))}
-        return tuple(sorted((name, s[0] if len(s := _each(strength)) == 1 else s) for name, strength in acting.items()))
+        return regularizer_pairs(value)
 
     @model_validator(mode="after")
     def _nothing_that_cannot_act(self) -> Self:
@@ -179,11 +170,7 @@ class Recipe(BaseModel):
         Raises:
             ConfigError: naming each wrong setting, what was found, and the nearest name to an unknown one.
         """
-        try:
-            return cls.model_validate(dict(values))
-        except ValidationError as error:
-            faults = [_fault(dict(item), cls) for item in error.errors()]
-            raise ConfigError(f"{origin}: " + "; ".join(faults) + ".") from None
+        return parse(cls, values, origin)
 
 
 _LATER = {
@@ -500,6 +487,37 @@ def _nearest(name: str, known: list[str]) -> str:
     """`. Did you mean …?` for the nearest known name, or a full stop where none is near."""
     matches = difflib.get_close_matches(name, known, n=1)
     return f". Did you mean {matches[0]!r}?" if matches else "."
+
+
+def parse(model: type[Model], values: Mapping[str, Any], origin: str) -> Model:
+    """Validate `values` as a model's, reporting every fault at once.
+
+    Raises:
+        ConfigError: naming each wrong setting, what was found, and the nearest name to an unknown one.
+    """
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        faults = [_fault(dict(item), model) for item in error.errors()]
+        raise ConfigError(f"{origin}: " + "; ".join(faults) + ".") from None
+
+
+def regularizer_pairs(value: Any) -> Regularizers:
+    """A table of regularizers and strengths as sorted pairs, without those of strength 0.
+
+    Raises:
+        ValueError: if it is no such table.
+    """
+    pairs = value.items() if isinstance(value, Mapping) else value
+    try:
+        named = {
+            name: tuple(map(float, strength)) if isinstance(strength, tuple | list) else float(strength)
+            for name, strength in pairs
+        }
+    except (TypeError, ValueError):
+        raise ValueError("must be a table of names, each with its strength or one a layer") from None
+    acting = {name: strength for name, strength in named.items() if any(_each(strength))}
+    return tuple(sorted((name, s[0] if len(s := _each(strength)) == 1 else s) for name, strength in acting.items()))
 
 
 def _fault(item: dict[str, Any], model: type[BaseModel]) -> str:

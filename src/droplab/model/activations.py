@@ -17,11 +17,13 @@ def activation_of(name: str, pieces: int) -> Activate:
     """The activation of that name, from (R, B, outputs of the layer) to (R, B, H).
 
     Args:
-        name: `relu`; `logistic`, 1 / (1 + e⁻ᶻ); `tanh`; `gelu`, z·Φ(z) (Hendrycks & Gimpel 2016); or `maxout`, the
-            largest of P products (Goodfellow et al. 2013), of which a unit has P neighbours in its layer's outputs.
+        name: `identity`; `relu`; `logistic`, 1 / (1 + e⁻ᶻ); `tanh`; `gelu`, z·Φ(z) (Hendrycks & Gimpel 2016); or
+            `maxout`, the largest of P products (Goodfellow et al. 2013), of which a unit has P neighbours in its
+            layer's outputs.
         pieces: P.
     """
     named: dict[str, Activate] = {
+        "identity": lambda products: products,
         "relu": torch.relu,
         "logistic": torch.sigmoid,
         "tanh": torch.tanh,

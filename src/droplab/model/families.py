@@ -5,7 +5,7 @@ back is in `Regularizer`. `register` adds one of your own, from a file that `DRO
 worker process has it.
 
 B examples, U units of a layer or features, O outputs of a weight layer, I its inputs. All tensors have a first
-dimension of 1: a network that needs one of these is trained by itself.
+dimension of 1: an entry sees one network at a time.
 """
 
 from __future__ import annotations

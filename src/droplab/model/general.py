@@ -1,7 +1,7 @@
 """The forward pass of any network: what `network.forward` is to the fast step, with every activation and regularizer.
 
-A network here is trained by itself: every tensor has a first dimension of 1.
-B examples, F features, U units of a hidden layer, C classes.
+R networks side by side (in a study 1: there such a network is trained by itself), B examples, F features, U units of a
+hidden layer, C classes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EPSILON, RUNNING = 1e-5, 0.1
 
 
 class Norm(NamedTuple):
-    """Batch normalization of a hidden layer's products; each of shape (1, outputs)."""
+    """Batch normalization of a hidden layer's products; each of shape (R, outputs)."""
 
     scale: Tensor
     shift: Tensor
@@ -67,7 +67,7 @@ class General:
 
         Args:
             layers: `float32` weights; of maxout, the pieces of a unit are neighbours.
-            inputs: features as scaled, shape (1, B, F), `float32`.
+            inputs: features as scaled, shape (R, B, F), of the weights' dtype.
             noise: the random numbers of the pass; `None` for dropout off, when nothing is disturbed.
             norms: batch normalization of each hidden layer; none where there is none, or where it is folded.
             fresh: whether it takes the statistics of this batch, and moves the running ones; else the running ones.
@@ -76,7 +76,8 @@ class General:
         if noise is not None:
             for entry, strengths in self.used:
                 if entry.on_input is not None:
-                    here = entry.on_input(here, strengths, noise)
+                    each = zip(here.split(1), noise.each(), strict=True)
+                    here = _stacked([entry.on_input(one, strengths, its) for one, its in each])
         hidden = []
         for k, layer in enumerate(layers[:-1]):
             products = product(here, layer, self.precision)
@@ -93,7 +94,8 @@ class General:
             hidden = hidden * noise.mask(k, self.dropout, *hidden.shape[1:])
         for entry, strengths in self.used:
             if entry.on_hidden is not None:
-                hidden = entry.on_hidden(hidden, k, strengths, noise)
+                each = zip(hidden.split(1), noise.each(), strict=True)
+                hidden = _stacked([entry.on_hidden(one, k, strengths, its) for one, its in each])
         return hidden
 
     @property
@@ -108,11 +110,18 @@ def general_of(settings: RunSettings, precision: str) -> General | None:
 
 
 def product(inputs: Tensor, layer: Layer, precision: str) -> Tensor:
-    """A layer's products, shape (1, B, outputs), `float32`; of matrices, since a stack of one takes thrice as long."""
-    weight, here = layer.weight.squeeze(0), inputs.squeeze(0)
+    """A layer's products, shape (R, B, outputs), of the bias's dtype."""
+    weight, here = layer.weight, inputs
     if precision == "bf16":
-        return (linear(here.bfloat16(), weight.bfloat16()).float() + layer.bias)[None]
-    return (linear(here, weight) + layer.bias)[None]
+        weight, here = weight.bfloat16(), here.bfloat16()
+    # One network's are of matrices, since a stack of one takes thrice as long.
+    products = torch.bmm(here, weight.mT) if len(weight) > 1 else linear(here.squeeze(0), weight.squeeze(0))[None]
+    return products.to(layer.bias.dtype) + layer.bias[:, None]
+
+
+def _stacked(parts: Sequence[Tensor]) -> Tensor:
+    """What was made of each network's by itself, side by side again."""
+    return torch.cat(list(parts)) if len(parts) > 1 else parts[0]
 
 
 def strengths_of(value: float | tuple[float, ...]) -> Strengths:
@@ -121,7 +130,7 @@ def strengths_of(value: float | tuple[float, ...]) -> Strengths:
 
 
 def normalized(products: Tensor, norm: Norm, fresh: bool) -> Tensor:
-    """Batch normalization (Ioffe & Szegedy 2015), shape as `products`, (1, B, outputs)."""
+    """Batch normalization (Ioffe & Szegedy 2015), shape as `products`, (R, B, outputs)."""
     mean, variance = norm.mean, norm.variance
     if fresh:
         mean, variance = products.mean(dim=1), products.var(dim=1, correction=0)

@@ -180,7 +180,7 @@ class _General:
 
     def masked(self, sample: int) -> Tensor:
         """Under the `sample`-th noise."""
-        noise = Noise(self._seed, (self._split, sample), False, self._device, self._start)
+        noise = Noise((self._seed,), (self._split, sample), False, self._device, self._start)
         return torch.log_softmax(self._general.forward(self._layers, self._inputs, noise)[1], dim=2)
 
 

@@ -185,7 +185,7 @@ def rebuilt(layers: Sequence[Layer], norms: Sequence[Norm], parts: Sequence[Tens
 
 def training_noise(settings: RunSettings, epoch: int, step: int, device: torch.device) -> Noise:
     """The random numbers of a step."""
-    return Noise(settings.seed, (epoch, step), True, device, scaled=settings.dropout_scaling == "training")
+    return Noise((settings.seed,), (epoch, step), True, device, scaled=settings.dropout_scaling == "training")
 
 
 def final_layers(settings: RunSettings, layers: Sequence[Layer], extras: Extras) -> list[Layer]:

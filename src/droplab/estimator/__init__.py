@@ -1,0 +1,6 @@
+"""scikit-learn's face of droplab."""
+
+from droplab.estimator.classifier import DropoutMLPClassifier
+from droplab.estimator.uncertainty import Uncertainty
+
+__all__ = ["DropoutMLPClassifier", "Uncertainty"]

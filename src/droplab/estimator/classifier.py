@@ -1,0 +1,496 @@
+"""`DropoutMLPClassifier`: scikit-learn's `MLPClassifier` with dropout and droplab's other regularizers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from droplab.errors import ConfigError, DataError
+from droplab.estimator import lbfgs, stochastic
+from droplab.estimator.networks import Networks, Output, probabilities
+from droplab.estimator.parameters import Parameters
+from droplab.estimator.rows import Features, Rows
+from droplab.estimator.uncertainty import Uncertainty
+from droplab.model.noise import Noise
+from droplab.train.device import resolve_way
+
+_TEST = 2  # the split that inference masks are addressed with, as in a study
+
+
+class TrainedNetwork(NamedTuple):
+    """One of a classifier's networks.
+
+    Attributes:
+        seed: fixed its initial weights, batch order and masks.
+        coefs: weights of each layer, shape (inputs, outputs), as scikit-learn has them.
+        intercepts: biases of each layer, shape (outputs,).
+        loss_curve: what was minimized, the mean over each epoch; empty with L-BFGS.
+        validation_scores: accuracy on the rows held out, after each epoch; `None` without early stopping.
+        loss: the last loss.
+        n_iter: epochs of the last `fit`, or iterations of L-BFGS.
+    """
+
+    seed: int
+    coefs: list[NDArray[np.floating]]
+    intercepts: list[NDArray[np.floating]]
+    loss_curve: list[float]
+    validation_scores: list[float] | None
+    loss: float
+    n_iter: int
+
+
+class DropoutMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """A multi-layer perceptron with dropout, in the place of `sklearn.neural_network.MLPClassifier`.
+
+    The parameters up to `max_fun` are those of `MLPClassifier`, with its names, meanings and defaults. Initial weights
+    and biases of hidden layers are uniform in ±1/√inputs, as `torch.nn.Linear` has them; the output layer begins at 0.
+    What is given and cannot act (`momentum` with `solver='adam'`) is a `UserWarning`.
+
+    Args:
+        hidden_layer_sizes: units of each hidden layer.
+        activation: `identity`, `logistic`, `tanh` or `relu`.
+        solver: `adam`, `sgd`, or `lbfgs` (SciPy's), which needs `dropout=0` and no other chance.
+        alpha: L2 term α/2 · Σw² / rows, biases free.
+        batch_size: rows a step; `auto` is min(200, rows). Larger ones are clipped, with a warning.
+        learning_rate: of `sgd`: `constant`; `invscaling`, `learning_rate_init` / (rows seen + 1)^`power_t`; `adaptive`,
+            divided by 5 where training would stop.
+        learning_rate_init: the learning rate of `sgd` and `adam`.
+        power_t: of `invscaling`.
+        max_iter: most epochs, or iterations of L-BFGS.
+        shuffle: whether each epoch has its own order.
+        random_state: an int for the same networks every time.
+        tol: least improvement of the loss, or with early stopping of the accuracy; of L-BFGS the gradient's tolerance.
+        verbose: whether each epoch prints a line.
+        warm_start: whether `fit` goes on from the networks that are there.
+        momentum: of `sgd`, 0 … 1.
+        nesterovs_momentum: whether it is Nesterov's.
+        early_stopping: whether to hold out `validation_fraction` of the rows and stop by the accuracy on them.
+        validation_fraction: in [0, 1).
+        beta_1: decay of Adam's first moment.
+        beta_2: decay of its second.
+        epsilon: what Adam adds to a root.
+        n_iter_no_change: epochs without improvement that are waited for.
+        max_fun: most evaluations of L-BFGS.
+        dropout: share of the hidden units dropped in training, in [0, 1), or one rate a hidden layer (Srivastava et al.
+            2014); what is kept is scaled up.
+        input_dropout: share of the features dropped in training.
+        regularizers: others by name, with a strength or one a layer: `{"max_norm": 3.0, "batch_norm": 1}`;
+            `droplab regularizers` lists them.
+        n_seeds: networks to train side by side; their probabilities are averaged.
+        class_weight: `balanced`, or weights by class, which multiply `sample_weight`.
+        device: `auto` (a GPU where there is one), `cpu` or `cuda`.
+        precision: `auto` trains in the dtype of `X`, float32 or float64; `fp32`, `fp64`; or `bf16`, where the hardware
+            has units for it: bf16 products of hidden layers, the rest float32.
+        mc_samples: masks of `predict_uncertainty`.
+
+    Attributes:
+        classes_: the classes, or with several labels a row the labels' numbers.
+        networks_: each of the `n_seeds` networks.
+        coefs_, intercepts_, loss_, loss_curve_, best_loss_, validation_scores_, best_validation_score_, n_iter_: of the
+            first network, as scikit-learn has them; batch normalization is folded into weights and biases.
+        n_layers_, n_outputs_, out_activation_, t_, n_features_in_, feature_names_in_: as scikit-learn has them.
+
+    Example:
+        >>> from sklearn.datasets import load_iris
+        >>> X, y = load_iris(return_X_y=True)
+        >>> clf = DropoutMLPClassifier(hidden_layer_sizes=(50,), dropout=0.2, max_iter=500, random_state=0)
+        >>> bool(clf.fit(X, y).score(X, y) > 0.9)
+        True
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        dropout: float | Sequence[float] = 0.5,
+        input_dropout: float = 0.0,
+        regularizers: Mapping[str, Any] | None = None,
+        n_seeds: int = 1,
+        class_weight: str | Mapping[Any, float] | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+        mc_samples: int = 20,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.dropout = dropout
+        self.input_dropout = input_dropout
+        self.regularizers = regularizers
+        self.n_seeds = n_seeds
+        self.class_weight = class_weight
+        self.device = device
+        self.precision = precision
+        self.mc_samples = mc_samples
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train the networks.
+
+        Args:
+            X: features, shape (rows, features): array, DataFrame or sparse matrix of finite numbers.
+            y: a class a row, shape (rows,), of any type; or for several labels a row 0 and 1, shape (rows, labels).
+            sample_weight: shape (rows,), at least 0.
+
+        Raises:
+            ValueError: if data or parameters are not what they must be (`ConfigError` for parameters).
+        """
+        given = self._checked()
+        given.warn_of_idle()
+        goes_on = given.warm_start and hasattr(self, "networks_")
+        X, y = self._validated(X, y, reset=not goes_on)
+        if not goes_on:
+            self._begin(y, y)
+        elif set(unique_labels(y)) != set(self.classes_):
+            raise DataError(
+                f"warm_start goes on with the same classes, {list(self.classes_)}; found {list(unique_labels(y))}."
+            )
+        rows = self._rows(X, y, sample_weight, given, goes_on)
+        random = check_random_state(self.random_state)
+        split = random.randint(2**31 - 1)
+        networks = self._old(given) if goes_on else self._new(rows, random, given)
+        if given.solver == "lbfgs":
+            lbfgs.minimize(networks, given, self.out_activation_, rows)
+        else:
+            networks.forget_moments()
+            for history in networks.histories:
+                history.rate = given.learning_rate_init
+            train, valid = self._held_out(rows, y, split, given) if given.early_stopping else (rows, None)
+            _say_if_clipped(given, len(train))
+            stochastic.train(networks, given, self.out_activation_, train, valid)
+        return self._keep(networks, given)
+
+    def _is_stochastic(self) -> bool:
+        if self.solver == "lbfgs":
+            raise AttributeError("partial_fit needs a solver that makes steps, adam or sgd; found solver='lbfgs'.")
+        return True
+
+    @available_if(_is_stochastic)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
+        """Train for one epoch more, from the networks that are there.
+
+        Args:
+            X: as in `fit`.
+            y: as in `fit`; need not have all classes.
+            sample_weight: as in `fit`.
+            classes: all classes that will ever come; needed in the first call alone.
+
+        Raises:
+            ValueError: as `fit`; with early stopping or `class_weight='balanced'`, which one epoch's rows cannot
+                decide; for a class that is not among `classes`.
+        """
+        given = self._checked()
+        given.warn_of_idle()
+        if given.early_stopping or given.class_weight == "balanced":
+            raise ConfigError(
+                "partial_fit sees some of the rows at a time: it needs early_stopping=False and no "
+                f"class_weight='balanced'; found early_stopping={given.early_stopping}, "
+                f"class_weight={given.class_weight!r}."
+            )
+        begun = hasattr(self, "networks_")
+        X, y = self._validated(X, y, reset=not begun)
+        if not begun:
+            several = type_of_target(y).startswith("multilabel")
+            if classes is None and not several:
+                raise ConfigError("classes must be passed on the first call to partial_fit: all that will ever come.")
+            self._begin(y, y if several else classes)
+        elif classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
+            raise ConfigError(
+                f"classes must be those of the first call to partial_fit, {list(self.classes_)}; found {list(classes)}."
+            )
+        rows = self._rows(X, y, sample_weight, given, begun)
+        random = check_random_state(self.random_state)
+        random.randint(2**31 - 1)  # the split that `fit` would make: the same seeds follow
+        networks = self._old(given) if begun else self._new(rows, random, given)
+        if not networks.first:
+            networks.forget_moments()
+        for history in networks.histories:
+            history.rate = history.rate or given.learning_rate_init
+        _say_if_clipped(given, len(rows))
+        losses = stochastic.run_epoch(networks, given, self.out_activation_, rows)
+        for history, loss in zip(networks.histories, losses, strict=True):
+            history.losses.append(loss)
+            history.final_loss, history.iterations = loss, 1
+            if given.verbose:
+                print(f"loss = {loss:.8f}")
+        return self._keep(networks, given)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The likeliest class of each row, shape (rows,); with several labels 0 and 1, shape (rows, labels)."""
+        check_is_fitted(self)
+        said = self._probabilities(X)
+        return np.asarray(self._binarizer.inverse_transform(said[:, 0] if self.n_outputs_ == 1 else said))
+
+    def predict_proba(self, X: Any) -> NDArray[np.floating]:
+        """The probability of each class in the order of `classes_`, dropout off, averaged over the networks.
+
+        Args:
+            X: features, shape (rows, features).
+
+        Returns:
+            Shape (rows, classes); with several labels the probability of each.
+        """
+        check_is_fitted(self)
+        return self._by_class(self._probabilities(X))
+
+    def predict_log_proba(self, X: Any) -> NDArray[np.floating]:
+        """The logarithm of `predict_proba`."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(np.log(self.predict_proba(X)))
+
+    def predict_uncertainty(self, X: Any) -> Uncertainty:
+        """What the networks say under `mc_samples` random masks each: mean, spread, and what it comes to.
+
+        Dropout, input dropout and noise are left on (Gal & Ghahramani 2016). Masks depend on the network's seed and a
+        row's place in `X` alone. Several networks without any of these give the spread among the networks.
+
+        Raises:
+            ConfigError: if one network has nothing random in it.
+        """
+        check_is_fitted(self)
+        is_noisy = self._fitted.general.is_noisy
+        masks = self._checked().mc_samples if is_noisy else 1
+        if masks == 1 and len(self.networks_) == 1:
+            raise ConfigError(
+                "predict_uncertainty needs something random: dropout, another noise (with mc_samples above 1), or "
+                f"n_seeds above 1; found dropout={self._fitted.dropout}, mc_samples={self.mc_samples}, n_seeds=1."
+            )
+        draws = [self._passes(X, sample if is_noisy else None) for sample in range(masks)]
+        table = np.concatenate([np.stack([self._by_class(one) for one in each]) for each in draws])
+        exclusive = self.out_activation_ == "softmax" or self.n_outputs_ == 1
+        return Uncertainty.of(table, exclusive)
+
+    @property
+    def coefs_(self) -> list[NDArray[np.floating]]:
+        """Weights of each layer of the first network, shape (inputs, outputs)."""
+        return self.networks_[0].coefs
+
+    @property
+    def intercepts_(self) -> list[NDArray[np.floating]]:
+        """Biases of each layer of the first network."""
+        return self.networks_[0].intercepts
+
+    @property
+    def n_iter_(self) -> int:
+        """Epochs of the last `fit` of the first network, or iterations of L-BFGS."""
+        return self.networks_[0].n_iter
+
+    @property
+    def loss_(self) -> float:
+        """The last loss of the first network."""
+        return self.networks_[0].loss
+
+    @property
+    def loss_curve_(self) -> list[float]:
+        """The first network's loss in each epoch."""
+        return self.networks_[0].loss_curve
+
+    @property
+    def best_loss_(self) -> float | None:
+        """The first network's lowest loss; `None` with early stopping."""
+        return None if self.validation_scores_ else min(self.loss_curve_, default=self.loss_)
+
+    @property
+    def validation_scores_(self) -> list[float] | None:
+        """The first network's accuracy on the rows held out, after each epoch; `None` without early stopping."""
+        return self.networks_[0].validation_scores
+
+    @property
+    def best_validation_score_(self) -> float | None:
+        """The highest of `validation_scores_`; `None` without early stopping."""
+        return max(self.validation_scores_) if self.validation_scores_ else None
+
+    def _checked(self) -> Parameters:
+        given = self.get_params(deep=False)
+        del given["random_state"]
+        return Parameters.checked(given)
+
+    def _validated(self, X: Any, y: Any, reset: bool) -> tuple[Any, NDArray[Any]]:
+        """Features and labels as scikit-learn checks them."""
+        X, y = validate_data(
+            self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=(np.float64, np.float32), reset=reset
+        )
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        check_classification_targets(y)
+        return X, y
+
+    def _begin(self, y: NDArray[Any], classes: Any) -> None:
+        """What the labels settle: classes and the kind of the outputs."""
+        binarizer = LabelBinarizer().fit(classes)
+        if len(binarizer.classes_) < 2:
+            raise DataError(
+                f"a classifier needs rows of at least 2 classes; found 1 class, {binarizer.classes_[0]!r}. Add rows of "
+                "another class."
+            )
+        self._binarizer = binarizer
+        self.classes_ = binarizer.classes_
+        exclusive = not type_of_target(y).startswith("multilabel") and len(self.classes_) > 2
+        self.out_activation_: Output = "softmax" if exclusive else "logistic"
+
+    def _rows(self, X: Any, y: NDArray[Any], sample_weight: Any, given: Parameters, goes_on: bool) -> Rows:
+        """Features, targets and weights as tensors."""
+        if unknown := set(unique_labels(y)) - set(self.classes_):
+            raise DataError(f"y must be of the classes {list(self.classes_)}; found {sorted(unknown)}.")
+        targets = np.asarray(self._binarizer.transform(y))
+        weights = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+        if given.class_weight is not None:
+            weights = weights * compute_sample_weight(given.class_weight, y)
+        if not weights.any():
+            raise DataError("sample_weight must be above 0 somewhere; found 0 for every row.")
+        self.n_outputs_ = targets.shape[1]
+        dtype = self._networks.dtype if goes_on else given.dtype(X.dtype == np.float32)
+        return Rows.of(Features.of(X, dtype, self._torch_device), targets, weights)
+
+    def _new(self, rows: Rows, random: Any, given: Parameters) -> Networks:
+        """Networks before their first step."""
+        units = (self.n_features_in_, *given.hidden_layer_sizes, self.n_outputs_)
+        seeds = [int(seed) for seed in random.randint(2**31 - 1, size=given.n_seeds)]
+        normalized = "batch_norm" in dict(given.regularizers)
+        return Networks.initial(units, seeds, normalized, rows.features.dtype, rows.features.device)
+
+    def _old(self, given: Parameters) -> Networks:
+        """The networks that training goes on with."""
+        for name in ("hidden_layer_sizes", "n_seeds", "precision"):
+            if (old := getattr(self._fitted, name)) != (new := getattr(given, name)):
+                raise ConfigError(f"training can go on with the same {name} only, {old}; found {new}. Fit anew.")
+        if ("batch_norm" in dict(given.regularizers)) != bool(self._networks.norms):
+            raise ConfigError("training can go on with or without batch_norm as it began; found the other. Fit anew.")
+        return self._networks.to(self._torch_device)
+
+    @property
+    def _torch_device(self) -> torch.device:
+        return torch.device(resolve_way(self.device, "fp32").device)
+
+    def _held_out(self, rows: Rows, y: NDArray[Any], seed: int, given: Parameters) -> tuple[Rows, Rows]:
+        """The rows to train on and those to stop by, stratified where a row has one class."""
+        train, valid = train_test_split(
+            np.arange(len(rows)),
+            test_size=given.validation_fraction,
+            random_state=seed,
+            stratify=y if y.ndim == 1 else None,
+        )
+        if len(valid) < 2:
+            raise DataError(
+                f"early stopping needs at least 2 rows held out; found {len(valid)} of {len(rows)}. Raise "
+                f"validation_fraction ({given.validation_fraction:g}), or add rows."
+            )
+        return rows.only(train), rows.only(valid)
+
+    def _keep(self, networks: Networks, given: Parameters) -> Self:
+        """Set what training leaves behind.
+
+        Raises:
+            DataError: if a weight is not finite.
+        """
+        self._networks, self._fitted = networks.to(torch.device("cpu")), given
+        layers = self._networks.final()
+        if not all(part.isfinite().all() for layer in layers for part in layer):
+            raise DataError(
+                "training must keep weights finite; found some that are not. Scale the features (StandardScaler), or "
+                f"lower learning_rate_init ({given.learning_rate_init:g})."
+            )
+        self.t_ = networks.seen
+        self.n_layers_ = len(layers) + 1
+        self.networks_ = [
+            TrainedNetwork(
+                seed,
+                [layer.weight[r].numpy().T for layer in layers],
+                [layer.bias[r].numpy() for layer in layers],
+                history.losses,
+                history.scores or None,
+                history.final_loss,
+                history.iterations,
+            )
+            for r, (seed, history) in enumerate(zip(networks.seeds, networks.histories, strict=True))
+        ]
+        return self
+
+    def _probabilities(self, X: Any) -> NDArray[np.floating]:
+        """The outputs' mean over the networks, dropout off, shape (rows, outputs)."""
+        return np.asarray(self._passes(X, None).mean(axis=0))
+
+    def _passes(self, X: Any, sample: int | None) -> NDArray[np.floating]:
+        """Each network's outputs, shape (networks, rows, outputs), under the `sample`-th masks if any."""
+        X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
+        device, general = self._torch_device, self._fitted.general
+        networks = self._networks.to(device)
+        layers, parts = networks.final(), []
+        with torch.no_grad():
+            for start, rows in Features.of(X, networks.dtype, device).chunks():
+                noise = None if sample is None else Noise(networks.seeds, (_TEST, sample), False, device, start)
+                parts.append(probabilities(general, self.out_activation_, layers, rows, noise).cpu())
+        return torch.cat(parts, dim=1).numpy()
+
+    def _by_class(self, outputs: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Probabilities of all classes, where one output stands for two."""
+        return np.hstack([1 - outputs, outputs]) if self.n_outputs_ == 1 else outputs
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+def _say_if_clipped(given: Parameters, rows: int) -> None:
+    if given.batch_size != "auto" and given.batch_size > rows:
+        warnings.warn(
+            f"batch_size ({given.batch_size}) is larger than the number of rows: clipped to {rows}.",
+            UserWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,164 @@
+"""The parameters of the classifier, checked: scikit-learn's of `MLPClassifier`, and ours."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from droplab.config import Count, Rate, Regularizers, Width, parse, regularizer_pairs
+from droplab.errors import ConfigError
+from droplab.model.activations import activation_of
+from droplab.model.families import TABLE, check
+from droplab.model.general import General, strengths_of
+from droplab.train.device import resolve_way
+
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Parameters(BaseModel):
+    """What `DropoutMLPClassifier` was given; what each means stands there."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    hidden_layer_sizes: tuple[Width, ...] = (100,)
+    activation: Literal["identity", "logistic", "tanh", "relu"] = "relu"
+    solver: Literal["lbfgs", "sgd", "adam"] = "adam"
+    alpha: NotNegative = 0.0001
+    batch_size: Literal["auto"] | Count = "auto"
+    learning_rate: Literal["constant", "invscaling", "adaptive"] = "constant"
+    learning_rate_init: Positive = 0.001
+    power_t: NotNegative = 0.5
+    max_iter: Count = 200
+    shuffle: bool = True
+    tol: NotNegative = 1e-4
+    verbose: bool | int = False
+    warm_start: bool = False
+    momentum: Annotated[float, Field(ge=0, le=1)] = 0.9
+    nesterovs_momentum: bool = True
+    early_stopping: bool = False
+    validation_fraction: Share = 0.1
+    beta_1: Share = 0.9
+    beta_2: Share = 0.999
+    epsilon: Positive = 1e-8
+    n_iter_no_change: Annotated[float, Field(ge=1, allow_inf_nan=True)] = 10
+    max_fun: Count = 15000
+    dropout: Rate | tuple[Rate, ...] = 0.5
+    input_dropout: Rate = 0.0
+    regularizers: Regularizers = ()
+    n_seeds: Annotated[int, Field(ge=1, le=10_000)] = 1
+    class_weight: Literal["balanced"] | dict[Any, NotNegative] | None = None
+    device: str = "auto"
+    precision: Literal["auto", "fp64", "fp32", "bf16"] = "auto"
+    mc_samples: Count = 20
+
+    @classmethod
+    def checked(cls, given: dict[str, Any]) -> Self:
+        """The parameters of a classifier, without `random_state`.
+
+        Raises:
+            ConfigError: naming each fault at once, or what contradicts what.
+            DeviceError: if device or precision is not there.
+        """
+        made = parse(cls, given, "DropoutMLPClassifier")
+        hidden = len(made.hidden_layer_sizes)
+        if isinstance(made.dropout, tuple) and len(made.dropout) != hidden:
+            raise ConfigError(
+                f"dropout must be one rate or one for each of {hidden} hidden layers; found {list(made.dropout)}."
+            )
+        check(made.regularizers, hidden)
+        for name, instead in _PARAMETERS_OF_THEIR_OWN.items():
+            if name in dict(made.regularizers):
+                raise ConfigError(f"regularizers must not name {name}: it is a parameter of its own. Use {instead}.")
+        resolve_way(made.device, "bf16" if made.precision == "bf16" else "fp32")
+        if made.solver == "lbfgs":
+            made._check_lbfgs()
+        return made
+
+    @field_validator("hidden_layer_sizes", "dropout", mode="before")
+    @classmethod
+    def _a_number_or_one_a_layer(cls, value: Any, info: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            value = value.tolist()
+        single = not hasattr(value, "__iter__")
+        return (value,) if single and info.field_name == "hidden_layer_sizes" else value
+
+    @field_validator("regularizers", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return regularizer_pairs(value or ())
+
+    @property
+    def general(self) -> General:
+        """How the networks compute, beside their weights."""
+        strengths = dict(self.regularizers)
+        if self.input_dropout:
+            strengths["input_dropout"] = self.input_dropout
+        if isinstance(self.dropout, tuple) and any(self.dropout):
+            strengths["dropout_by_layer"] = self.dropout
+        used = tuple((TABLE[name], strengths_of(value)) for name, value in strengths.items())
+        single = 0.0 if isinstance(self.dropout, tuple) or not self.hidden_layer_sizes else self.dropout
+        return General(activation_of(self.activation, 1), used, single, self.precision)
+
+    def dtype(self, single: bool) -> torch.dtype:
+        """Of weights and products.
+
+        Args:
+            single: whether the features are float32; else they are float64.
+        """
+        by_data = torch.float32 if single else torch.float64
+        return {"auto": by_data, "fp64": torch.float64}.get(self.precision, torch.float32)
+
+    def _check_lbfgs(self) -> None:
+        """L-BFGS needs the same objective at every call."""
+        used = [entry for entry, _ in self.general.used]
+        stochastic = [entry.name for entry in used if entry.is_noise] + ["dropout"] * (self.general.dropout > 0)
+        updates = [entry.name for entry in used if entry.before_update or entry.after_update]
+        norms = ["batch_norm"] if "batch_norm" in dict(self.regularizers) else []
+        if odd := stochastic + updates + norms:
+            raise ConfigError(
+                "solver='lbfgs' needs an objective without chance and updates of its own; found "
+                f"{', '.join(sorted(set(odd)))}. Set dropout=0 and leave the others out, or use solver='adam'."
+            )
+
+    def warn_of_idle(self) -> None:
+        """Warn of the parameters that are not at their defaults and cannot act."""
+        sgd, steps = self.solver == "sgd", self.solver != "lbfgs"
+        acts = {
+            "momentum": sgd,
+            "nesterovs_momentum": sgd and self.momentum > 0,
+            "learning_rate": sgd,
+            "power_t": sgd and self.learning_rate == "invscaling",
+            "beta_1": self.solver == "adam",
+            "beta_2": self.solver == "adam",
+            "epsilon": self.solver == "adam",
+            "max_fun": not steps,
+            "batch_size": steps,
+            "shuffle": steps,
+            "learning_rate_init": steps,
+            "early_stopping": steps,
+            "n_iter_no_change": steps,
+            "validation_fraction": steps and self.early_stopping,
+        }
+        idle = [n for n, does in acts.items() if not does and getattr(self, n) != type(self).model_fields[n].default]
+        idle += ["dropout"] if self.dropout and not self.hidden_layer_sizes else []
+        if idle:
+            warnings.warn(
+                f"{', '.join(idle)} cannot act with solver={self.solver!r}, hidden_layer_sizes="
+                f"{self.hidden_layer_sizes}, learning_rate={self.learning_rate!r}, momentum={self.momentum:g}, "
+                f"early_stopping={self.early_stopping}: left out.",
+                UserWarning,
+                stacklevel=3,
+            )
+
+
+_PARAMETERS_OF_THEIR_OWN = {
+    "input_dropout": "input_dropout=…",
+    "dropout_by_layer": "dropout=[…]",
+    "early_stopping": "early_stopping=True with n_iter_no_change",
+}

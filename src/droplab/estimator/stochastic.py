@@ -1,0 +1,170 @@
+"""Training by steps: Adam and SGD in epochs, stopped as scikit-learn's `MLPClassifier` stops, each network for itself.
+
+R networks, N rows.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from torch import Tensor
+from torch.optim.adam import adam
+
+from droplab.estimator.networks import History, Networks, Output, apply_by_network, probabilities
+from droplab.estimator.parameters import Parameters
+from droplab.estimator.rows import Rows
+from droplab.model.general import General
+from droplab.model.noise import Noise
+from droplab.random import Purpose, key_tensor, permutation, stream_key
+
+_LEAST_RATE = 1e-6
+"""Below this, `adaptive` stops instead of dividing the learning rate by `_FACTOR`."""
+_FACTOR = 5
+
+
+def train(networks: Networks, given: Parameters, output: Output, rows: Rows, valid: Rows | None) -> None:
+    """Train for at most `max_iter` epochs; a network that stops earlier keeps what it has then.
+
+    With `valid`, each ends as it was when its accuracy on these rows was highest. Ctrl-C ends the training with a
+    warning and keeps what is there.
+
+    Args:
+        networks: changed in place.
+        given: the classifier's parameters.
+        output: what the outputs are.
+        rows: to train on.
+        valid: to stop by.
+    """
+    running, kept = set(range(len(networks.seeds))), {}
+    for history in networks.histories:
+        history.iterations = 0
+    try:
+        for _ in range(given.max_iter):
+            losses = run_epoch(networks, given, output, rows)
+            scores = accuracies(networks, given.general, output, valid) if valid is not None else [None] * len(losses)
+            for r in sorted(running):
+                history = networks.histories[r]
+                better = history.best_score
+                if _note(history, losses[r], scores[r], given):
+                    running.discard(r)
+                if valid is not None and history.scores[-1] > better:
+                    kept[r] = networks.keep(r)
+                if valid is None and r not in running:
+                    kept[r] = networks.keep(r)
+                if given.verbose:
+                    _tell(r, len(losses), history)
+            if not running:
+                break
+        else:
+            warnings.warn(
+                f"max_iter ({given.max_iter}) epochs are done and the training has not converged. Raise max_iter, or "
+                "scale the features.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+    except KeyboardInterrupt:
+        warnings.warn("Training interrupted: what is there is kept.", UserWarning, stacklevel=4)
+    for r, parts in kept.items():
+        networks.restore(r, parts)
+
+
+def run_epoch(networks: Networks, given: Parameters, output: Output, rows: Rows) -> list[float]:
+    """Every row once; gives the mean loss of each network."""
+    general, count, device = given.general, len(rows), rows.features.device
+    size = min(200 if given.batch_size == "auto" else given.batch_size, count)
+    keys = [stream_key(seed, Purpose.ORDER, networks.epochs) for seed in networks.seeds]
+    order = torch.arange(count, device=device).expand(len(keys), -1)
+    if given.shuffle:
+        order = permutation(key_tensor(keys, device), count)
+    total = torch.zeros(len(keys), dtype=rows.features.dtype, device=device)
+    for step, picked in enumerate(torch.split(order, size, dim=1)):
+        noise = Noise(networks.seeds, (networks.epochs, step), True, device)
+        losses, gradients = networks.gradient(general, output, rows.take(picked), given.alpha, noise)
+        rates = [history.rate for history in networks.histories]
+        with torch.no_grad():
+            apply_by_network(networks, general, rates, before=True)
+            (_adam if given.solver == "adam" else _sgd)(networks, gradients, given)
+            apply_by_network(networks, general, rates, before=False)
+        networks.updates += 1
+        total += losses * picked.shape[1]
+    networks.epochs += 1
+    networks.seen += count
+    if given.solver == "sgd" and given.learning_rate == "invscaling":
+        for history in networks.histories:
+            history.rate = given.learning_rate_init / (networks.seen + 1) ** given.power_t
+    return [float(loss) for loss in total / count]
+
+
+def accuracies(networks: Networks, general: General, output: Output, rows: Rows) -> list[float]:
+    """Each network's accuracy on rows, by their weights, dropout off; a row with several labels needs all of them."""
+    layers, right = networks.final(), []
+    with torch.no_grad():
+        for start, features in rows.features.chunks():
+            said = probabilities(general, output, layers, features)
+            truth = rows.targets[start : start + features.shape[1]]
+            if output == "softmax":
+                right.append(said.argmax(dim=2) == truth.argmax(dim=1))
+            else:
+                right.append(((said > 0.5) == (truth > 0.5)).all(dim=2))
+    hits = torch.cat(right, dim=1).to(rows.weights.dtype)
+    return [float(score) for score in (hits * rows.weights).sum(dim=1) / rows.weights.sum()]
+
+
+def _note(history: History, loss: float, score: float | None, given: Parameters) -> bool:
+    """Add an epoch to a network's history, and say whether the network stops."""
+    better = loss <= history.best_loss - given.tol if score is None else score >= history.best_score + given.tol
+    history.losses.append(loss)
+    history.iterations += 1
+    history.final_loss = loss
+    if score is not None:
+        history.scores.append(score)
+    history.waited = 0 if better else history.waited + 1
+    if history.waited <= given.n_iter_no_change:
+        return False
+    if given.solver == "sgd" and given.learning_rate == "adaptive" and history.rate > _LEAST_RATE:
+        history.rate /= _FACTOR
+        history.waited = 0
+        return False
+    return True
+
+
+def _adam(networks: Networks, gradients: Sequence[Tensor], given: Parameters) -> None:
+    """Kingma & Ba (2015), with epsilon where scikit-learn has it: beside the root of the uncorrected second moment."""
+    trained = networks.parameters
+    correction = math.sqrt(1 - given.beta_2 ** (networks.updates + 1))
+    adam(
+        trained,
+        list(gradients),
+        networks.first,
+        networks.second,
+        [],
+        [torch.tensor(float(networks.updates), device=part.device) for part in trained],
+        fused=True,
+        amsgrad=False,
+        beta1=given.beta_1,
+        beta2=given.beta_2,
+        lr=given.learning_rate_init,
+        weight_decay=0.0,
+        eps=given.epsilon / correction,
+        maximize=False,
+    )
+
+
+def _sgd(networks: Networks, gradients: Sequence[Tensor], given: Parameters) -> None:
+    """V ← m·v − rate·g, w ← w + v, with Nesterov's momentum w ← w + m·v − rate·g, each network at its own rate."""
+    rates = torch.tensor([history.rate for history in networks.histories], dtype=gradients[0].dtype)
+    rates = rates.to(gradients[0].device)
+    for part, gradient, velocity in zip(networks.parameters, gradients, networks.first, strict=True):
+        step = gradient * rates.view(-1, *(1,) * (part.dim() - 1))
+        velocity.mul_(given.momentum).sub_(step)
+        part.add_(velocity.mul(given.momentum).sub_(step) if given.nesterovs_momentum else velocity)
+
+
+def _tell(network: int, of: int, history: History) -> None:
+    name = f"network {network}: " if of > 1 else ""
+    score = f", validation score = {history.scores[-1]:.6f}" if history.scores else ""
+    print(f"{name}iteration {history.iterations}, loss = {history.losses[-1]:.8f}{score}")

@@ -1,0 +1,28 @@
+"""scikit-learn's own checks of an estimator."""
+
+import pytest
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import droplab
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.ConvergenceWarning", "ignore:batch_size .* clipped:UserWarning"
+)
+
+CHANCE = "a mask is drawn for a row, not for a row's weight, so that a row given twice has two masks"
+
+
+@parametrize_with_checks([droplab.DropoutMLPClassifier(dropout=0, batch_size=10**9)])
+def test_all_checks_hold_without_dropout_and_with_full_batches(estimator, check):
+    check(estimator)
+
+
+@parametrize_with_checks(
+    [droplab.DropoutMLPClassifier()],
+    expected_failed_checks=lambda _: {
+        "check_sample_weight_equivalence_on_dense_data": CHANCE,
+        "check_sample_weight_equivalence_on_sparse_data": CHANCE,
+    },
+)
+def test_all_checks_but_the_equivalence_of_weights_and_repetition_hold_with_the_defaults(estimator, check):
+    check(estimator)
