@@ -22,6 +22,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from droplab import DropoutMLPClassifier
 from droplab.errors import ConfigError, DroplabError
 from droplab.estimator.networks import objective
+from droplab.estimator.rows import Batch, Features, Rows
 from droplab.model.noise import INPUT, Noise
 from droplab.train.device import has_bf16_units
 
@@ -33,7 +34,8 @@ SEVERAL = make_multilabel_classification(150, 8, n_classes=4, random_state=0)
 
 
 def quick(**given):
-    return DropoutMLPClassifier(**{"hidden_layer_sizes": (12,), "max_iter": 5, "random_state": 0} | given)
+    usual = {"hidden_layer_sizes": (12,), "max_iter": 5, "random_state": 0, "precision": "fp64"}
+    return DropoutMLPClassifier(**usual | given)
 
 
 # --- the same numbers as scikit-learn's
@@ -48,7 +50,7 @@ def twins(X, y, sample_weight=None, **given):
     settings |= {"random_state": 0, "tol": 1e-9} | given
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        ours = DropoutMLPClassifier(dropout=0, **settings).fit(X, y)
+        ours = DropoutMLPClassifier(dropout=0, precision="fp64", **settings).fit(X, y)
         theirs = MLPClassifier(**settings).fit(X, y)
         theirs.coefs_ = [weights.copy() for weights in ours.coefs_]
         theirs.intercepts_ = [biases.copy() for biases in ours.intercepts_]
@@ -108,9 +110,8 @@ def test_schedules_are_scikit_learns(schedule):
 def test_it_stops_when_scikit_learns_stops():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        ours, theirs = twins(X, y, solver="sgd", learning_rate_init=0.2), None
         given = {"hidden_layer_sizes": (9,), "solver": "sgd", "shuffle": False, "tol": 0.01, "max_iter": 300}
-        ours = DropoutMLPClassifier(dropout=0, random_state=0, **given).fit(X, y)
+        ours = DropoutMLPClassifier(dropout=0, random_state=0, precision="fp64", **given).fit(X, y)
         theirs = MLPClassifier(random_state=0, **given)
     losses = np.array(ours.loss_curve_)
     best = np.minimum.accumulate(np.concatenate([[np.inf], losses]))[:-1]
@@ -155,6 +156,47 @@ def test_a_step_with_dropout_is_the_plain_formula():
     (loss + 0.0001 / 2 * sum((part**2).sum() for part in w) / 150).backward()
     for mine, part in zip(trained.coefs_ + trained.intercepts_, w + b, strict=True):
         np.testing.assert_allclose(mine, (part - 0.001 * part.grad).detach().numpy(), atol=1e-9)
+
+
+@pytest.mark.parametrize("activation", ["identity", "relu", "logistic", "tanh"])
+@pytest.mark.parametrize("labels", [y, TWO], ids=["softmax", "logistic"])
+@pytest.mark.parametrize("n_seeds", [1, 3])
+@pytest.mark.parametrize("dropout", [0, 0.4, [0.5, 0.0]])
+def test_the_gradient_by_hand_is_autograds(activation, labels, n_seeds, dropout):
+    """`l1` of next to nothing leaves the way by hand, for which it is too much."""
+    given = {"hidden_layer_sizes": (9, 6), "activation": activation, "n_seeds": n_seeds, "dropout": dropout}
+    given |= {"alpha": 0.3, "batch_size": 40, "solver": "sgd"}
+    weights = np.random.default_rng(0).uniform(0, 2, len(X))
+    by_hand = quick(**given).fit(X, labels, weights)
+    general = quick(**given, regularizers={"l1": 1e-300}).fit(X, labels, weights)
+    assert by_hand._fitted.is_plain
+    assert not general._fitted.is_plain
+    for one, other in zip(by_hand.networks_, general.networks_, strict=True):
+        for mine, its in zip(one.coefs + one.intercepts, other.coefs + other.intercepts, strict=True):
+            np.testing.assert_allclose(mine, its, atol=1e-9)
+        np.testing.assert_allclose(one.loss_curve, other.loss_curve, rtol=1e-9)
+
+
+def test_masks_made_for_many_steps_are_those_of_each(monkeypatch):
+    from droplab.estimator import plain, rows
+
+    many = quick(batch_size=20, max_iter=2).fit(X, y)
+    monkeypatch.setattr(plain, "_MASKED_AT_ONCE", 1)
+    monkeypatch.setattr(rows, "_NUMBERS_AT_ONCE", 1)
+    one_by_one = quick(batch_size=20, max_iter=2).fit(X, y)
+    np.testing.assert_array_equal(many.coefs_[0], one_by_one.coefs_[0])
+
+
+def test_chance_does_not_stop_the_training_for_a_lucky_epoch():
+    clf = quick(max_iter=400, n_iter_no_change=5, tol=1e-3).fit(X, y)
+    losses = np.array(clf.loss_curve_)
+    looked_at = np.array([losses[max(0, k - 4) : k + 1].mean() for k in range(len(losses))])
+    best = np.minimum.accumulate(np.concatenate([[np.inf], looked_at]))[:-1]
+    waited, better = 0, looked_at <= best - 1e-3
+    for epoch in range(len(losses)):
+        waited = 0 if better[epoch] else waited + 1
+        assert (waited > 5) == (epoch == len(losses) - 1)
+    assert len(losses) < 400
 
 
 def test_networks_side_by_side_are_the_networks_alone():
@@ -266,13 +308,29 @@ def test_dropout_off_and_masks_give_the_same_mean_on_a_linear_path():
 # --- what it takes
 
 
-def test_float32_stays_float32_and_bf16_is_near():
-    narrow = X.astype(np.float32)
-    single = quick().fit(narrow, y)
-    assert single.predict_proba(narrow).dtype == single.coefs_[0].dtype == np.float32
-    assert quick().fit(X, y).coefs_[0].dtype == np.float64
-    assert quick(precision="fp32").fit(X, y).coefs_[0].dtype == np.float32
-    np.testing.assert_allclose(single.predict_proba(narrow), quick().fit(X, y).predict_proba(X), atol=1e-4)
+@pytest.mark.parametrize(
+    ("given", "narrow", "wide"),
+    [
+        ({}, np.float32, np.float32),
+        ({"dropout": 0, "batch_size": 50}, np.float32, np.float32),
+        ({"dropout": 0}, np.float32, np.float64),
+        ({"dropout": 0, "solver": "lbfgs"}, np.float32, np.float64),
+        ({"precision": "fp32", "dropout": 0}, np.float32, np.float32),
+        ({"precision": "fp64"}, np.float64, np.float64),
+    ],
+    ids=str,
+)
+def test_double_precision_is_for_what_only_rounding_could_change(given, narrow, wide):
+    for dtype, expected in ((np.float32, narrow), (np.float64, wide)):
+        clf = quick(**{"precision": "auto"} | given).fit(X.astype(dtype), y)
+        assert clf.coefs_[0].dtype == expected
+        assert clf.predict_proba(X.astype(dtype)).dtype == dtype
+        np.testing.assert_allclose(clf.predict_proba(X).sum(axis=1), 1, rtol=1e-12)
+
+
+def test_single_precision_is_near():
+    single, double = quick(precision="fp32").fit(X, y), quick().fit(X, y)
+    np.testing.assert_allclose(single.predict_proba(X), double.predict_proba(X), atol=1e-4)
 
 
 def test_bf16_is_near_where_the_processor_has_it():
@@ -490,16 +548,14 @@ def test_weights_that_blow_up_are_an_error():
 def test_an_objective_of_two_networks_is_that_of_each():
     clf = quick(n_seeds=2, dropout=0, regularizers={"l2": 0.1, "kl_sparsity": 0.1}).fit(X, y)
     state, general = clf._networks, clf._fitted.general
-    batch = (
-        torch.tensor(X).expand(2, -1, -1),
-        torch.eye(3, dtype=torch.float64)[y].expand(2, -1, -1),
-        torch.ones(2, 150, dtype=torch.float64),
-    )
-    both = objective(general, "softmax", state.layers, [], batch, 0.1, None)
+    order = torch.arange(150).expand(2, -1)
+    (batch,) = Rows.of(Features.of(X, torch.float64, order.device), np.eye(3)[y], np.ones(150)).batches(order, 150)
+    layers = state.layers(state.values)
+    both = objective(general, "softmax", layers, [], batch, 0.1, None)
     for r in range(2):
-        layers = [type(layer)(layer.weight[r : r + 1], layer.bias[r : r + 1]) for layer in state.layers]
-        one = objective(general, "softmax", layers, [], tuple(part[r : r + 1] for part in batch), 0.1, None)
-        torch.testing.assert_close(one[0], both[r])
+        one = [type(layer)(layer.weight[r : r + 1], layer.bias[r : r + 1]) for layer in layers]
+        part = Batch(*(part[r : r + 1] for part in batch))
+        torch.testing.assert_close(objective(general, "softmax", one, [], part, 0.1, None)[0], both[r])
 
 
 def test_digits_and_iris_are_learnt_with_the_defaults():

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import LabelBinarizer
@@ -20,7 +21,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from droplab.errors import ConfigError, DataError
 from droplab.estimator import lbfgs, stochastic
-from droplab.estimator.networks import Networks, Output, probabilities
+from droplab.estimator.networks import Networks, Output, outputs_of
 from droplab.estimator.parameters import Parameters
 from droplab.estimator.rows import Features, Rows
 from droplab.estimator.uncertainty import Uncertainty
@@ -82,7 +83,8 @@ class DropoutMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         beta_1: decay of Adam's first moment.
         beta_2: decay of its second.
         epsilon: what Adam adds to a root.
-        n_iter_no_change: epochs without improvement that are waited for.
+        n_iter_no_change: epochs without improvement that are waited for. With dropout or noise it is the mean loss over
+            as many epochs that has to improve, since masks alone make single ones rise and fall.
         max_fun: most evaluations of L-BFGS.
         dropout: share of the hidden units dropped in training, in [0, 1), or one rate a hidden layer (Srivastava et al.
             2014); what is kept is scaled up.
@@ -92,8 +94,9 @@ class DropoutMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         n_seeds: networks to train side by side; their probabilities are averaged.
         class_weight: `balanced`, or weights by class, which multiply `sample_weight`.
         device: `auto` (a GPU where there is one), `cpu` or `cuda`.
-        precision: `auto` trains in the dtype of `X`, float32 or float64; `fp32`, `fp64`; or `bf16`, where the hardware
-            has units for it: bf16 products of hidden layers, the rest float32.
+        precision: `fp32`, `fp64`; `bf16`, where the hardware has units for it: bf16 products of hidden layers, the rest
+            float32; `auto`: fp32, but the dtype of `X` where a step takes all rows and nothing is random, since there
+            rounding is all that two fits could differ by.
         mc_samples: masks of `predict_uncertainty`.
 
     Attributes:
@@ -256,8 +259,6 @@ class DropoutMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         random = check_random_state(self.random_state)
         random.randint(2**31 - 1)  # the split that `fit` would make: the same seeds follow
         networks = self._old(given) if begun else self._new(rows, random, given)
-        if not networks.first:
-            networks.forget_moments()
         for history in networks.histories:
             history.rate = history.rate or given.learning_rate_init
         _say_if_clipped(given, len(rows))
@@ -393,7 +394,7 @@ class DropoutMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if not weights.any():
             raise DataError("sample_weight must be above 0 somewhere; found 0 for every row.")
         self.n_outputs_ = targets.shape[1]
-        dtype = self._networks.dtype if goes_on else given.dtype(X.dtype == np.float32)
+        dtype = self._networks.dtype if goes_on else given.dtype(X.dtype == np.float32, len(y))
         return Rows.of(Features.of(X, dtype, self._torch_device), targets, weights)
 
     def _new(self, rows: Rows, random: Any, given: Parameters) -> Networks:
@@ -408,7 +409,7 @@ class DropoutMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         for name in ("hidden_layer_sizes", "n_seeds", "precision"):
             if (old := getattr(self._fitted, name)) != (new := getattr(given, name)):
                 raise ConfigError(f"training can go on with the same {name} only, {old}; found {new}. Fit anew.")
-        if ("batch_norm" in dict(given.regularizers)) != bool(self._networks.norms):
+        if ("batch_norm" in dict(given.regularizers)) != self._networks.is_normalized:
             raise ConfigError("training can go on with or without batch_norm as it began; found the other. Fit anew.")
         return self._networks.to(self._torch_device)
 
@@ -473,8 +474,9 @@ class DropoutMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         with torch.no_grad():
             for start, rows in Features.of(X, networks.dtype, device).chunks():
                 noise = None if sample is None else Noise(networks.seeds, (_TEST, sample), False, device, start)
-                parts.append(probabilities(general, self.out_activation_, layers, rows, noise).cpu())
-        return torch.cat(parts, dim=1).numpy()
+                parts.append(outputs_of(general, layers, rows, noise).cpu().numpy())
+        said = np.concatenate(parts, axis=1).astype(X.dtype, copy=False)  # first, so that they sum to 1 in that dtype
+        return np.asarray(softmax(said, axis=2) if self.out_activation_ == "softmax" else expit(said))
 
     def _by_class(self, outputs: NDArray[np.floating]) -> NDArray[np.floating]:
         """Probabilities of all classes, where one output stands for two."""

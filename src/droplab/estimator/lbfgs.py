@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,7 +14,6 @@ from sklearn.exceptions import ConvergenceWarning
 from droplab.estimator.networks import Networks, Output
 from droplab.estimator.parameters import Parameters
 from droplab.estimator.rows import Rows
-from droplab.model.network import Layer
 
 
 def minimize(networks: Networks, given: Parameters, output: Output, rows: Rows) -> None:
@@ -26,24 +26,23 @@ def minimize(networks: Networks, given: Parameters, output: Output, rows: Rows) 
         rows: to train on.
     """
     general = given.general
-    batch = rows.take(torch.arange(len(rows), device=rows.features.device)[None])
+    (batch,) = rows.batches(torch.arange(len(rows), device=rows.features.device)[None], len(rows))
     for r, history in enumerate(networks.histories):
-        layers = [Layer(layer.weight[r : r + 1], layer.bias[r : r + 1]) for layer in networks.layers]
-        one = Networks(networks.seeds[r : r + 1], layers, [], [history])
+        one = replace(networks, seeds=networks.seeds[r : r + 1], values=networks.values[r : r + 1])
 
         def objective(x: NDArray[np.float64], one: Networks = one) -> tuple[float, NDArray[np.float64]]:
-            _unpack(x, one)
-            losses, gradients = one.gradient(general, output, batch, given.alpha, None)
-            return float(losses), np.concatenate([g.double().cpu().numpy().ravel() for g in gradients])
+            one.values.copy_(torch.from_numpy(x))
+            losses, gradient = one.gradient(general, output, batch, given.alpha, None)
+            return float(losses), gradient[0].double().cpu().numpy()
 
         found = optimize.minimize(
             objective,
-            np.concatenate([part.double().cpu().numpy().ravel() for part in one.parameters]),
+            one.values[0].double().cpu().numpy(),
             method="L-BFGS-B",
             jac=True,
             options={"maxfun": given.max_fun, "maxiter": given.max_iter, "gtol": given.tol},
         )
-        _unpack(found.x, one)
+        one.values.copy_(torch.from_numpy(found.x))
         history.iterations, history.final_loss = min(int(found.nit), given.max_iter), float(found.fun)
         if given.verbose:
             print(f"L-BFGS: loss = {found.fun:.8f} after {found.nit} iterations, {found.nfev} evaluations")
@@ -54,12 +53,3 @@ def minimize(networks: Networks, given: Parameters, output: Output, rows: Rows) 
                 ConvergenceWarning,
                 stacklevel=4,
             )
-
-
-def _unpack(x: NDArray[np.float64], networks: Networks) -> None:
-    """Put a vector of all parameters into the networks, in place."""
-    start = 0
-    for part in networks.parameters:
-        values = torch.from_numpy(x[start : start + part.numel()]).view(part.shape)
-        part.copy_(values)
-        start += part.numel()

@@ -6,18 +6,19 @@ R networks, B rows of a batch, F features, O outputs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from droplab.estimator.rows import Batch
 from droplab.model.general import General, Norm, folded
 from droplab.model.initialise import initial_layers
 from droplab.model.network import Layer
 from droplab.model.noise import Noise
-from droplab.train.general import kept_parts, parameters, rebuilt
 
 Output = Literal["softmax", "logistic"]
 
@@ -30,6 +31,7 @@ class History:
         losses: what was minimized, the mean over each epoch.
         scores: accuracy on the rows held out, after each epoch; empty without early stopping.
         rate: the learning rate as it is now.
+        lowest: the lowest loss that stopping looked at.
         waited: epochs in a row without improvement.
         iterations: epochs of the last `fit`; with L-BFGS its iterations.
         final_loss: the last loss.
@@ -38,14 +40,10 @@ class History:
     losses: list[float] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     rate: float = 0.0
+    lowest: float = float("inf")
     waited: int = 0
     iterations: int = 0
     final_loss: float = float("nan")
-
-    @property
-    def best_loss(self) -> float:
-        """The lowest loss."""
-        return min(self.losses, default=float("inf"))
 
     @property
     def best_score(self) -> float:
@@ -59,22 +57,24 @@ class Networks:
 
     Attributes:
         seeds: of each; they fix initial weights, batch order and noise.
-        layers: weights of shapes (R, O, I) and biases of shape (R, O).
-        norms: batch normalization of each hidden layer; empty without it.
+        units: features, units of each hidden layer, outputs.
+        values: all that gradients are of, a row a network, shape (R, P): weights, biases, scales and shifts.
+        running: means and variances of batch normalization, shape (2, R, hidden units); no units without it.
         histories: of each.
-        first: Adam's first moments or the velocities, in the order of `parameters`.
-        second: Adam's second moments.
+        first: Adam's first moments, or the velocities, shape (R, P).
+        second: Adam's second moments, shape (R, P).
         updates: made since the moments were 0.
         epochs: done in all.
         seen: rows of all epochs, for the schedule `invscaling`.
     """
 
     seeds: tuple[int, ...]
-    layers: list[Layer]
-    norms: list[Norm]
+    units: tuple[int, ...]
+    values: Tensor
+    running: Tensor
     histories: list[History]
-    first: list[Tensor] = field(default_factory=list)
-    second: list[Tensor] = field(default_factory=list)
+    first: Tensor
+    second: Tensor
     updates: int = 0
     epochs: int = 0
     seen: int = 0
@@ -96,61 +96,81 @@ class Networks:
             device: where they go.
         """
         features, *widths, outputs = units
-        made = initial_layers(features, widths, outputs, seeds, device)
-        made[-1] = Layer(*(torch.zeros_like(part) for part in made[-1]))
-        layers = [Layer(*(part.to(dtype) for part in layer)) for layer in made]
-        norms = []
-        for layer in layers[:-1] if normalized else ():
-            ones = torch.ones_like(layer.bias)
-            norms.append(Norm(ones, torch.zeros_like(ones), torch.zeros_like(ones), ones.clone()))
-        return cls(tuple(seeds), layers, norms, [History() for _ in seeds])
+        layers = initial_layers(features, widths, outputs, seeds, device)
+        layers[-1] = Layer(*(torch.zeros_like(part) for part in layers[-1]))
+        runs, hidden = len(seeds), sum(widths) if normalized else 0
+        parts = [layer.weight.reshape(runs, -1) for layer in layers] + [layer.bias for layer in layers]
+        scales = torch.ones(runs, hidden, dtype=dtype, device=device)
+        values = torch.cat([part.to(dtype) for part in parts] + [scales, torch.zeros_like(scales)], dim=1)
+        running = torch.stack([torch.zeros_like(scales), scales])
+        histories = [History() for _ in seeds]
+        moments = torch.zeros_like(values)
+        return cls(tuple(seeds), tuple(units), values, running, histories, moments, moments.clone())
 
     def to(self, device: torch.device) -> Networks:
         """The same on another device."""
-        layers = [Layer(*(part.to(device) for part in layer)) for layer in self.layers]
-        norms = [Norm(*(part.to(device) for part in norm)) for norm in self.norms]
-        first, second = ([part.to(device) for part in parts] for parts in (self.first, self.second))
-        rest = (self.updates, self.epochs, self.seen)
-        return Networks(self.seeds, layers, norms, self.histories, first, second, *rest)
+        tensors = ("values", "running", "first", "second")
+        return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
 
     @property
     def dtype(self) -> torch.dtype:
         """Of weights and products."""
-        return self.layers[0].weight.dtype
+        return self.values.dtype
 
     @property
-    def parameters(self) -> list[Tensor]:
-        """All that gradients are of."""
-        return parameters(self.layers, self.norms)
+    def weights(self) -> Tensor:
+        """The weights among the values, without biases, shape (R, weights); in place."""
+        return self.values[:, : sum(i * o for i, o in pairwise(self.units))]
+
+    @property
+    def is_normalized(self) -> bool:
+        """Whether hidden layers have batch normalization."""
+        return self.running.shape[2] > 0
+
+    def layers(self, values: Tensor) -> list[Layer]:
+        """Weights of shapes (R, O, I) and biases of shape (R, O), as views of `values` or of what is laid out so."""
+        inputs, outputs = self.units[:-1], self.units[1:]
+        sizes = [i * o for i, o in zip(inputs, outputs, strict=True)]
+        parts = torch.split(values, [*sizes, *outputs, values.shape[1] - sum(sizes) - sum(outputs)], dim=1)
+        shapes = zip(outputs, inputs, strict=True)
+        weights = [part.view(-1, *shape) for part, shape in zip(parts, shapes, strict=False)]
+        return [Layer(*both) for both in zip(weights, parts[len(sizes) : -1], strict=True)]
+
+    def norms(self, values: Tensor) -> list[Norm]:
+        """Batch normalization of each hidden layer, likewise; its running statistics are this object's own."""
+        if not self.is_normalized:
+            return []
+        hidden, widths = self.running.shape[2], list(self.units[1:-1])
+        kinds = (*torch.split(values[:, -2 * hidden :], hidden, dim=1), *self.running)
+        return [Norm(*each) for each in zip(*(torch.split(kind, widths, dim=1) for kind in kinds), strict=True)]
 
     def forget_moments(self) -> None:
         """Begin the optimizer anew."""
-        self.first = [torch.zeros_like(part) for part in self.parameters]
-        self.second = [torch.zeros_like(part) for part in self.parameters]
+        self.first.zero_()
+        self.second.zero_()
         self.updates = 0
 
-    def keep(self, network: int) -> list[Tensor]:
+    def keep(self, network: int) -> tuple[Tensor, Tensor]:
         """A copy of all that one network is made of."""
-        return [part[network].clone() for part in kept_parts(self.layers, self.norms)]
+        return self.values[network].clone(), self.running[:, network].clone()
 
-    def restore(self, network: int, kept: Sequence[Tensor]) -> None:
+    def restore(self, network: int, kept: tuple[Tensor, Tensor]) -> None:
         """Put back what `keep` gave."""
-        for part, copy in zip(kept_parts(self.layers, self.norms), kept, strict=True):
-            part[network] = copy
+        self.values[network], self.running[:, network] = kept
 
     def final(self) -> list[Layer]:
-        """The weights as they are used: batch normalization folded in."""
-        return folded(self.layers, self.norms)
+        """The layers as they are used: batch normalization folded in."""
+        return folded(self.layers(self.values), self.norms(self.values))
 
     def gradient(
-        self, general: General, output: Output, batch: tuple[Tensor, Tensor, Tensor], alpha: float, noise: Noise | None
-    ) -> tuple[Tensor, list[Tensor]]:
-        """The objective of a batch and its gradient for `parameters`; arguments and shape as `objective`."""
+        self, general: General, output: Output, batch: Batch, alpha: float, noise: Noise | None
+    ) -> tuple[Tensor, Tensor]:
+        """The objective of a batch, shape (R,), and its gradient for `values`, shape (R, P)."""
         with torch.enable_grad():
-            leaves = [part.detach().requires_grad_() for part in self.parameters]
-            losses = objective(general, output, *rebuilt(self.layers, self.norms, leaves), batch, alpha, noise)
-            gradients = torch.autograd.grad(losses.sum(), leaves)
-        return losses.detach(), [gradient.contiguous() for gradient in gradients]
+            leaf = self.values.detach().requires_grad_()
+            losses = objective(general, output, self.layers(leaf), self.norms(leaf), batch, alpha, noise)
+            (gradient,) = torch.autograd.grad(losses.sum(), leaf)
+        return losses.detach(), gradient
 
 
 def objective(
@@ -158,7 +178,7 @@ def objective(
     output: Output,
     layers: Sequence[Layer],
     norms: Sequence[Norm],
-    batch: tuple[Tensor, Tensor, Tensor],
+    batch: Batch,
     alpha: float,
     noise: Noise | None,
 ) -> Tensor:
@@ -171,12 +191,12 @@ def objective(
         output: `softmax`, or `logistic` for outputs that say yes or no each by itself.
         layers: weights, shapes (R, O, I) and (R, O).
         norms: batch normalization of each hidden layer, whose running statistics this batch moves.
-        batch: features (R, B, F), targets (R, B, O) of 0 and 1, and the rows' weights (R, B).
+        batch: the rows.
         alpha: strength of the L2 term.
         noise: the random numbers of the step; `None` for nothing stochastic.
     """
-    features, targets, weights = batch
-    hidden, logits = general.forward(layers, features, noise, norms, fresh=True)
+    targets = batch.targets
+    hidden, logits = general.forward(layers, batch.features, noise, norms, fresh=True)
     for entry, strengths in general.used:
         if entry.smooth is not None:
             classes = logits.shape[2] if output == "softmax" else 2
@@ -186,10 +206,8 @@ def objective(
         each = -(targets * torch.log_softmax(logits, dim=2)).sum(dim=2)
     else:
         each = binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=2)
-    total = weights.sum(dim=1)
-    share = torch.where(total > 0, 1 / total, 0)  # a batch in which nothing counts moves nothing
     squares = torch.stack([layer.weight.square().sum(dim=(1, 2)) for layer in layers]).sum(dim=0)
-    losses = ((each * weights).sum(dim=1) + alpha / 2 * squares) * share
+    losses = (each * batch.shares).sum(dim=1) + alpha / 2 * squares * batch.inverse
     for entry, strengths in general.used:
         if entry.penalty is not None:
             losses = losses + torch.stack(
@@ -205,28 +223,23 @@ def apply_by_network(networks: Networks, general: General, rates: Sequence[float
     """What regularizers do to the weights themselves, before an update or after it; `rates`: learning rates (R)."""
     for entry, strengths in general.used:
         for r, rate in enumerate(rates):
-            layers = [_one(layer, r) for layer in networks.layers]
+            layers = [_one(layer, r) for layer in networks.layers(networks.values)]
             if before and entry.before_update is not None:
                 entry.before_update(layers, strengths, rate)
             if not before and entry.after_update is not None:
                 entry.after_update(layers, strengths)
 
 
-def probabilities(
-    general: General, output: Output, layers: Sequence[Layer], features: Tensor, noise: Noise | None = None
-) -> Tensor:
-    """What each network says of each row, shape (R, B, O).
+def outputs_of(general: General, layers: Sequence[Layer], features: Tensor, noise: Noise | None = None) -> Tensor:
+    """What each network's output layer says of each row, shape (R, B, O).
 
     Args:
         general: how they compute.
-        output: `softmax`, or `logistic`.
         layers: as `Networks.final` gives them.
         features: shape (1, B, F), the same for all networks.
         noise: `None` for dropout off.
     """
-    inputs = features.expand(layers[0].weight.shape[0], -1, -1)
-    logits = general.forward(layers, inputs, noise)[1]
-    return torch.softmax(logits, dim=2) if output == "softmax" else torch.sigmoid(logits)
+    return general.forward(layers, features.expand(layers[0].weight.shape[0], -1, -1), noise)[1]
 
 
 def _one(layer: Layer, network: int) -> Layer:

@@ -105,14 +105,28 @@ class Parameters(BaseModel):
         single = 0.0 if isinstance(self.dropout, tuple) or not self.hidden_layer_sizes else self.dropout
         return General(activation_of(self.activation, 1), used, single, self.precision)
 
-    def dtype(self, single: bool) -> torch.dtype:
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The share dropped of each hidden layer."""
+        return self.dropout if isinstance(self.dropout, tuple) else (self.dropout,) * len(self.hidden_layer_sizes)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the gradient by hand serves: nothing but dropout of hidden units and L2, and no rounded products."""
+        return not self.regularizers and not self.input_dropout and self.precision != "bf16"
+
+    def dtype(self, single: bool, rows: int) -> torch.dtype:
         """Of weights and products.
 
         Args:
             single: whether the features are float32; else they are float64.
+            rows: that are trained on.
         """
-        by_data = torch.float32 if single else torch.float64
-        return {"auto": by_data, "fp64": torch.float64}.get(self.precision, torch.float32)
+        if self.precision != "auto":
+            return torch.float64 if self.precision == "fp64" else torch.float32
+        whole = self.solver == "lbfgs" or rows <= (200 if self.batch_size == "auto" else self.batch_size)
+        by_chance = self.general.is_noisy or not whole
+        return torch.float32 if single or by_chance else torch.float64
 
     def _check_lbfgs(self) -> None:
         """L-BFGS needs the same objective at every call."""

@@ -5,9 +5,10 @@ R networks, N rows, B of a batch, F features, O outputs.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,9 @@ from torch import Tensor
 
 CHUNK = 1024
 """Rows computed at once at inference."""
+
+_NUMBERS_AT_ONCE = 2**22
+"""Features taken from the table in one go: many small steps share the calls, large ones do not need to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +65,22 @@ class Features:
             yield start, self.take(picked[None])
 
 
+class Batch(NamedTuple):
+    """Rows that R networks make a step with.
+
+    Attributes:
+        features: shape (R, B, F).
+        targets: shape (R, B, O).
+        shares: the weight of each row over that of all, shape (R, B).
+        inverse: 1 over the weight of all, shape (R,).
+    """
+
+    features: Tensor
+    targets: Tensor
+    shares: Tensor
+    inverse: Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Rows with what the networks should say of them.
@@ -86,9 +106,23 @@ class Rows:
     def __len__(self) -> int:
         return len(self.features)
 
-    def take(self, picked: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features (R, B, F), targets (R, B, O) and weights (R, B) of the rows `picked`, shape (R, B)."""
-        return self.features.take(picked), self.targets[picked], self.weights[picked]
+    def batches(self, order: Tensor, size: int) -> Iterator[Batch]:
+        """The rows in batches.
+
+        Args:
+            order: which rows, as each network is given them, shape (R, n), `int64`.
+            size: rows of a batch; the last has what is left.
+        """
+        at_once = size * max(_NUMBERS_AT_ONCE // (order.shape[0] * size * self.features.table.shape[1]), 1)
+        for picked in torch.split(order, at_once, dim=1):
+            weights = self.weights[picked]
+            padded = torch.nn.functional.pad(weights, (0, -picked.shape[1] % size))
+            totals = padded.view(len(weights), -1, size).sum(dim=2)
+            inverse = torch.where(totals > 0, 1 / totals, 0)  # a batch in which nothing counts moves nothing
+            shares = weights * inverse.repeat_interleave(size, dim=1)[:, : weights.shape[1]]
+            kinds = (self.features.take(picked), self.targets[picked], shares)
+            steps = zip(*(torch.split(kind, size, dim=1) for kind in kinds), inverse.unbind(dim=1), strict=True)
+            yield from itertools.starmap(Batch, steps)
 
     def only(self, numbers: Any) -> Rows:
         """Some of the rows, by their numbers."""
