@@ -130,7 +130,7 @@ class Study:
             )
         quiet, observer = observer is None, observer or Warn()
         resolve_way(device, precision)  # before anything is fetched
-        dataset = load_dataset(self.settings.data, notify=observer.notice)
+        dataset = self._dataset(observer.notice)
         way, notices = plan_way(dataset, device, precision)
         for notice in notices:
             observer.notice(notice)
@@ -145,6 +145,10 @@ class Study:
             if quiet and summary.interrupted:
                 raise KeyboardInterrupt
             return _collect(plan, dataset.card, opened, summary, dataset)
+
+    def _dataset(self, notify: Callable[[str], None]) -> Dataset:
+        settings = self.settings
+        return load_dataset(settings.data, target=settings.target, test=settings.test, notify=notify)
 
     def foretell(
         self,
@@ -168,7 +172,7 @@ class Study:
             DroplabError: as `run`.
         """
         resolve_way(device, precision)
-        dataset = load_dataset(self.settings.data, notify=notify or Warn().notice)
+        dataset = self._dataset(notify or Warn().notice)
         way, _ = plan_way(dataset, device, precision)
         plan = plan_study(self.settings, dataset.fingerprint, way)
         if not store_path(store).exists():
@@ -376,7 +380,8 @@ class StudyResult:
         return paths
 
     def _data_at_hand(self) -> Dataset | None:
-        return self.data or dataset_at_hand(self.plan.settings.data, self.plan.fingerprint)
+        settings = self.plan.settings
+        return self.data or dataset_at_hand(settings.data, self.plan.fingerprint, settings.target, settings.test)
 
     def _write_card(self, folder: Path, origin: Origin) -> Path:
         """The card of the best model, beside it."""

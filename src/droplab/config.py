@@ -191,6 +191,8 @@ _LATER = {
     "regularizers",
     "train_examples",
     "vary",
+    "target",
+    "test",
 }
 """Settings that few use. A content key leaves them out at their defaults, so that older results keep their keys."""
 
@@ -263,6 +265,8 @@ class StudySettings(Recipe):
         question: what the study asks, one sentence.
         reference: name of the preset whose settings were published; what differs is said on screen and in the report.
         data: a name from the catalog, or a file.
+        target: of a table, the column of the classes.
+        test: of a table, another table of test rows, or the share of the rows to test on.
         depths: networks of L layers whose hidden widths halve from `first_width`: depth 3 is (512, 256).
         first_width: width of the first hidden layer of `depths`.
         widths: hidden widths of a single network, instead of `depths`.
@@ -277,6 +281,8 @@ class StudySettings(Recipe):
     question: str = ""
     reference: str | None = None
     data: str = "mnist"
+    target: str | None = None
+    test: str | None = None
     depths: tuple[Annotated[int, Field(ge=1, le=64)], ...] = ()
     first_width: Width = _FIRST_WIDTH
     widths: tuple[Width, ...] | None = None
@@ -303,6 +309,11 @@ class StudySettings(Recipe):
                     changed[setting] = axes.pop(name)
                     changed |= {"widths": None} if setting == "depths" else {}
         return changed | {"vary": tuple(axes.items())}
+
+    @field_validator("test", mode="before")
+    @classmethod
+    def _share_as_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, float) else value
 
     @field_validator("seeds", mode="before")
     @classmethod

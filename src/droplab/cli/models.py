@@ -39,14 +39,14 @@ def train(
     from droplab.train.device import resolve_way
 
     given = options.given(flags)
-    name = given.pop("data", "mnist")
+    name, target, test = given.pop("data", "mnist"), given.pop("target", None), given.pop("test", None)
     settings = RunSettings.parse(given)
     resolve_way(device, precision)  # before anything is fetched
     folder = out.absolute().parent
     if (out.exists() and not out.is_file()) or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise DroplabError(f"--out must be a file in a folder that can be written; found {out}. Give another.")
     with watch() as observer:
-        dataset = load_dataset(name, notify=observer.notice)
+        dataset = load_dataset(name, target=target, test=test, notify=observer.notice)
         way, notices = plan_way(dataset, device, precision)
         for notice in notices:
             observer.notice(notice)
@@ -71,6 +71,8 @@ def train(
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A safetensors file that droplab wrote.")],
     data: Annotated[str, typer.Option(metavar="NAME|PATH", help="A data set by name, or an npz file.")],
+    target: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of a table, the column of the classes.")] = None,
+    test: Annotated[str | None, typer.Option(metavar="PATH|SHARE", help="Of a table, its test rows.")] = None,
     samples: Annotated[int, typer.Option(min=1, help="Masks that mc averages over.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Of the masks.")] = 0,
 ) -> None:
@@ -90,7 +92,7 @@ def evaluate(
     from droplab.train.examples import Part
 
     weights, info = read(model)
-    dataset = load_dataset(data, notify=lambda text: typer.echo(text, err=True))
+    dataset = load_dataset(data, target=target, test=test, notify=lambda text: typer.echo(text, err=True))
     _check_fits(info, dataset, model)
     precision = info.precision
     if precision == "bf16" and not has_bf16_units("cpu"):
@@ -119,6 +121,11 @@ def _check_fits(info: ModelInfo, dataset: Dataset, model: Path) -> None:
             f"{model}: a network fits data of its own features and classes, {info.features} and "
             f"{_abridged(info.classes)}; {dataset.name} has {dataset.features} and {_abridged(dataset.classes)}. "
             f"It was trained on {info.data}."
+        )
+    if info.preprocessing != dataset.preprocessing:
+        raise ModelFileError(
+            f"{model}: its features must be made as when it was trained, on {info.data}; the training rows of "
+            f"{dataset.name} make them otherwise. Evaluate it on the table, target and test that it was trained with."
         )
 
 

@@ -37,12 +37,14 @@ def to_dataset(path: Path, source: str, arrays: Mapping[str, NDArray[Any]], wher
         raise DataError(
             f"{path}: train and test must have the same features; found shapes {train_x.shape} and {test_x.shape}."
         )
-    classes, train_y, test_y = _classes(path, *(_labels(where[key], arrays[key]) for key in ("train_y", "test_y")))
+    classes, train_y, test_y = labels_to_numbers(
+        path, *(_labels(where[key], arrays[key]) for key in ("train_y", "test_y"))
+    )
     return Dataset(
         name=name_of(path),
-        train_x=_features(where["train_x"], train_x),
+        train_x=flat_features(where["train_x"], train_x),
         train_y=train_y,
-        test_x=_features(where["test_x"], test_x),
+        test_x=flat_features(where["test_x"], test_x),
         test_y=test_y,
         classes=classes,
         scale=1 / 255 if train_x.dtype == np.uint8 else 1.0,
@@ -61,8 +63,16 @@ def name_of(path: Path) -> str:
     return name.removesuffix(".npz") or name or str(path)
 
 
-def _features(where: str, x: NDArray[Any]) -> NDArray[Any]:
-    """Flatten features to (examples, features) as `uint8` or `float32`."""
+def flat_features(where: str, x: NDArray[Any]) -> NDArray[Any]:
+    """Features as (examples, features), `uint8` or `float32`; mapped ones that need no conversion stay mapped.
+
+    Args:
+        where: how messages call them.
+        x: shape (examples, features) or (examples, rows, columns), real numbers.
+
+    Raises:
+        DataError: if they are anything else, or one is not finite or overflows `float32`.
+    """
     if x.dtype.kind not in "uif":
         raise DataError(f"{where} must hold real numbers; found {x.dtype}. Encode it as numbers first.")
     if x.ndim not in (2, 3) or x.size == 0:
@@ -100,10 +110,14 @@ def _labels(where: str, y: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(y, dtype=np.int64 if y.dtype.kind in "iu" else None)
 
 
-def _classes(
+def labels_to_numbers(
     path: Path, train: NDArray[Any], test: NDArray[Any]
 ) -> tuple[tuple[str, ...], NDArray[np.int64], NDArray[np.int64]]:
-    """Name the distinct labels of both parts and number them 0 … K−1, in sorted order."""
+    """Name the distinct labels of both parts and number them 0 … K−1, in sorted order.
+
+    Raises:
+        DataError: if they are not of one kind.
+    """
     if train.dtype.kind != test.dtype.kind:
         raise DataError(f"{path}: labels must be of one kind; found {train.dtype} and {test.dtype}.")
     values = np.union1d(np.unique(train), np.unique(test))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from droplab.data.mapped import row_chunks
+from droplab.data.preprocessing import Preprocessing
 from droplab.errors import DataError
 
 
@@ -50,6 +51,7 @@ class Dataset:
         scale: what a stored feature is multiplied by where batches are made (1/255 for bytes of an image).
         image_shape: (rows, columns) where the features are an image, else `None`.
         source: where the bytes came from, in words.
+        preprocessing: what made the features of a table's columns.
 
     Raises:
         DataError: if shapes, dtypes or labels contradict each other, or a feature is not finite.
@@ -64,6 +66,7 @@ class Dataset:
     scale: float = 1.0
     image_shape: tuple[int, int] | None = None
     source: str = ""
+    preprocessing: Preprocessing | None = None
 
     def __post_init__(self) -> None:
         if self.name != self.name.encode(errors="replace").decode():  # a file name may be no UTF-8
@@ -83,12 +86,14 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over all that a network is trained on and told: features, labels, dtypes, shapes, scale, classes."""
+        """SHA-256 over all that a network is trained on and told: features, labels, dtypes, shapes, scale, names."""
         digest = hashlib.sha256(json.dumps([self.scale, self.classes]).encode())
         for array in (self.train_x, self.train_y, self.test_x, self.test_y):
             digest.update(f"|{array.dtype.str}{array.shape}|".encode())
             for _, rows in row_chunks(array):
                 digest.update(np.ascontiguousarray(rows).data)
+        if self.preprocessing is not None:  # a network is kept with it, and finds columns by their names
+            digest.update(self.preprocessing.model_dump_json().encode())
         return digest.hexdigest()
 
     @property

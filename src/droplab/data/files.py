@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -20,40 +21,55 @@ from droplab.data.catalog import CATALOG, find
 from droplab.data.dataset import Dataset
 from droplab.data.disk import expansion_limit, is_folder, open_regular, write_atomically
 from droplab.data.folder import load_folder
-from droplab.errors import DataError, DroplabError
+from droplab.data.tables import SUFFIXES, is_table
+from droplab.data.tabular import load_tabular
+from droplab.errors import ConfigError, DataError, DroplabError
 
 
 def load_dataset(
     name_or_path: str | Path,
     *,
+    target: str | None = None,
+    test: str | None = None,
     cache_dir: str | Path | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> Dataset:
-    """Load a data set of the catalog by its name, or an npz file or a folder of npy or IDX files by its path.
+    """Load a data set of the catalog by its name, or a table, an npz file or a folder of npy or IDX files by its path.
 
     Args:
         name_or_path: a name of the catalog; else a path, if it has a suffix or a separator, or exists.
+        target: of a table, the column of the classes.
+        test: of a table, another table of test rows, or the share of the rows to test on.
         cache_dir: root of the cache for the catalog's files.
         notify: called with each notice while fetching; prints to stderr if `None`.
 
     Raises:
-        ConfigError: if it is neither; the message says the nearest known name.
+        ConfigError: if it is neither; the message says the nearest known name. If `target` or `test` is given for what
+            is no table.
         DataError: if the file or folder is not what it must be.
         FetchError: if the catalog's files cannot be had from any source.
     """
     text = os.fspath(name_or_path)
     path = Path(text)
+    if text not in CATALOG and is_table(path) and not is_folder(path):
+        return load_tabular(path, target, test, notify or _to_stderr)
+    if target is not None or test is not None:
+        raise ConfigError(
+            f"target and test are for tables ({', '.join(SUFFIXES)}); found them with {text}. Leave them out."
+        )
     if text not in CATALOG and (path.suffix or path.name != text or os.path.lexists(path)):
         return load_folder(path) if is_folder(path) else load_npz(path)
     return fetch.load(find(text), cache_dir=cache_dir, notify=notify)
 
 
-def dataset_at_hand(name_or_path: str, fingerprint: str) -> Dataset | None:
+def dataset_at_hand(
+    name_or_path: str, fingerprint: str, target: str | None = None, test: str | None = None
+) -> Dataset | None:
     """The data set of that name and fingerprint if it can be had without fetching anything, else `None`."""
     if name_or_path in CATALOG and any(fetch.verify(name_or_path).values()):
         return None
     try:
-        dataset = load_dataset(name_or_path, notify=lambda _: None)
+        dataset = load_dataset(name_or_path, target=target, test=test, notify=lambda _: None)
     except DroplabError:
         return None
     return dataset if dataset.fingerprint == fingerprint else None
@@ -62,6 +78,10 @@ def dataset_at_hand(name_or_path: str, fingerprint: str) -> Dataset | None:
 def dataset_name(name_or_path: str) -> str:
     """The name of the data set that `load_dataset` gives for the same argument, without loading it."""
     return name_or_path if name_or_path in CATALOG else name_of(Path(name_or_path))
+
+
+def _to_stderr(message: str) -> None:
+    print(message, file=sys.stderr)
 
 
 def load_npz(path: str | Path) -> Dataset:

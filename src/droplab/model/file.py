@@ -24,10 +24,11 @@ from safetensors import numpy as safetensors
 
 from droplab.config import Activation, Rate, Regularizers, RunSettings, Width
 from droplab.data.disk import open_regular
+from droplab.data.preprocessing import Preprocessing
 from droplab.errors import DataError, ModelFileError
 
 _ENTRY = "droplab"
-_LATER = ("activation", "pieces", "regularizers")
+_LATER = ("activation", "pieces", "regularizers", "preprocessing")
 _LONGEST_HEADER = 100_000_000  # safetensors' own limit
 _ADVICE = "Take the file from its source again, or train the network anew."
 
@@ -49,6 +50,7 @@ class ModelInfo(BaseModel):
         activation: of its hidden layers.
         pieces: products of a hidden unit, neighbours in its layer; more than one for maxout.
         regularizers: what else it was trained with, by name, with the strengths.
+        preprocessing: what makes its features of a table's columns, where it was trained on a table.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -66,6 +68,7 @@ class ModelInfo(BaseModel):
     activation: Activation = "relu"
     pieces: int = Field(1, ge=1)
     regularizers: Regularizers = ()
+    preprocessing: Preprocessing | None = None
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

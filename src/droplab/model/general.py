@@ -76,7 +76,7 @@ class General:
         if noise is not None:
             for entry, strengths in self.used:
                 if entry.on_input is not None:
-                    each = zip(here.split(1), noise.each(), strict=True)
+                    each = zip(torch.split(here, 1), noise.each(), strict=True)
                     here = _stacked([entry.on_input(one, strengths, its) for one, its in each])
         hidden = []
         for k, layer in enumerate(layers[:-1]):
@@ -94,7 +94,7 @@ class General:
             hidden = hidden * noise.mask(k, self.dropout, *hidden.shape[1:])
         for entry, strengths in self.used:
             if entry.on_hidden is not None:
-                each = zip(hidden.split(1), noise.each(), strict=True)
+                each = zip(torch.split(hidden, 1), noise.each(), strict=True)
                 hidden = _stacked([entry.on_hidden(one, k, strengths, its) for one, its in each])
         return hidden
 

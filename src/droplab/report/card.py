@@ -88,11 +88,12 @@ def _data(plan: Plan, origin: Origin, info: ModelInfo) -> str:
     entry = CATALOG.get(plan.settings.data)
     licence = f" Licence of the data: {escaped(entry.licence)}." if entry else ""
     source = escaped(origin.source) or "a source that is not known"
+    made = f" {escaped(info.preprocessing.words)}" if info.preprocessing else ""
     return (
         f"{escaped(origin.data)}, from {source}: {train:,} examples were trained on, {valid:,} held out for "
         f"validation (stratified, `split_seed` {plan.settings.split_seed}), and {test:,} are the test split. "
-        f"{len(info.classes)} classes; {info.features} features, multiplied by {info.scale:g} before the first layer. "
-        f"Fingerprint `{plan.fingerprint}`.{licence}"
+        f"{len(info.classes)} classes; {info.features} features, multiplied by {info.scale:g} before the first layer."
+        f"{made} Fingerprint `{plan.fingerprint}`.{licence}"
     )
 
 

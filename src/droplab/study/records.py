@@ -235,6 +235,7 @@ def model_info(run: Run, dataset: Dataset) -> ModelInfo:
         activation=run.settings.activation,
         pieces=run.settings.pieces if run.settings.activation == "maxout" else 1,
         regularizers=run.settings.regularizers,
+        preprocessing=dataset.preprocessing,
     )
 
 

@@ -1,0 +1,169 @@
+"""`droplab predict`: what a kept network says of new rows."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from droplab.data.files import load_dataset
+from droplab.errors import ConfigError, DroplabError
+from droplab.model.file import ModelInfo, to_bytes
+from droplab.predict import features_of, predict
+from test_tabular import FRAME
+
+RANDOM = np.random.default_rng(1)
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A network for a table, its file, and the table."""
+    FRAME.to_csv(tmp_path / "people.csv", index=False)
+    dataset = load_dataset(tmp_path / "people.csv", target="class", notify=lambda _: None)
+    return network(tmp_path, dataset.features, dataset.classes, preprocessing=dataset.preprocessing)
+
+
+def network(folder, features, classes, **told):
+    given = {
+        "widths": (8,),
+        "dropout": 0.5,
+        "scale": 1.0,
+        "image_shape": None,
+        "data": "toy",
+        "fingerprint": "",
+        "key": "",
+    }
+    info = ModelInfo(features=features, classes=classes, precision="fp32", **given | told)
+    weights = {name: RANDOM.normal(size=shape).astype("f4") for name, shape in info.shapes.items()}
+    (folder / "m.safetensors").write_bytes(to_bytes(weights, info))
+    return weights, info
+
+
+def by_hand(weights, features):
+    hidden = np.maximum(features @ weights["layers.0.weight"].T + weights["layers.0.bias"], 0)
+    logits = np.exp(hidden @ weights["layers.1.weight"].T + weights["layers.1.bias"])
+    return logits / logits.sum(axis=1, keepdims=True)
+
+
+def said_by(arguments, folder, **given):
+    return subprocess.run(
+        [Path(sys.executable).with_name("droplab"), "predict", "m.safetensors", *arguments],
+        cwd=folder,
+        capture_output=True,
+        check=False,
+        **given,
+    )
+
+
+def test_probabilities_are_those_of_the_plain_formula(made, tmp_path):
+    weights, info = made
+    features = features_of(info, str(tmp_path / "people.csv"), print)
+    frame = predict(weights, info, features, probabilities=True)
+    expected = by_hand(weights, info.preprocessing.transform(FRAME))
+    np.testing.assert_allclose(frame[["p_no", "p_yes, of course"]], expected, atol=1e-5)
+    assert frame["class"].tolist() == [info.classes[k] for k in expected.argmax(axis=1)]
+    assert frame["row"].tolist() == list(range(1, len(FRAME) + 1))
+
+
+def test_columns_are_found_by_name(made, tmp_path):
+    _, info = made
+    FRAME[FRAME.columns[::-1]].drop(columns="class").assign(other="x").to_parquet(tmp_path / "new.parquet")
+    new, old = (features_of(info, str(tmp_path / name), print) for name in ("new.parquet", "people.csv"))
+    np.testing.assert_array_equal(new, old)
+
+
+def test_uncertainty_is_that_of_the_masks(made, tmp_path):
+    weights, info = made
+    features = features_of(info, str(tmp_path / "people.csv"), print)
+    frame = predict(weights, info, features, uncertainty=True, samples=50)
+    assert (frame["mutual_information"] >= 0).all()
+    assert (frame["entropy"] <= np.log(2) + 1e-6).all()
+    assert (frame["mutual_information"] <= frame["entropy"] + 1e-9).all()
+    assert frame["mc_p"].between(0.5, 1).all()
+    np.testing.assert_array_equal(frame, predict(weights, info, features, uncertainty=True, samples=50))
+    sure = info.model_copy(update={"dropout": 0.0})
+    with pytest.raises(ConfigError, match="without"):
+        predict(weights, sure, features, uncertainty=True)
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet", "table"])
+def test_the_command_says_it_in_every_form(made, tmp_path, form):
+    weights, info = made
+    out = [] if form in ("table", "csv") else ["--out", f"said.{form}"]
+    done = said_by(["people.csv", "--probabilities", "--format", form, *out], tmp_path)
+    assert done.returncode == 0, done.stderr
+    expected = predict(weights, info, features_of(info, str(tmp_path / "people.csv"), print), probabilities=True)
+    if form == "table":
+        lines = done.stdout.decode().splitlines()
+        assert lines[0].split("\t") == ["row", "class", "p_no", "p_yes, of course"]
+        assert len(lines) == len(FRAME) + 1
+        return
+    read = {
+        "csv": lambda: pd.read_csv(io.BytesIO(done.stdout)),
+        "json": lambda: pd.DataFrame(json.loads((tmp_path / "said.json").read_text("utf-8"))),
+        "parquet": lambda: pd.read_parquet(tmp_path / "said.parquet"),
+    }[form]()
+    assert read["class"].tolist() == expected["class"].tolist()
+    np.testing.assert_allclose(read["p_no"], expected["p_no"], atol=1e-6)
+
+
+def test_standard_input_is_a_table(made, tmp_path):
+    piped = said_by(["-", "--format", "csv"], tmp_path, input=FRAME.to_csv(index=False).encode())
+    assert piped.stdout == said_by(["people.csv", "--format", "csv"], tmp_path).stdout
+
+
+@pytest.mark.parametrize("ending", ["npy", "npz"])
+def test_bytes_of_images_are_scaled_as_in_training(tmp_path, ending):
+    weights, info = network(tmp_path, 16, ("a", "b"), scale=1 / 255, image_shape=(4, 4))
+    images = RANDOM.integers(0, 256, (5, 4, 4), dtype=np.uint8)
+    path = tmp_path / f"x.{ending}"
+    np.save(path, images) if ending == "npy" else np.savez(path, x=images)
+    frame = predict(weights, info, features_of(info, str(path), print), probabilities=True)
+    np.testing.assert_allclose(frame["p_a"], by_hand(weights, images.reshape(5, 16) / 255)[:, 0], atol=1e-5)
+    told = []
+    np.save(tmp_path / "f.npy", (images / 255).astype("f4"))
+    scaled = predict(weights, info, features_of(info, str(tmp_path / "f.npy"), told.append), probabilities=True)
+    np.testing.assert_allclose(scaled["p_a"], frame["p_a"], atol=1e-5)
+    assert "scaled already" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere.csv"], "no such file"),
+        (["short.csv"], "found no town"),
+        (["odd.csv"], "'age' must hold finite numbers or nothing; found 'old' in row 2"),
+        (["x.npy"], "must be text in UTF-8|zero byte"),
+        (["people.csv", "--format", "xml"], "--format must be"),
+        (["people.csv", "--format", "parquet"], "--out"),
+        (["people.csv", "--out", "o.csv"], "--out"),
+        (["people.csv", "--format", "csv", "--out", "nowhere/o.csv"], "cannot be written"),
+        (["m.safetensors"], "must be text in UTF-8|zero byte"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+@pytest.mark.usefixtures("made")
+def test_wrong_things_are_one_line(tmp_path, arguments, words):
+    FRAME.drop(columns="town").to_csv(tmp_path / "short.csv", index=False)
+    FRAME.assign(age=["1", "old"] * 30).to_csv(tmp_path / "odd.csv", index=False)
+    np.save(tmp_path / "x.npy", np.zeros((2, 3), "f4"))
+    done = said_by(arguments, tmp_path)
+    error = done.stderr.decode()
+    assert done.returncode == 1
+    assert done.stdout == b""
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert any(word in error for word in words.split("|"))
+
+
+def test_arrays_of_another_width_are_an_error(tmp_path):
+    _, info = network(tmp_path, 16, ("a", "b"))
+    np.save(tmp_path / "x.npy", np.zeros((2, 3), "f4"))
+    with pytest.raises(DroplabError, match=r"16 features.*found 3"):
+        features_of(info, str(tmp_path / "x.npy"), print)
+    with pytest.raises(ConfigError, match="standard input is for CSV"):
+        features_of(info, "-", print)

@@ -1,0 +1,235 @@
+"""Tables → data sets: reading, preprocessing, splitting, and what is wrong with a file."""
+
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from droplab.data.files import load_dataset
+from droplab.data.preprocessing import Preprocessing
+from droplab.data.tables import MOST_COLUMNS, read_table
+from droplab.errors import ConfigError, DataError, DroplabError
+
+ROWS = 60
+RANDOM = np.random.default_rng(0)
+FRAME = pd.DataFrame(
+    {
+        "age": np.where(np.arange(ROWS) % 7 == 0, np.nan, RANDOM.normal(40, 10, ROWS).round(1)),
+        "stamp": 1_700_000_000 + RANDOM.integers(0, 500, ROWS),
+        "town": RANDOM.choice(["Ulm", "Bern", "São Paulo"], ROWS),
+        "member": RANDOM.random(ROWS) > 0.5,
+        "class": np.where(np.arange(ROWS) % 3 == 0, "yes, of course", "no"),
+    }
+)
+
+
+def load(path, **given):
+    return load_dataset(path, **{"target": "class", "notify": lambda _: None} | given)
+
+
+@pytest.fixture
+def table(tmp_path):
+    FRAME.to_csv(tmp_path / "people.csv", index=False)
+    return tmp_path / "people.csv"
+
+
+def test_a_table_becomes_features_classes_and_splits(table):
+    told = []
+    dataset = load(table, notify=told.append)
+    assert (dataset.name, dataset.classes) == ("people.csv", ("no", "yes, of course"))
+    assert (len(dataset.train_y), len(dataset.test_y)) == (48, 12)
+    assert dataset.test_y.sum() == 4  # the share of the whole, a third
+    assert dataset.preprocessing.feature_names == (
+        "age",
+        "age is missing",
+        "stamp",
+        "town=Bern",
+        "town=São Paulo",
+        "town=Ulm",
+        "member",
+    )
+    assert any("20% of the rows are the test split" in line for line in told)
+    again = load(table)
+    np.testing.assert_array_equal(again.test_x, dataset.test_x)
+    assert again.fingerprint == dataset.fingerprint
+
+
+def test_preprocessing_is_scikit_learns():
+    """Its own transformers, as its users would put them together."""
+    train, test = FRAME[:40], FRAME[40:]
+    made = Preprocessing.fit(train.drop(columns="class"))
+    numbers = make_pipeline(SimpleImputer(strategy="median", add_indicator=False), StandardScaler())
+    theirs = ColumnTransformer([("numbers", numbers, ["age", "stamp"]), ("towns", OneHotEncoder(), ["town"])])
+    theirs.fit(train)
+    for rows in (train, test):
+        said = made.transform(rows)
+        expected = np.asarray(theirs.transform(rows))
+        np.testing.assert_allclose(said[:, [0, 2]], expected[:, :2], atol=1e-5)
+        np.testing.assert_array_equal(said[:, 3:6], expected[:, 2:])
+        np.testing.assert_array_equal(said[:, 1], rows["age"].isna())
+
+
+def test_preprocessing_sees_no_test_row(table, tmp_path):
+    FRAME[:30].to_csv(tmp_path / "train.csv", index=False)
+    odd = FRAME[30:].assign(age=1e6, town="Rome")
+    odd.to_csv(tmp_path / "test.csv", index=False)
+    dataset = load(tmp_path / "train.csv", test=str(tmp_path / "test.csv"))
+    assert dataset.preprocessing == Preprocessing.fit(read_table(tmp_path / "train.csv").drop(columns="class"))
+    names = dataset.preprocessing.feature_names
+    assert not dataset.test_x[:, [names.index(n) for n in names if n.startswith("town=")]].any()
+
+
+def test_preprocessing_is_plain_data():
+    made = Preprocessing.fit(FRAME.drop(columns="class"))
+    again = Preprocessing.model_validate_json(made.model_dump_json())
+    assert again == made
+    np.testing.assert_array_equal(again.transform(FRAME), made.transform(FRAME[FRAME.columns[::-1]]))
+
+
+def test_large_numbers_keep_their_differences():
+    made = Preprocessing.fit(FRAME[["stamp"]])
+    np.testing.assert_allclose(
+        made.transform(FRAME)[:, 0], StandardScaler().fit_transform(FRAME[["stamp"]])[:, 0], atol=1e-6
+    )
+
+
+def test_what_never_changes_is_left_out_and_said(tmp_path):
+    FRAME.assign(unit="cm", empty=np.nan).to_csv(tmp_path / "t.csv", index=False)
+    told = []
+    dataset = load(tmp_path / "t.csv", notify=told.append)
+    assert not {"unit", "empty"} & {column.name for column in dataset.preprocessing.columns}
+    assert any("unit, empty" in line for line in told)
+
+
+def test_columns_names_are_part_of_the_fingerprint(table, tmp_path):
+    FRAME.rename(columns={"age": "years"}).to_csv(tmp_path / "other.csv", index=False)
+    assert load(table).fingerprint != load(tmp_path / "other.csv").fingerprint
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ([3, -1, 10] * 20, ("-1", "3", "10")),
+        ([2.0, 1.0] * 30, ("1", "2")),
+        ([True, False] * 30, ("False", "True")),
+        (["b", "a"] * 30, ("a", "b")),
+    ],
+)
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_labels_of_any_type_are_kept_by_name(tmp_path, labels, classes, ending):
+    frame = FRAME.assign(**{"class": labels})
+    path = tmp_path / f"t.{ending}"
+    frame.to_csv(path, index=False) if ending == "csv" else frame.to_parquet(path)
+    assert load(path).classes == classes
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: path.write_bytes(b"\xef\xbb\xbf" + FRAME.to_csv(index=False).encode()),
+        lambda path: path.write_text(FRAME.to_csv(index=False, sep=";"), encoding="utf-8"),
+        lambda path: path.write_text(FRAME.to_csv(index=False, sep="\t"), encoding="utf-8"),
+        lambda path: path.write_bytes(gzip.compress(FRAME.to_csv(index=False).encode())),
+        lambda path: path.write_text(FRAME.to_csv(index=False, lineterminator="\r\n"), encoding="utf-8", newline=""),
+        FRAME.to_parquet,
+    ],
+    ids=["BOM", "semicolons", "tabs", "gzip", "CRLF", "Parquet under another name"],
+)
+def test_tables_come_in_many_forms(table, tmp_path, write):
+    write(tmp_path / "form.csv")
+    np.testing.assert_array_equal(load(tmp_path / "form.csv").train_x, load(table).train_x)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.one_of(st.none(), st.floats(-1e9, 1e9)),
+            st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=5).map(lambda t: f"x{t}"),
+            st.sampled_from(["p", "q"]),
+        ),
+        min_size=4,
+        max_size=30,
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_a_table_comes_back_as_it_was_written(tmp_path_factory, rows):
+    frame = pd.DataFrame(rows, columns=["number", 'text, "quoted"', "class"])
+    path = tmp_path_factory.mktemp("round") / "t.csv"
+    frame.to_csv(path, index=False)
+    read = read_table(path)
+    assert list(read.columns) == list(frame.columns)
+    np.testing.assert_allclose(read["number"].astype(float), frame["number"].astype(float))
+    assert read.iloc[:, 1].tolist() == frame.iloc[:, 1].tolist()
+
+
+CSV = FRAME.to_csv(index=False)
+FAULTS = {
+    "empty": (b"", "found nothing in it"),
+    "no rows": (b"age,class\n", "at least one row"),
+    "only empty lines": (b"\n\n\n", "empty lines"),
+    "too long a row": (b"age,class\n1,a\n2,b,9\n", "2 columns, got 3.*Correct the row"),
+    "too short a row": (b"age,class\n1,a\n2\n", "2 columns, got 1.*Correct the row"),
+    "no header": (b"1,2,3\n4,5,6\n", "first line must name the columns; found numbers"),
+    "no name": (b"age,,class\n1,2,a\n", "found none for column 2"),
+    "twice": (b"age,age,class\n1,2,a\n", "'age' twice"),
+    "Latin 1": ("town,class\nZürich,a\n".encode("latin-1"), "UTF-8; found byte 0xfc at 12"),
+    "binary": (b"age,class\n\0\0\0,a\n", "zero byte"),
+    "half a gzip": (gzip.compress(CSV.encode())[:-20], "sound gzip"),
+    "a bomb": (gzip.compress(b"a" * (80 << 20)), "bomb"),
+    "half a Parquet": (b"PAR1" + b"x" * 100, "sound Parquet"),
+    "too wide": (",".join(f"c{i}" for i in range(MOST_COLUMNS + 1)).encode() + b"\n", "10,001"),
+    "no target": (b"age,klass\n1,a\n", "Did you mean 'klass'"),
+    "a row without class": (b"age,class\n1,a\n2,\n3,b\n", "found none in row 2"),
+    "a measured target": (b"age,class\n1,0.5\n2,0.25\n", "regression"),
+    "text among numbers": (b"age,class\n" + b"1,a\n2,b\n" * 9 + b"x2,a\n3,b\n", "'age' must hold.*'x2' in row"),
+    "infinite": (b"age,class\n" + b"1,a\n2,b\n" * 9 + b"inf,a\n3,b\n", "finite.*inf"),
+    "dates": (b"day,class\n" + b"2024-01-02,a\n2024-01-03,b\n" * 9, "'day' must.*found dates"),
+    "identifiers": (
+        b"id,class\n" + b"".join(b"k%d,%d\n" % (i, i % 2) for i in range(2000)),
+        "at most 1,000 categories",
+    ),
+    "one class": (b"age,class\n" + b"1,a\n2,a\n" * 5, "at least 2 classes"),
+    "a class with one member": (b"age,class\n" + b"1,a\n2,a\n" * 5 + b"3,b\n", "at least 2 members"),
+    "as many classes as rows": (b"age,class\n" + b"".join(b"1,c%d\n" % i for i in range(9)), "as many classes"),
+    "nothing but the target": (b"class\n" + b"a\nb\n" * 9, "column that changes"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_wrong_table_is_one_clear_error(tmp_path, name):
+    content, words = FAULTS[name]
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=f"(?s){words}"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"target": None}, "needs target.*age, stamp"),
+        ({"test": "1.5"}, "share of the rows between 0 and 1; found 1.5"),
+        ({"test": "nowhere.csv"}, "no such file"),
+    ],
+)
+def test_a_wrong_choice_is_one_clear_error(table, given, words):
+    with pytest.raises(DroplabError, match=words):
+        load(table, **given)
+
+
+def test_a_test_table_without_a_column_is_an_error(table, tmp_path):
+    FRAME.drop(columns="town").to_csv(tmp_path / "test.csv", index=False)
+    with pytest.raises(DataError, match="found no town"):
+        load(table, test=str(tmp_path / "test.csv"))
+
+
+def test_target_is_for_tables():
+    with pytest.raises(ConfigError, match="for tables"):
+        load_dataset("digits", target="class")
