@@ -12,6 +12,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from droplab.data.contents import inspect
 from droplab.data.files import load_dataset
 from droplab.data.preprocessing import Preprocessing
 from droplab.data.tables import MOST_COLUMNS, read_table
@@ -233,3 +234,11 @@ def test_a_test_table_without_a_column_is_an_error(table, tmp_path):
 def test_target_is_for_tables():
     with pytest.raises(ConfigError, match="for tables"):
         load_dataset("digits", target="class")
+
+
+def test_inspect_tells_a_tables_columns(table):
+    told = {column.name: column for column in inspect(table).arrays}
+    assert told["age"].dtype == f"float64, {FRAME['age'].isna().sum()} missing"
+    assert (told["stamp"].low, told["stamp"].high) == (FRAME["stamp"].min(), FRAME["stamp"].max())
+    assert told["class"].counts == {"no": 40, "yes, of course": 20}
+    assert told["class"].low is None

@@ -71,7 +71,7 @@ def verify(name: Name) -> None:
 
 @app.command()
 def inspect(
-    path: Annotated[Path, typer.Argument(help="An IDX (plain or .gz), npy or npz file, or a folder of such.")],
+    path: Annotated[Path, typer.Argument(help="A table, an IDX (plain or .gz), npy or npz file, or a folder of such.")],
 ) -> None:
     """Say what a data file or folder holds: arrays, shapes, ranges, classes.
 

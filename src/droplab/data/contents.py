@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,13 @@ from droplab.data import idx, npy
 from droplab.data.disk import is_folder, open_regular
 from droplab.data.files import open_npz
 from droplab.data.folder import data_files
+from droplab.data.tables import is_table, read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _ZIP_MAGIC = b"PK"
+_MOST_TOLD = 20  # distinct values of a table's column that are counted one by one
 _MOST_COUNTED = 1_000  # an integer array with more distinct values holds no classes
 
 
@@ -23,12 +28,13 @@ class ArrayInfo:
     """What one array of a data file holds.
 
     Attributes:
-        name: its key in an npz, or the name of the npy or IDX file.
-        dtype: as stored.
+        name: its key in an npz, the name of the npy or IDX file, or that of a table's column.
+        dtype: as stored; of a column also how many values are missing.
         shape: as stored.
         low: least value; `None` where the array is empty or holds no real numbers.
         high: greatest value, likewise.
-        counts: examples of each class, if the array looks like labels (one integer or string an example).
+        counts: examples of each class, if the array looks like labels (one integer or string an example, or a column
+            with few values).
     """
 
     name: str
@@ -48,7 +54,7 @@ class FileInfo:
 
 
 def inspect(path: str | Path) -> FileInfo:
-    """Say what an IDX file (plain or gzip), an npy or npz file, or a folder of npy or IDX files holds.
+    """Say what a table, an IDX file (plain or gzip), an npy or npz file, or a folder of npy or IDX files holds.
 
     Raises:
         DataError: if it is none of these, or damaged; if a folder holds no file of the names a data set has.
@@ -57,7 +63,29 @@ def inspect(path: str | Path) -> FileInfo:
     if is_folder(path):
         files = [file for kind in data_files(path) for file in kind.values()]
         return FileInfo("folder", tuple(array for file in files for array in _file(file).arrays))
-    return _file(path)
+    return _table(path) if is_table(path) else _file(path)
+
+
+def _table(path: Path) -> FileInfo:
+    frame = read_table(path)
+    return FileInfo("table", tuple(_column(str(name), frame[name]) for name in frame.columns))
+
+
+def _column(name: str, column: pd.Series[Any]) -> ArrayInfo:
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    missing = int(column.isna().sum())
+    real = is_numeric_dtype(column) and not is_bool_dtype(column) and missing < len(column)
+    counts = column.value_counts()
+    low, high = (float(column.min()), float(column.max())) if real else (None, None)
+    return ArrayInfo(
+        name,
+        f"{column.dtype}, {missing} missing" if missing else str(column.dtype),
+        column.shape,
+        low,
+        high,
+        {str(value): int(count) for value, count in counts.items()} if len(counts) <= _MOST_TOLD else {},
+    )
 
 
 def _file(path: Path) -> FileInfo:
