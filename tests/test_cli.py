@@ -27,6 +27,7 @@ COMMANDS = [
     ["reproduce"],
     ["train"],
     ["evaluate"],
+    ["predict"],
     ["doctor"],
     ["bench"],
     ["compare"],
