@@ -18,7 +18,7 @@ import torch
 
 from droplab import cli
 from droplab.config import StudySettings
-from droplab.data.files import write_npz
+from droplab.data.npz import write_npz
 from droplab.errors import TrainingError
 from droplab.study import packs
 from droplab.study.backends import InProcess

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from droplab.data import idx
 from droplab.data.contents import inspect
 from droplab.data.dataset import Dataset
-from droplab.data.files import dataset_at_hand, load_dataset, load_npz, write_npz
+from droplab.data.files import dataset_at_hand, load_dataset
+from droplab.data.npz import load_npz, write_npz
 from droplab.errors import ConfigError, DataError
 from toy import toy_dataset
 

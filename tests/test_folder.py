@@ -18,9 +18,10 @@ from droplab.data import idx, mapped
 from droplab.data.arrays import name_of
 from droplab.data.contents import inspect
 from droplab.data.dataset import Dataset
-from droplab.data.files import dataset_name, load_dataset, load_npz
+from droplab.data.files import dataset_name, load_dataset
 from droplab.data.folder import load_folder
 from droplab.data.mapped import MappedArray
+from droplab.data.npz import load_npz
 from droplab.errors import DataError
 from study_help import droplab
 from toy import toy_dataset

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
@@ -71,3 +71,35 @@ def test_every_beginning_of_a_nested_order_has_about_the_share_of_each_class(siz
 def test_another_seed_gives_another_nested_order():
     labels = np.repeat(np.arange(3), 30)
     assert (nested_order(labels, 1) != nested_order(labels, 2)).any()
+
+
+class TestGroups:
+    @given(st.integers(0, 2**31 - 1), st.integers(0, 5), st.sampled_from([0.1, 1 / 6, 0.2, 0.25, 0.5]))
+    @settings(max_examples=40, deadline=None)
+    def test_none_is_parted_and_each_class_is_on_both_sides(self, seed, random_state, share):
+        random = np.random.default_rng(seed)
+        groups = random.integers(0, 40, 400)
+        labels = random.integers(0, 3, 400)
+        train, valid = train_valid_split(labels, test_size=share, random_state=random_state, groups=groups)
+        assert sorted([*train, *valid]) == list(range(400))
+        assert not set(groups[train]) & set(groups[valid])
+        assert set(labels[train]) == set(labels[valid]) == {0, 1, 2}
+        assert abs(len(valid) / 400 - share) < 0.06
+
+    def test_the_same_seed_is_the_same_split_and_another_is_not(self):
+        groups, labels = np.arange(200) // 4, np.arange(200) % 2
+        first, again, other = (
+            train_valid_split(labels, random_state=seed, groups=groups)[1].tolist() for seed in (1, 1, 2)
+        )
+        assert first == again != other
+
+    @pytest.mark.parametrize(
+        ("groups", "labels", "words"),
+        [
+            (np.zeros(12, int), np.arange(12) % 2, "at least 2 groups; found 1"),
+            (np.arange(12) // 6, np.arange(12) // 6, "class [01] on one side only, its examples in 1 of 2 groups"),
+        ],
+    )
+    def test_groups_that_cannot_be_parted_are_an_error(self, groups, labels, words):
+        with pytest.raises(DataError, match=words):
+            train_valid_split(labels, groups=groups)

@@ -5,6 +5,7 @@ import sqlite3
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
 
@@ -41,11 +42,11 @@ class TestOpening:
         path = tmp_path / "store.sqlite"
         with Store(path) as store:
             save_many(store, range(1))
-        for version in ("4", "one"):
+        for version in ("5", "one"):
             with closing(sqlite3.connect(path)) as database, database:
                 database.execute("UPDATE meta SET value = ?", (version,))
             before = path.read_bytes()
-            opening_fails(path, f"schema version 3 or older; found version {version}. Use the droplab that wrote it")
+            opening_fails(path, f"schema version 4 or older; found version {version}. Use the droplab that wrote it")
             assert path.read_bytes() == before
         with closing(sqlite3.connect(path)) as database, database:
             database.execute("DELETE FROM meta")
@@ -233,7 +234,7 @@ class TestOlderStores:
             for seed, record in enumerate(store.load(keys).values()):
                 assert record.way == Way("cpu", "fp32", False, False)
                 assert repr(record.outcome.metrics) == repr(make_trained(make_run(seed)).outcome.metrics)
-            assert store.datasets("toy") == [make_dataset().card]
+            assert store.datasets("toy") == [replace(make_dataset().card, look=None)]
             pack = plan_pack(store, 1, range(3, 6))
             way = Way("cuda", "bf16", compiled=True, stacked=True)
             new = make_run(9, way=way)
@@ -244,7 +245,7 @@ class TestOlderStores:
         with Store(path) as store:
             assert len(check_whole(store)) == 6
             assert store.load([new.key])[new.key].way == way
-        assert version_of(path) == "3"
+        assert version_of(path) == "4"
 
     def test_one_brought_up_to_date_has_the_layout_of_a_new_one(self, tmp_path: Path) -> None:
         make_version_1(tmp_path / "old.sqlite", range(1))
@@ -278,4 +279,4 @@ class TestOlderStores:
 
         with ThreadPoolExecutor(4) as pool:
             assert list(pool.map(open_each, range(4))) == [10] * 4
-        assert {version_of(path) for path in tmp_path.glob("*.sqlite")} == {"3"}
+        assert {version_of(path) for path in tmp_path.glob("*.sqlite")} == {"4"}

@@ -56,7 +56,7 @@ def test_a_table_becomes_features_classes_and_splits(table):
         "town=Ulm",
         "member",
     )
-    assert any("20% of the rows are the test split" in line for line in told)
+    assert any("20% of the examples are the test split" in line for line in told)
     again = load(table)
     np.testing.assert_array_equal(again.test_x, dataset.test_x)
     assert again.fingerprint == dataset.fingerprint
@@ -103,10 +103,10 @@ def test_large_numbers_keep_their_differences():
 
 def test_what_never_changes_is_left_out_and_said(tmp_path):
     FRAME.assign(unit="cm", empty=np.nan).to_csv(tmp_path / "t.csv", index=False)
-    told = []
-    dataset = load(tmp_path / "t.csv", notify=told.append)
+    dataset = load(tmp_path / "t.csv")
     assert not {"unit", "empty"} & {column.name for column in dataset.preprocessing.columns}
-    assert any("unit, empty" in line for line in told)
+    assert dataset.preprocessing.left_out == ("unit", "empty")
+    assert any("left out: unit, empty" in finding for finding in dataset.look.findings)
 
 
 def test_columns_names_are_part_of_the_fingerprint(table, tmp_path):
@@ -216,7 +216,7 @@ def test_a_wrong_table_is_one_clear_error(tmp_path, name):
     ("given", "words"),
     [
         ({"target": None}, "needs target.*age, stamp"),
-        ({"test": "1.5"}, "share of the rows between 0 and 1; found 1.5"),
+        ({"test": "1.5"}, "share of the examples between 0 and 1; found 1.5"),
         ({"test": "nowhere.csv"}, "no such file"),
     ],
 )
@@ -232,7 +232,7 @@ def test_a_test_table_without_a_column_is_an_error(table, tmp_path):
 
 
 def test_target_is_for_tables():
-    with pytest.raises(ConfigError, match="for tables"):
+    with pytest.raises(ConfigError, match="columns of a table"):
         load_dataset("digits", target="class")
 
 

@@ -132,7 +132,7 @@ class Study:
         resolve_way(device, precision)  # before anything is fetched
         dataset = self._dataset(observer.notice)
         way, notices = plan_way(dataset, device, precision)
-        for notice in notices:
+        for notice in (*dataset.look.findings, *notices):
             observer.notice(notice)
         plan = plan_study(self.settings, dataset.fingerprint, way)
         with Store(store) as opened:
@@ -147,8 +147,7 @@ class Study:
             return _collect(plan, dataset.card, opened, summary, dataset)
 
     def _dataset(self, notify: Callable[[str], None]) -> Dataset:
-        settings = self.settings
-        return load_dataset(settings.data, target=settings.target, test=settings.test, notify=notify)
+        return load_dataset(self.settings.data, **self.settings.reading, notify=notify)
 
     def foretell(
         self,
@@ -325,7 +324,10 @@ class StudyResult:
         return render_markdown(self.plan, self.records, self._origin(command))
 
     def _origin(self, command: str) -> Origin:
-        train, valid = self.plan.settings.split_sizes(self.dataset.train_examples)
+        ledgers = (record.outcome.ledger for record in self.records.values())
+        valid = next((len(ledger["valid"]) for ledger in ledgers), 0)  # where there are groups, they decide it
+        train = self.dataset.train_examples - valid
+        train = min(self.plan.settings.train_examples or train, train)
         return Origin(
             data=self.dataset.name,
             source=self.dataset.source,
@@ -336,6 +338,7 @@ class StudyResult:
             started=self.summary.started,
             trained=self.summary.trained,
             seconds=self.summary.seconds,
+            look=self.dataset.look,
         )
 
     def _write_models(self, folder: Path) -> list[Path]:
@@ -381,7 +384,7 @@ class StudyResult:
 
     def _data_at_hand(self) -> Dataset | None:
         settings = self.plan.settings
-        return self.data or dataset_at_hand(settings.data, self.plan.fingerprint, settings.target, settings.test)
+        return self.data or dataset_at_hand(settings.data, self.plan.fingerprint, **settings.reading)
 
     def _write_card(self, folder: Path, origin: Origin) -> Path:
         """The card of the best model, beside it."""

@@ -193,6 +193,7 @@ _LATER = {
     "vary",
     "target",
     "test",
+    "groups",
 }
 """Settings that few use. A content key leaves them out at their defaults, so that older results keep their keys."""
 
@@ -264,9 +265,10 @@ class StudySettings(Recipe):
         name: names the output folder.
         question: what the study asks, one sentence.
         reference: name of the preset whose settings were published; what differs is said on screen and in the report.
-        data: a name from the catalog, or a file.
+        data: a name from the catalog, or a path that `data.files.load_dataset` takes.
         target: of a table, the column of the classes.
-        test: of a table, another table of test rows, or the share of the rows to test on.
+        test: of data without a test part, such data to test on by their path, or the share of the examples to test on.
+        groups: of a table, a column whose values no split parts.
         depths: networks of L layers whose hidden widths halve from `first_width`: depth 3 is (512, 256).
         first_width: width of the first hidden layer of `depths`.
         widths: hidden widths of a single network, instead of `depths`.
@@ -283,6 +285,7 @@ class StudySettings(Recipe):
     data: str = "mnist"
     target: str | None = None
     test: str | None = None
+    groups: str | None = None
     depths: tuple[Annotated[int, Field(ge=1, le=64)], ...] = ()
     first_width: Width = _FIRST_WIDTH
     widths: tuple[Width, ...] | None = None
@@ -366,6 +369,11 @@ class StudySettings(Recipe):
                 "use fewer layers or a larger first_width"
             )
         return self
+
+    @property
+    def reading(self) -> dict[str, str | None]:
+        """How the data are read, as `data.files.load_dataset` takes it."""
+        return {"target": self.target, "test": self.test, "groups": self.groups}
 
     @property
     def architectures(self) -> tuple[tuple[int, ...], ...]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from droplab.data import npy
 from droplab.data.arrays import flat_features
-from droplab.data.files import open_npz
+from droplab.data.npz import open_npz
 from droplab.data.tables import read_stream, read_table
 from droplab.errors import ConfigError, DataError, ModelFileError
 from droplab.model.file import ModelInfo, settings_of

@@ -71,13 +71,22 @@ def verify(name: Name) -> None:
 
 @app.command()
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A table, an IDX (plain or .gz), npy or npz file, or a folder of such.")],
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="A table, IDX, npy or npz file, FEATURES,LABELS, a folder, or a name.")
+    ],
+    target: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of a table, the column of the classes.")] = None,
+    test: Annotated[str | None, typer.Option(metavar="PATH|SHARE", help="As that of a study.")] = None,
+    groups: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of a table, as that of a study.")] = None,
 ) -> None:
-    """Say what a data file or folder holds: arrays, shapes, ranges, classes.
+    """Say what data files hold (arrays, shapes, ranges, classes), and take a first look at a whole data set.
 
-    Example: droplab data inspect train-labels-idx1-ubyte.gz
+    The look is what a study says before it trains: examples of each class, those of test that are in train, too,
+    repeated ones, uneven classes, columns that never change.
+
+    Example: droplab data inspect people.csv --target class
     """
     from droplab.data.contents import inspect as inspect_path
+    from droplab.data.files import load_dataset
 
     info = inspect_path(path)
     print(f"{path}: {info.kind}")
@@ -87,7 +96,20 @@ def inspect(
         value_range = "" if array.low is None else f"{array.low:g} … {array.high:g}"
         counts = ", ".join(f"{value}: {count:,}" for value, count in array.counts.items())
         rows.append((array.name, array.dtype, shape, value_range, str(len(array.counts) or ""), counts))
-    print_table(("array", "dtype", "shape", "range", "classes", "examples a class"), rows)
+    if rows:
+        print_table(("array", "dtype", "shape", "range", "classes", "examples a class"), rows)
+    if not info.whole and (target, test, groups) == (None, None, None):
+        return
+    dataset = load_dataset(path, target=target, test=test, groups=groups, notify=_notice)
+    shape = f" (images of {' × '.join(map(str, dataset.image_shape))})" if dataset.image_shape else ""
+    print(
+        f"{len(dataset.train_y):,} training and {len(dataset.test_y):,} test examples, {dataset.features:,} features"
+        f"{shape}, {len(dataset.classes):,} classes: {dataset.look.counts(dataset.classes)}"
+    )
+    if dataset.preprocessing:
+        print(dataset.preprocessing.words)
+    for finding in dataset.look.findings or ("a first look found nothing that is odd",):
+        print(f"- {finding}")
 
 
 @app.command()
@@ -96,7 +118,8 @@ def export(name: Name, file: Annotated[Path, typer.Argument(help="The npz file t
 
     Example: droplab data export mnist mnist.npz
     """
-    from droplab.data.files import load_dataset, write_npz
+    from droplab.data.files import load_dataset
+    from droplab.data.npz import write_npz
     from droplab.errors import ConfigError
 
     if file.suffix != ".npz":

@@ -39,16 +39,16 @@ def train(
     from droplab.train.device import resolve_way
 
     given = options.given(flags)
-    name, target, test = given.pop("data", "mnist"), given.pop("target", None), given.pop("test", None)
+    name, reading = given.pop("data", "mnist"), {name: given.pop(name, None) for name in ("target", "test", "groups")}
     settings = RunSettings.parse(given)
     resolve_way(device, precision)  # before anything is fetched
     folder = out.absolute().parent
     if (out.exists() and not out.is_file()) or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise DroplabError(f"--out must be a file in a folder that can be written; found {out}. Give another.")
     with watch() as observer:
-        dataset = load_dataset(name, target=target, test=test, notify=observer.notice)
+        dataset = load_dataset(name, **reading, notify=observer.notice)
         way, notices = plan_way(dataset, device, precision)
-        for notice in notices:
+        for notice in (*dataset.look.findings, *notices):
             observer.notice(notice)
         run = plan_run(settings, dataset.fingerprint, way)
         with Store(store) as opened:
@@ -70,9 +70,10 @@ def train(
 
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A safetensors file that droplab wrote.")],
-    data: Annotated[str, typer.Option(metavar="NAME|PATH", help="A data set by name, or an npz file.")],
+    data: Annotated[str, typer.Option(metavar="NAME|PATH", help="As that of train.")],
     target: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of a table, the column of the classes.")] = None,
-    test: Annotated[str | None, typer.Option(metavar="PATH|SHARE", help="Of a table, its test rows.")] = None,
+    test: Annotated[str | None, typer.Option(metavar="PATH|SHARE", help="Of data without a test part.")] = None,
+    groups: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of a table, what no split parts.")] = None,
     samples: Annotated[int, typer.Option(min=1, help="Masks that mc averages over.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Of the masks.")] = 0,
 ) -> None:
@@ -92,7 +93,9 @@ def evaluate(
     from droplab.train.examples import Part
 
     weights, info = read(model)
-    dataset = load_dataset(data, target=target, test=test, notify=lambda text: typer.echo(text, err=True))
+    dataset = load_dataset(
+        data, target=target, test=test, groups=groups, notify=lambda text: typer.echo(text, err=True)
+    )
     _check_fits(info, dataset, model)
     precision = info.precision
     if precision == "bf16" and not has_bf16_units("cpu"):
@@ -122,11 +125,15 @@ def _check_fits(info: ModelInfo, dataset: Dataset, model: Path) -> None:
             f"{_abridged(info.classes)}; {dataset.name} has {dataset.features} and {_abridged(dataset.classes)}. "
             f"It was trained on {info.data}."
         )
-    if info.preprocessing != dataset.preprocessing:
+    if _columns(info) != _columns(dataset):
         raise ModelFileError(
             f"{model}: its features must be made as when it was trained, on {info.data}; the training rows of "
             f"{dataset.name} make them otherwise. Evaluate it on the table, target and test that it was trained with."
         )
+
+
+def _columns(one: ModelInfo | Dataset) -> object:
+    return one.preprocessing and one.preprocessing.columns
 
 
 def _abridged(classes: Sequence[str]) -> str:

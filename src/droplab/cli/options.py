@@ -51,13 +51,16 @@ def seeds(text: str) -> int | list[int]:
 RECIPE: dict[str, tuple[type, Any]] = {
     "data": (
         str,
-        typer.Option(metavar="NAME|PATH", help="A data set by name, a table, npz, or a folder of npy or IDX files."),
+        typer.Option(metavar="NAME|PATH", help="A data set by name; a table, npz, FEATURES,LABELS, or folder."),
     ),
     "target": (str, typer.Option(metavar="COLUMN", help="Of a table, the column of the classes.")),
     "test": (
         str,
-        typer.Option(metavar="PATH|SHARE", help="Of a table, the test rows, or their share; 0.2 if not given."),
+        typer.Option(
+            metavar="PATH|SHARE", help="Of data without a test part, that part or its share; 0.2 if not given."
+        ),
     ),
+    "groups": (str, typer.Option(metavar="COLUMN", help="Of a table, a column whose values no split parts.")),
     "epochs": (int, typer.Option(help="Passes over the training part.")),
     "batch_size": (int, typer.Option(help="Examples a step.")),
     "learning_rate": (float, typer.Option(help="Step size of SGD.")),

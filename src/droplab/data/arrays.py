@@ -1,8 +1,9 @@
-"""Four arrays as users give them → Dataset."""
+"""Arrays as users give them → Dataset."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,46 +11,114 @@ import numpy as np
 from numpy.typing import NDArray
 
 from droplab.data.dataset import Dataset, first_not_finite
+from droplab.data.held_out import hold_out
 from droplab.data.mapped import MappedArray, row_chunks
 from droplab.errors import DataError
 
 KEYS = ("train_x", "train_y", "test_x", "test_y")
 
+_LARGEST_WHOLE = 2.0**53  # beyond it floats leave out whole numbers
 
-def to_dataset(path: Path, source: str, arrays: Mapping[str, NDArray[Any]], where: Mapping[str, str]) -> Dataset:
+
+@dataclass(frozen=True)
+class Labelled:
+    """Examples with their labels, as files hold them.
+
+    Attributes:
+        x: features, as `to_dataset` takes them.
+        y: labels, shape (examples,).
+        where: how messages call the two.
+        places: how messages call each example, shape (examples,); `None` for its row.
+    """
+
+    x: NDArray[Any]
+    y: NDArray[Any]
+    where: tuple[str, str]
+    places: NDArray[Any] | None = None
+
+
+def held_out_of(
+    path: Path,
+    source: str,
+    examples: Labelled,
+    test: str | None,
+    read: Callable[[str], Labelled],
+    notify: Callable[[str], None],
+) -> Dataset:
+    """Make a data set of examples that have no test part of their own.
+
+    Args:
+        path: what the data set is named after.
+        source: where they came from, in words.
+        examples: all of them, or those to train on.
+        test: the path of those to test on, or their share; `None` for `TEST_SHARE`.
+        read: what reads that path.
+        notify: told what is assumed.
+
+    Raises:
+        ConfigError: if `test` is no share.
+        DataError: as `to_dataset`, or if the examples cannot be split class by class.
+    """
+    x, y = examples.x, labels_of(examples.where[1], examples.y)
+    if len(x) != len(y):
+        raise DataError(f"{path}: there must be a label an example; found {len(x)} examples and {len(y)} labels.")
+    x = flat_features(examples.where[0], x).reshape(x.shape)  # so that a message names the place in the file
+    rows = hold_out(str(path), y, test, notify)
+    if rows is None:
+        other = read(str(test))
+        arrays, where = (x, y, other.x, other.y), (*examples.where, *other.where)
+        return to_dataset(path, source, arrays, where, (examples.places, other.places))
+    train, held = rows
+    places = np.arange(1, len(y) + 1) if examples.places is None else examples.places
+    return to_dataset(
+        path,
+        source,
+        (x[train], y[train], x[held], y[held]),
+        (*examples.where, *examples.where),
+        (places[train], places[held]),
+    )
+
+
+def to_dataset(
+    path: Path,
+    source: str,
+    arrays: Sequence[NDArray[Any]],
+    where: Sequence[str],
+    places: tuple[NDArray[Any] | None, NDArray[Any] | None] = (None, None),
+) -> Dataset:
     """Make a data set of four arrays.
 
     Features are (examples, features), or (examples, rows, columns) for images; `uint8` stays and is scaled by 1/255,
-    any other number becomes `float32`. Labels are integers, booleans or strings, shape (examples,); the classes are
-    their sorted distinct values. Mapped features that need no conversion stay mapped.
+    any other number becomes `float32`. Labels are whole numbers, booleans or strings, shape (examples,); the classes
+    are their sorted distinct values. Mapped features that need no conversion stay mapped.
 
     Args:
         path: what the data set is named after.
         source: where the arrays came from, in words.
-        arrays: under the names `KEYS`.
+        arrays: in the order of `KEYS`.
         where: how messages call each of them.
+        places: how messages call each training and each test example; `None` for its row.
 
     Raises:
         DataError: if an array has the wrong shape or dtype, or a feature is not finite or overflows `float32`.
     """
-    train_x, test_x = arrays["train_x"], arrays["test_x"]
+    train_x, train_y, test_x, test_y = arrays
     if train_x.shape[1:] != test_x.shape[1:]:
         raise DataError(
             f"{path}: train and test must have the same features; found shapes {train_x.shape} and {test_x.shape}."
         )
-    classes, train_y, test_y = labels_to_numbers(
-        path, *(_labels(where[key], arrays[key]) for key in ("train_y", "test_y"))
-    )
+    classes, train_y, test_y = labels_to_numbers(path, labels_of(where[1], train_y), labels_of(where[3], test_y))
     return Dataset(
         name=name_of(path),
-        train_x=flat_features(where["train_x"], train_x),
+        train_x=flat_features(where[0], train_x),
         train_y=train_y,
-        test_x=flat_features(where["test_x"], test_x),
+        test_x=flat_features(where[2], test_x),
         test_y=test_y,
         classes=classes,
         scale=1 / 255 if train_x.dtype == np.uint8 else 1.0,
         image_shape=(int(train_x.shape[1]), int(train_x.shape[2])) if train_x.ndim == 3 else None,
         source=source,
+        places=places,
     )
 
 
@@ -98,11 +167,26 @@ def _as_float32(where: str, x: NDArray[Any]) -> NDArray[np.float32]:
     return narrow
 
 
-def _labels(where: str, y: NDArray[Any]) -> NDArray[Any]:
+def labels_of(where: str, y: NDArray[Any]) -> NDArray[Any]:
+    """Labels as `int64`, truth values or text; whole numbers may be floats.
+
+    Args:
+        where: how messages call them.
+        y: shape (examples,).
+
+    Raises:
+        DataError: if they are anything else.
+    """
     if y.ndim != 1:
         raise DataError(f"{where} must have one label an example, shape (examples,); found shape {y.shape}.")
     if y.dtype.kind == "f":
-        raise DataError(f"{where} must be classes; found {y.dtype}, as for a regression. Convert it to integers.")
+        odd = y[~((y == np.floor(y)) & (np.abs(y) <= _LARGEST_WHOLE))]
+        if len(odd):
+            raise DataError(
+                f"{where} must be classes; found {y.dtype}, as for a regression ({odd[0]:g}). Name other labels, or "
+                "make classes of the values."
+            )
+        y = y.astype(np.int64)
     if y.dtype.kind not in "biuU":
         raise DataError(f"{where} must be integers, booleans or strings; found {y.dtype}. Convert it first.")
     if y.dtype == np.uint64 and y.size and y.max() > np.iinfo(np.int64).max:

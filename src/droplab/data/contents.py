@@ -10,9 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from droplab.data import idx, npy
+from droplab.data.arrays import KEYS
+from droplab.data.catalog import CATALOG
 from droplab.data.disk import is_folder, open_regular
-from droplab.data.files import open_npz
 from droplab.data.folder import data_files
+from droplab.data.images import holds_images
+from droplab.data.npz import FEATURES, open_npz
+from droplab.data.pairs import is_pair, pair_of
 from droplab.data.tables import is_table, read_table
 
 if TYPE_CHECKING:
@@ -47,28 +51,42 @@ class ArrayInfo:
 
 @dataclass(frozen=True)
 class FileInfo:
-    """What a data file holds: its kind in words, and its arrays."""
+    """What a data file holds.
+
+    Attributes:
+        kind: in words.
+        arrays: what is in it; of a folder of images nothing, since each is an array.
+        whole: whether it is a data set without being told more (of a table, the column of the classes).
+    """
 
     kind: str
     arrays: tuple[ArrayInfo, ...]
+    whole: bool
 
 
-def inspect(path: str | Path) -> FileInfo:
-    """Say what a table, an IDX file (plain or gzip), an npy or npz file, or a folder of npy or IDX files holds.
+def inspect(name_or_path: str | Path) -> FileInfo:
+    """Say what is in a table, an IDX (plain or gzip), npy or npz file, two of them, a folder of such, or the catalog.
 
     Raises:
         DataError: if it is none of these, or damaged; if a folder holds no file of the names a data set has.
     """
-    path = Path(path)
+    text, path = str(name_or_path), Path(name_or_path)
+    if text in CATALOG:
+        return FileInfo(CATALOG[text].title, (), whole=True)
+    if is_pair(text):
+        return FileInfo("features and labels", tuple(_file(file).arrays[0] for file in pair_of(text)), whole=True)
+    if is_folder(path) and holds_images(path):
+        return FileInfo("folder of images by class", (), whole=True)
     if is_folder(path):
         files = [file for kind in data_files(path) for file in kind.values()]
-        return FileInfo("folder", tuple(array for file in files for array in _file(file).arrays))
+        arrays = tuple(array for file in files for array in _file(file).arrays)
+        return FileInfo("folder", arrays, whole=len(files) == len(KEYS))
     return _table(path) if is_table(path) else _file(path)
 
 
 def _table(path: Path) -> FileInfo:
     frame = read_table(path)
-    return FileInfo("table", tuple(_column(str(name), frame[name]) for name in frame.columns))
+    return FileInfo("table", tuple(_column(str(name), frame[name]) for name in frame.columns), whole=False)
 
 
 def _column(name: str, column: pd.Series[Any]) -> ArrayInfo:
@@ -93,11 +111,13 @@ def _file(path: Path) -> FileInfo:
         head = handle.read(len(npy.MAGIC))
     if head.startswith(_ZIP_MAGIC):
         with open_npz(path) as members:
-            return FileInfo("npz", tuple(_info(name, members.read(name)) for name in members.names))
+            names = set(members.names)
+            whole = set(KEYS) <= names or ("y" in names and bool(names & set(FEATURES)))
+            return FileInfo("npz", tuple(_info(name, members.read(name)) for name in members.names), whole)
     if head == npy.MAGIC:
-        return FileInfo("npy", (_info(path.name, npy.open_mapped(path)),))
+        return FileInfo("npy", (_info(path.name, npy.open_mapped(path)),), whole=False)
     kind = "IDX, gzip" if head.startswith(idx.GZIP_MAGIC) else "IDX"
-    return FileInfo(kind, (_info(path.name, idx.open_mapped(path)),))
+    return FileInfo(kind, (_info(path.name, idx.open_mapped(path)),), whole=False)
 
 
 def _info(name: str, array: NDArray[Any]) -> ArrayInfo:

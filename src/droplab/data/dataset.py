@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from droplab.data.look import Look, look_at
 from droplab.data.mapped import row_chunks
 from droplab.data.preprocessing import Preprocessing
 from droplab.errors import DataError
@@ -27,6 +28,7 @@ class DatasetCard:
         classes: the name of each class.
         train_examples: how many there are, those held out for validation among them.
         test_examples: how many there are.
+        look: what a first look found; `None` where an older droplab kept the data set.
     """
 
     name: str
@@ -35,6 +37,7 @@ class DatasetCard:
     classes: tuple[str, ...]
     train_examples: int
     test_examples: int
+    look: Look | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,10 @@ class Dataset:
         image_shape: (rows, columns) where the features are an image, else `None`.
         source: where the bytes came from, in words.
         preprocessing: what made the features of a table's columns.
+        train_groups: the group of each training example, shape (train examples,), which valid is not to part;
+            `None` where there are none.
+        places: how messages call each training and each test example, shape (examples,) each: its row in the file
+            (from 1), or its own file; `None` where the examples lie in the file in this order.
 
     Raises:
         DataError: if shapes, dtypes or labels contradict each other, or a feature is not finite.
@@ -67,12 +74,22 @@ class Dataset:
     image_shape: tuple[int, int] | None = None
     source: str = ""
     preprocessing: Preprocessing | None = None
+    train_groups: NDArray[np.int64] | None = None
+    places: tuple[NDArray[Any] | None, NDArray[Any] | None] = (None, None)
 
     def __post_init__(self) -> None:
         if self.name != self.name.encode(errors="replace").decode():  # a file name may be no UTF-8
             raise DataError(f"a data set's name must be Unicode text; found {self.name!r}. Rename the file.")
-        for split, x, y in (("train", self.train_x, self.train_y), ("test", self.test_x, self.test_y)):
+        splits = (("train", self.train_x, self.train_y), ("test", self.test_x, self.test_y))
+        for (split, x, y), places in zip(splits, self.places, strict=True):
             _check_split(self.name, split, x, y, len(self.classes))
+            if x.dtype == np.float32 and (place := first_not_finite(x)):
+                row, column = place
+                where = f"row {row}" if places is None else f"example {places[row]}"
+                raise DataError(
+                    f"{self.name}: features must be finite; found {x[row, column]} in {split} {where}, column "
+                    f"{column}. Remove or replace such values first."
+                )
         if self.train_x.shape[1] != self.test_x.shape[1] or self.train_x.dtype != self.test_x.dtype:
             raise DataError(
                 f"{self.name}: train and test must have the same features; found {self.train_x.shape[1]} × "
@@ -93,13 +110,21 @@ class Dataset:
             for _, rows in row_chunks(array):
                 digest.update(np.ascontiguousarray(rows).data)
         if self.preprocessing is not None:  # a network is kept with it, and finds columns by their names
-            digest.update(self.preprocessing.model_dump_json().encode())
+            digest.update(self.preprocessing.model_dump_json(exclude={"left_out"}).encode())
+        if self.train_groups is not None:  # they decide what is held out
+            digest.update(np.ascontiguousarray(self.train_groups).data)
         return digest.hexdigest()
 
     @property
     def card(self) -> DatasetCard:
         """What a report says of it."""
-        return DatasetCard(self.name, self.fingerprint, self.source, self.classes, len(self.train_y), len(self.test_y))
+        sizes = (len(self.train_y), len(self.test_y))
+        return DatasetCard(self.name, self.fingerprint, self.source, self.classes, *sizes, self.look)
+
+    @cached_property
+    def look(self) -> Look:
+        """What a first look finds."""
+        return look_at(self)
 
 
 def first_not_finite(x: NDArray[Any]) -> tuple[int, ...] | None:
@@ -127,9 +152,3 @@ def _check_split(name: str, split: str, x: NDArray[Any], y: NDArray[Any], classe
         raise DataError(f"{name}: a classifier needs at least 2 classes; found {classes}.")
     if y.min() < 0 or y.max() >= classes:
         raise DataError(f"{name}: {split} labels must lie in 0 … {classes - 1}; found {y.min()} … {y.max()}.")
-    if x.dtype == np.float32 and (place := first_not_finite(x)):
-        row, column = place
-        raise DataError(
-            f"{name}: features must be finite; found {x[row, column]} in {split} row {row}, column {column}. "
-            "Remove or replace such values first."
-        )

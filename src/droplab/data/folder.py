@@ -38,8 +38,8 @@ def load_folder(path: Path) -> Dataset:
             damaged, or the arrays are not what `arrays.to_dataset` takes.
     """
     files = _choose(path, *data_files(path))
-    arrays = {key: _open(file, key) for key, file in files.items()}
-    return to_dataset(path, f"folder {path}", arrays, {key: str(file) for key, file in files.items()})
+    arrays = [_open(files[key], key) for key in KEYS]
+    return to_dataset(path, f"folder {path}", arrays, [str(files[key]) for key in KEYS])
 
 
 def data_files(path: Path) -> tuple[dict[str, Path], dict[str, Path]]:

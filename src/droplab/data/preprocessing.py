@@ -6,7 +6,7 @@ and that NumPy alone carries out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from droplab.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
+_NAMED = 10  # columns that a message names
 _MOSTLY = 0.5  # share of a column's texts that are numbers, from which on the others are slips
 
 MOST_CATEGORIES = 1_000
@@ -99,6 +100,7 @@ class Preprocessing(BaseModel):
 
     Attributes:
         columns: those that are used, in the order of their features.
+        left_out: those that never change in the training rows.
 
     Example:
         >>> import pandas as pd
@@ -113,6 +115,7 @@ class Preprocessing(BaseModel):
     model_config = _STRICT
 
     columns: tuple[Column, ...] = Field(min_length=1)
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def fit(cls, frame: pd.DataFrame) -> Preprocessing:
@@ -121,10 +124,11 @@ class Preprocessing(BaseModel):
         Raises:
             DataError: if no column is left, or one has too many categories or infinite numbers.
         """
-        columns = [made for name in frame.columns if (made := _fitted(frame[name], str(name))) is not None]
+        made = {str(name): _fitted(frame[name], str(name)) for name in frame.columns}
+        columns = tuple(column for column in made.values() if column is not None)
         if not columns:
             raise DataError("a table needs a column that changes from row to row beside the target; found none.")
-        return cls(columns=tuple(columns))
+        return cls(columns=columns, left_out=tuple(name for name, column in made.items() if column is None))
 
     def transform(self, frame: pd.DataFrame) -> NDArray[np.float32]:
         """The features of rows.
@@ -173,7 +177,15 @@ class Preprocessing(BaseModel):
             parts.append(f"{len(numbers)} of numbers{gaps if missing else ''}, minus the mean, over the deviation")
         if categories:
             parts.append(f"{len(categories)} of categories, a feature for each; one that training rows lack has none")
+        if self.left_out:
+            parts.append(f"left out, since they never change in the training rows: {listed(self.left_out)}")
         return f"Columns: {'; '.join(parts)}. Fitted on the training rows; test rows have no part in it."
+
+
+def listed(names: Sequence[str]) -> str:
+    """The names of columns, the first of them if they are many."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def numbers_of(column: pd.Series[Any], name: str) -> NDArray[np.float64]:
@@ -189,8 +201,8 @@ def numbers_of(column: pd.Series[Any], name: str) -> NDArray[np.float64]:
     if odd.any():
         row = int(odd.argmax())
         raise DataError(
-            f"column {name!r} must hold finite numbers or nothing; found {column.iloc[row]!r} in row {row + 1} of the "
-            "data. Correct the value, or leave it empty."
+            f"column {name!r} must hold finite numbers or nothing; found {column.iloc[row]!r} in row "
+            f"{column.index[row] + 1} of the data. Correct the value, or leave it empty."
         )
     return values
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from droplab.data import disk
 from droplab.data.idx import GZIP_MAGIC
+from droplab.data.preprocessing import listed
 from droplab.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ MOST_COLUMNS = 10_000
 
 _PARQUET_MAGIC = b"PAR1"
 _SEPARATORS = ",;\t|"
-_NAMED = 10  # columns that a message names
 
 
 def is_table(path: Path) -> bool:
@@ -54,12 +54,6 @@ def read_stream(name: str, handle: BinaryIO) -> pd.DataFrame:
         raise DataError(f"{name}: must have at least one row below the names of its columns; found none.")
     frame: pd.DataFrame = table.to_pandas()
     return frame
-
-
-def listed(names: list[str]) -> str:
-    """The names of columns, the first of them if they are many."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
 
 
 def _parquet(name: str, content: bytes) -> pa.Table:

@@ -10,23 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from droplab.data.arrays import labels_to_numbers, name_of
+from droplab.data.arrays import labels_of, labels_to_numbers, name_of
 from droplab.data.dataset import Dataset
-from droplab.data.preprocessing import Preprocessing
-from droplab.data.splits import train_valid_split
-from droplab.data.tables import listed, read_table
-from droplab.errors import ConfigError, DataError
+from droplab.data.held_out import hold_out
+from droplab.data.preprocessing import Preprocessing, listed
+from droplab.data.tables import read_table
+from droplab.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TEST_SHARE = 0.2
-"""Share of the rows that are tested on where nothing else is asked for."""
 
-_TEST_SPLIT_SEED = 0  # a study's split_seed varies train and valid; what it is tested on stays
-
-
-def load_tabular(path: Path, target: str | None, test: str | None, notify: Callable[[str], None]) -> Dataset:
+def load_tabular(
+    path: Path, target: str | None, test: str | None, groups: str | None, notify: Callable[[str], None]
+) -> Dataset:
     """Load a data set from a CSV or Parquet file.
 
     Columns become features as `Preprocessing` says, fitted on the training rows: all that are not test rows.
@@ -36,80 +33,88 @@ def load_tabular(path: Path, target: str | None, test: str | None, notify: Calla
         target: the column of the classes.
         test: a table of test rows, or the share of the rows to test on, each class by the same share; `None` for
             `TEST_SHARE`.
-        notify: told what is assumed and left out.
+        groups: a column whose values no split parts, as that of a patient; it is no feature.
+        notify: told what is assumed.
 
     Raises:
         ConfigError: if `test` is no share.
-        DataError: if the table is not what it must be, or a class has too few rows.
+        DataError: if the table is not what it must be, a class has too few rows, or groups are in train and test.
     """
     frame = read_table(path)
-    labels = _labels(path, frame, target)
-    share = _share(test)
-    if share is None:
+    target = _column(path, frame, "target", target, "the column of the classes")
+    labels, members = _labels(path, frame, target), None
+    if groups is not None:
+        members = _groups(path, frame, _column(path, frame, "groups", groups, "a column"), target)
+    places: tuple[NDArray[Any] | None, NDArray[Any] | None] = (None, None)
+    rows = hold_out(str(path), labels, test, notify, members)
+    if rows is None:
         other = Path(str(test))
-        test_frame = read_table(other)
-        test_labels = _labels(other, test_frame, target)
+        train, held = frame, read_table(other)
+        _column(other, held, "target", target, "the column of the classes")
+        test_labels = _labels(other, held, target)
+        if groups is not None:
+            _check_apart(frame[groups], held[_column(other, held, "groups", groups, "a column")], other)
     else:
-        if test is None:
-            notify(f"{path}: {share:.0%} of the rows are the test split, by class; --test says otherwise")
-        train_rows, test_rows = train_valid_split(labels, test_size=share, random_state=_TEST_SPLIT_SEED)
-        frame, test_frame = frame.iloc[train_rows], frame.iloc[test_rows]
-        labels, test_labels = labels[train_rows], labels[test_rows]
-    features = frame.drop(columns=[target])
+        chosen, left = rows
+        train, held, places = frame.iloc[chosen], frame.iloc[left], (chosen + 1, left + 1)
+        labels, test_labels, members = labels[chosen], labels[left], None if members is None else members[chosen]
+    features = train.drop(columns=[name for name in (target, groups) if name])
     preprocessing = Preprocessing.fit(features)
-    used = {column.name for column in preprocessing.columns}
-    if constant := [str(name) for name in features.columns if str(name) not in used]:
-        notify(f"{path}: left out, since they never change in the training rows: {listed(constant)}")
     classes, train_y, test_y = labels_to_numbers(path, labels, test_labels)
     return Dataset(
         name=name_of(path),
         train_x=preprocessing.transform(features),
         train_y=train_y,
-        test_x=preprocessing.transform(test_frame),
+        test_x=preprocessing.transform(held),
         test_y=test_y,
         classes=classes,
         source=f"file {path}",
         preprocessing=preprocessing,
+        train_groups=members,
+        places=places,
     )
 
 
-def _share(test: str | None) -> float | None:
-    """The share that `test` asks for; `None` where it is a path.
-
-    Raises:
-        ConfigError: if it is a number that is no share.
-    """
-    if test is None:
-        return TEST_SHARE
-    try:
-        share = float(test)
-    except ValueError:
-        return None
-    if not 0 < share < 1:
-        raise ConfigError(f"test must be a path, or a share of the rows between 0 and 1; found {test}.")
-    return share
-
-
-def _labels(path: Path, frame: pd.DataFrame, target: str | None) -> NDArray[Any]:
-    """The column of the classes, as whole numbers, truth values or text."""
-    names = [str(name) for name in frame.columns]
-    if target is None:
-        raise DataError(f"{path}: a table needs target, the column of the classes; it has {listed(names)}. Name one.")
-    if target not in names:
-        near = difflib.get_close_matches(target, names, n=1)
+def _column(path: Path, frame: pd.DataFrame, option: str, name: str | None, what: str) -> str:
+    """The name of a column that the table must have."""
+    names = [str(column) for column in frame.columns]
+    if name is None:
+        raise DataError(f"{path}: a table needs {option}, {what}; it has {listed(names)}. Name one.")
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise DataError(f"{path}: target must be one of the columns {listed(names)}; found {target!r}.{hint}")
+        raise DataError(f"{path}: {option} must be one of the columns {listed(names)}; found {name!r}.{hint}")
+    return name
+
+
+def _labels(path: Path, frame: pd.DataFrame, target: str) -> NDArray[Any]:
+    """The column of the classes, as whole numbers, truth values or text."""
     column = frame[target]
     if column.isna().any():
         row = int(column.isna().to_numpy().argmax())
         raise DataError(f"{path}: each row must have a class; found none in row {row + 1} of {target!r}. Leave it out.")
     values = column.to_numpy()
-    if values.dtype.kind == "f":
-        if (values != np.floor(values)).any():
-            odd = values[values != np.floor(values)][0]
-            raise DataError(
-                f"{path}: {target!r} must be classes; found {odd:g}, as for a regression. Name another column, or make "
-                "classes of the values."
-            )
-        values = values.astype(np.int64)
-    return values if values.dtype.kind in "biu" else np.array([str(value) for value in values])
+    if values.dtype.kind not in "biuf":
+        values = np.array([str(value) for value in values])
+    return labels_of(f"{path}: {target!r}", values)
+
+
+def _groups(path: Path, frame: pd.DataFrame, groups: str, target: str) -> NDArray[np.int64]:
+    """The group of each row, numbered."""
+    import pandas as pd
+
+    column = frame[groups]
+    if groups == target:
+        raise DataError(f"{path}: groups and target must be two columns; found {groups!r} for both. Name another.")
+    if column.isna().any():
+        row = int(column.isna().to_numpy().argmax())
+        raise DataError(f"{path}: each row must have a group; found none in row {row + 1} of {groups!r}. Fill it in.")
+    return pd.factorize(column)[0].astype(np.int64)
+
+
+def _check_apart(train: pd.Series[Any], held: pd.Series[Any], test: Path) -> None:
+    if both := sorted({str(value) for value in train} & {str(value) for value in held}):
+        raise DataError(
+            f"{test}: no group may be in train and test; found {len(both)} of {train.name!r} in both ({listed(both)}). "
+            "Take their rows out of one."
+        )

@@ -89,11 +89,15 @@ def _data(plan: Plan, origin: Origin, info: ModelInfo) -> str:
     licence = f" Licence of the data: {escaped(entry.licence)}." if entry else ""
     source = escaped(origin.source) or "a source that is not known"
     made = f" {escaped(info.preprocessing.words)}" if info.preprocessing else ""
+    groups = f", in whole groups of {escaped(plan.settings.groups)}" if plan.settings.groups else ""
+    counts = f" Examples a class: {escaped(origin.counts)}." if origin.counts else ""
+    found = "\n\nA first look found:\n" if origin.findings else ""
+    found += "".join(f"\n- {escaped(finding)}" for finding in origin.findings)
     return (
         f"{escaped(origin.data)}, from {source}: {train:,} examples were trained on, {valid:,} held out for "
-        f"validation (stratified, `split_seed` {plan.settings.split_seed}), and {test:,} are the test split. "
+        f"validation (stratified{groups}, `split_seed` {plan.settings.split_seed}), and {test:,} are the test split. "
         f"{len(info.classes)} classes; {info.features} features, multiplied by {info.scale:g} before the first layer."
-        f"{made} Fingerprint `{plan.fingerprint}`.{licence}"
+        f"{made}{counts} Fingerprint `{plan.fingerprint}`.{licence}{found}"
     )
 
 

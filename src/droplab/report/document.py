@@ -52,6 +52,7 @@ def study_document(plan: Plan, records: Mapping[str, RunRecord], origin: Origin)
             "fingerprint": plan.fingerprint,
             "classes": list(origin.classes),
             "examples": dict(origin.examples),
+            "look": origin.look and asdict(origin.look),
         },
         "complete": tables.runs_done(plan, records) == len(plan.runs),
         "answer": answer(control),

@@ -34,7 +34,8 @@ def render_markdown(plan: Plan, records: Mapping[str, RunRecord], origin: Origin
         origin: where they come from.
     """
     told = headline(plan, records)
-    notes = [f"{told.missing}." if told.missing else "", published_differences(plan.settings) or "", *origin.notices]
+    notes = [f"{told.missing}." if told.missing else "", published_differences(plan.settings) or ""]
+    notes += [*origin.findings, *origin.notices]
     shown = [f"- {escaped(note, 300 if i > 1 else _LONGEST_TEXT)}" for i, note in enumerate(notes) if note]
     start = [f"# {escaped(plan.settings.name)}"]
     if plan.settings.question:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from droplab.data.look import Look
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -21,6 +23,7 @@ class Origin:
         started: when the study was started, with its time zone.
         trained: how many networks were trained then; the others came from the store.
         seconds: what that took, start to end, in seconds.
+        look: what a first look at the data found; `None` where an older droplab kept them.
     """
 
     data: str
@@ -32,3 +35,14 @@ class Origin:
     started: datetime
     trained: int
     seconds: float
+    look: Look | None = None
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """What the first look found, in sentences; nothing where it found nothing or is not known."""
+        return self.look.findings if self.look else ()
+
+    @property
+    def counts(self) -> str:
+        """How many examples there are of each class, in words; empty where that is not known."""
+        return self.look.counts(self.classes) if self.look else ""

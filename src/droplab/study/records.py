@@ -18,6 +18,7 @@ from sqlalchemy import Row
 
 from droplab.config import RunSettings
 from droplab.data.dataset import Dataset, DatasetCard
+from droplab.data.look import Look
 from droplab.model.file import ModelInfo
 from droplab.study.plan import Run
 from droplab.study.schema import runs_table
@@ -25,6 +26,7 @@ from droplab.train.outcome import Curves, Metric, Outcome, Way
 
 SUMMARY_COLUMNS = [column for column in runs_table.c if column.name not in ("environment", "metrics")]
 _WAY = TypeAdapter(Way)
+_LOOK = TypeAdapter(Look)
 _PACK_NAME = re.compile("[0-9a-f]{64}")
 _METRICS = TypeAdapter(tuple[Metric, ...])
 
@@ -166,7 +168,8 @@ def planned_of(row: Row[Any]) -> Planned:
 
 def card_of(row: Row[Any]) -> DatasetCard:
     """Build a data set's card from a row of `datasets`."""
-    return DatasetCard(**{**row._mapping, "classes": tuple(json.loads(row.classes))})
+    look = None if row.look is None else _LOOK.validate_json(row.look)
+    return DatasetCard(**{**row._mapping, "classes": tuple(json.loads(row.classes)), "look": look})
 
 
 def summary_of(row: Row[Any]) -> RunSummary:

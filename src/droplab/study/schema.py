@@ -23,7 +23,7 @@ from sqlalchemy import (
 from droplab.errors import StoreError
 from droplab.study.sqlite import Database
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 tables = MetaData()
 meta_table = Table("meta", tables, Column("name", String, primary_key=True), Column("value", String, nullable=False))
@@ -36,6 +36,7 @@ datasets_table = Table(
     Column("classes", String, nullable=False),  # JSON
     Column("train_examples", Integer, nullable=False),
     Column("test_examples", Integer, nullable=False),
+    Column("look", String),  # JSON
 )
 labels_table = Table(
     "labels",
@@ -93,6 +94,7 @@ _STEPS = {  # what makes the next version of each; as SQL, because the tables ab
         "CREATE TABLE labels (fingerprint VARCHAR NOT NULL PRIMARY KEY REFERENCES datasets (fingerprint), "
         "npz BLOB NOT NULL)",
     ),
+    3: ("ALTER TABLE datasets ADD COLUMN look VARCHAR",),
 }
 
 

@@ -178,7 +178,8 @@ class Store:
             row.update(columns)
         keys = [run.key for run, _ in results]
         labels = {"fingerprint": dataset.fingerprint, "npz": pack_labels(dataset)}
-        card = asdict(dataset.card) | {"classes": json.dumps(dataset.classes)}
+        card = asdict(dataset.card)
+        card |= {"classes": json.dumps(dataset.classes), "look": json.dumps(card["look"])}
         with self._database.writing() as connection:
             there = _those_in(connection, runs_table.c.key, keys)
             new = [place for place, key in enumerate(keys) if key not in there]

@@ -117,12 +117,12 @@ class Examples:
         """Split `dataset` as a study's settings say; with `valid_fraction` 0, valid is empty.
 
         Raises:
-            DataError: if the labels cannot be split class by class.
+            DataError: if the labels cannot be split class by class, or groups so that none is parted.
         """
         train_rows, valid_rows = np.arange(len(dataset.train_y)), np.arange(0)
         if valid_fraction:
             train_rows, valid_rows = train_valid_split(
-                dataset.train_y, test_size=valid_fraction, random_state=split_seed
+                dataset.train_y, test_size=valid_fraction, random_state=split_seed, groups=dataset.train_groups
             )
         train = Part.of(dataset.train_x, dataset.train_y, train_rows, dataset.scale)
         valid = replace(train, rows=torch.tensor(valid_rows))

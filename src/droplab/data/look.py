@@ -1,0 +1,140 @@
+"""A first look at a data set: what its examples are that someone should know before networks are trained on them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from droplab.data.mapped import row_chunks
+
+if TYPE_CHECKING:
+    from droplab.data.dataset import Dataset
+
+UNEVEN = 10
+"""So many times as many examples of one class as of another are told."""
+
+_NAMED = 5  # examples, classes or columns that a finding names
+_MOST_CLASSES = 20  # whose counts are told one by one
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a first look found.
+
+    Attributes:
+        train: examples of each class, those held out for validation among them.
+        test: likewise.
+        findings: a sentence each: examples of test that are in train, too (leakage), repeated ones, equal ones of
+            different classes, uneven classes, classes that are not in both, columns that never change.
+    """
+
+    train: tuple[int, ...]
+    test: tuple[int, ...]
+    findings: tuple[str, ...]
+
+    def counts(self, classes: Sequence[str]) -> str:
+        """How many examples there are of each class, in words; `classes` are their names."""
+        told = [f"{name} {a:,} + {b:,}" for name, a, b in zip(classes, self.train, self.test, strict=True)]
+        more = f" and {len(told) - _MOST_CLASSES} classes more" if len(told) > _MOST_CLASSES else ""
+        return f"{', '.join(told[:_MOST_CLASSES])}{more} (train + test)"
+
+
+def look_at(dataset: Dataset) -> Look:
+    """Look at a data set; examples are equal where all their features are."""
+    classes = len(dataset.classes)
+    train, test = (np.bincount(y, minlength=classes) for y in (dataset.train_y, dataset.test_y))
+    findings = [*_equal(dataset), *_classes(dataset.classes, train, test), *_constant(dataset)]
+    return Look(tuple(map(int, train)), tuple(map(int, test)), tuple(findings))
+
+
+def _equal(dataset: Dataset) -> Iterator[str]:
+    """Examples that are equal: across splits, within train, and with different classes."""
+    train, test = _hashes(dataset.train_x), _hashes(dataset.test_x)
+    values, first = np.unique(train, return_index=True)
+    place = np.minimum(np.searchsorted(values, test), len(values) - 1)
+    leaked = np.flatnonzero(values[place] == test)
+    if len(leaked):
+        pairs = [f"{_name(dataset, 1, i)} = {_name(dataset, 0, first[place[i]])}" for i in leaked[:_NAMED]]
+        yield (
+            f"leakage: {len(leaked):,} of the {len(test):,} test examples are equal to a training example in all their "
+            f"features, which makes test accuracy look better than it is (test = train: {_listed(pairs, len(leaked))})"
+        )
+    repeats = np.setdiff1d(np.arange(len(train)), first)
+    if len(repeats):
+        earlier = first[np.searchsorted(values, train[repeats])]
+        pairs = [
+            f"{_name(dataset, 0, i)} = {_name(dataset, 0, k)}" for i, k in zip(repeats[:_NAMED], earlier, strict=False)
+        ]
+        yield (
+            f"{len(repeats):,} of the {len(train):,} training examples repeat an earlier one, which may put one "
+            f"example in train and in valid ({_listed(pairs, len(repeats))})"
+        )
+        torn = np.flatnonzero(dataset.train_y[repeats] != dataset.train_y[earlier])
+        if len(torn):
+            i, k = repeats[torn[0]], earlier[torn[0]]
+            a, b = (dataset.classes[dataset.train_y[row]] for row in (k, i))
+            yield (
+                f"{len(torn):,} training examples are equal to one of another class, and no network can get both right "
+                f"(the first: {_name(dataset, 0, k)} is {a}, {_name(dataset, 0, i)} is {b})"
+            )
+
+
+def _hashes(x: NDArray[Any]) -> NDArray[np.uint64]:
+    """A number of 64 bits for each example; that two different ones of a million share one has odds of 1 to 10⁷."""
+    digests = b"".join(
+        hashlib.blake2b(row.data, digest_size=8).digest()
+        for _, rows in row_chunks(x)
+        for row in np.ascontiguousarray(rows)
+    )
+    return np.frombuffer(digests, np.uint64)
+
+
+def _name(dataset: Dataset, split: int, row: int) -> str:
+    """How an example is called: its row, counted from 1, or its file."""
+    places = dataset.places[split]
+    return str(row + 1 if places is None else places[row])
+
+
+def _listed(named: Sequence[str], count: int) -> str:
+    return ", ".join(named) + (f" and {count - len(named):,} more" if count > len(named) else "")
+
+
+def _classes(names: Sequence[str], train: NDArray[np.int64], test: NDArray[np.int64]) -> Iterator[str]:
+    """Classes that are not in both splits, and uneven ones."""
+    for there, lacking, where, words in (
+        (test, train, "test and not in train", "which no network can learn"),
+        (train, test, "train and not in test", "of which nothing is found out"),
+    ):
+        only = [names[int(k)] for k in np.flatnonzero((there > 0) & (lacking == 0))]
+        if only:
+            yield f"classes in {where}, {words}: {_listed(only[:_NAMED], len(only))} ({len(only)} of {len(names)})"
+    some = np.flatnonzero(train)
+    most, least = int(some[train[some].argmax()]), int(some[train[some].argmin()])
+    if train[most] >= UNEVEN * train[least]:
+        yield (
+            f"uneven classes: {names[most]} has {train[most]:,} training examples and {names[least]} has "
+            f"{train[least]:,}; look at balanced accuracy, since always answering {names[most]} is right in "
+            f"{train[most] / train.sum():.1%} of them"
+        )
+
+
+def _constant(dataset: Dataset) -> Iterator[str]:
+    """Columns that say nothing; the margins of images are not worth a word."""
+    if dataset.preprocessing is not None:
+        names = list(dataset.preprocessing.left_out)
+    elif dataset.train_x.dtype == np.uint8 or dataset.image_shape:
+        return
+    else:
+        first = dataset.train_x[0]
+        same = np.ones(dataset.features, bool)
+        for _, rows in row_chunks(dataset.train_x):
+            same &= (rows == first).all(axis=0)
+        names = [str(column + 1) for column in np.flatnonzero(same)]
+    if names:
+        left = ", and are left out" if dataset.preprocessing else ""
+        yield f"columns that never change in the training rows{left}: {_listed(names[:_NAMED], len(names))}"
