@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from droplab.errors import ModelFileError
-from droplab.model.file import ModelInfo, from_bytes, read, to_bytes
+from droplab.model.file import ModelInfo, from_bytes, read, separate, stacked, to_bytes
 
 INFO = ModelInfo(
     widths=(3, 2),
@@ -197,3 +197,55 @@ def test_reading_needs_no_torch(tmp_path: Path) -> None:
 
     code = "import sys, droplab.model.file; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=tmp_path).returncode == 0
+
+
+@given(place=st.integers(0, len(GOOD) - 1), bit=st.integers(0, 7))
+@settings(max_examples=300, deadline=None)
+def test_no_flipped_bit_goes_unseen(place: int, bit: int) -> None:
+    damaged = bytearray(GOOD)
+    damaged[place] ^= 1 << bit
+    with pytest.raises(ModelFileError):
+        from_bytes(bytes(damaged))
+
+
+def test_damage_that_leaves_the_file_in_shape_is_found_by_its_hash() -> None:
+    damaged = bytearray(GOOD)
+    damaged[-5] ^= 1
+    with pytest.raises(ModelFileError, match=r"must have the SHA-256 that its header names.*damaged or was edited"):
+        from_bytes(bytes(damaged))
+    with pytest.raises(ModelFileError, match="SHA-256"):
+        from_bytes(with_entry(dropout=0.25))
+
+
+def of_format_1() -> bytes:
+    """The file as droplab wrote it before formats had numbers."""
+
+    def change(header: dict) -> dict:
+        entry = json.loads(header["__metadata__"]["droplab"])
+        del entry["format"], entry["sha256"]
+        return header | {"__metadata__": {"droplab": json.dumps(entry)}}
+
+    return with_header(change)
+
+
+def test_a_file_of_format_1_is_read() -> None:
+    weights, info = from_bytes(of_format_1())
+    assert info == INFO
+    assert all(np.array_equal(weights[name], array) for name, array in weights_of(INFO).items())
+
+
+@pytest.mark.parametrize(
+    ("made", "words"), [(3, "format 2 or older; found format 3.*Update droplab"), (1, "found 1"), ("2", "found '2'")]
+)
+def test_another_format_says_so(made: object, words: str) -> None:
+    with pytest.raises(ModelFileError, match=words):
+        from_bytes(with_entry(format=made))
+
+
+def test_several_networks_come_back_apart() -> None:
+    networks = [(weights_of(INFO, seed), INFO.model_copy(update={"key": str(seed)})) for seed in range(3)]
+    weights, info = from_bytes(to_bytes(*stacked(networks)))
+    assert (info.networks, info.key) == (3, "0,1,2")
+    for one, (alone, _) in zip(separate(weights, info), networks, strict=True):
+        assert all(np.array_equal(one[name], alone[name]) for name in alone)
+    assert to_bytes(*stacked(networks[:1])) == to_bytes(*networks[0])

@@ -12,8 +12,9 @@ import pytest
 
 from droplab.data.files import load_dataset
 from droplab.errors import ConfigError, DroplabError
-from droplab.model.file import ModelInfo, to_bytes
+from droplab.model.file import ModelInfo, stacked, to_bytes
 from droplab.predict import features_of, predict
+from study_help import droplab
 from test_tabular import FRAME
 
 RANDOM = np.random.default_rng(1)
@@ -167,3 +168,26 @@ def test_arrays_of_another_width_are_an_error(tmp_path):
         features_of(info, str(tmp_path / "x.npy"), print)
     with pytest.raises(ConfigError, match="standard input is for CSV"):
         features_of(info, "-", print)
+
+
+def test_several_networks_are_averaged(tmp_path):
+    networks = [network(tmp_path, 5, ("a", "b", "c")) for _ in range(3)]
+    weights, info = stacked(networks)
+    x = RANDOM.normal(size=(7, 5)).astype("f4")
+    said = predict(weights, info, x, probabilities=True, uncertainty=True, samples=50)
+    expected = np.mean([by_hand(one, x) for one, _ in networks], axis=0)
+    np.testing.assert_allclose(said[["p_a", "p_b", "p_c"]], expected, atol=1e-6)
+    assert said["class"].tolist() == [info.classes[k] for k in expected.argmax(axis=1)]
+    assert (said["mutual_information"] > 0).all()
+
+
+def test_evaluate_says_of_several_networks_what_their_mean_says(tmp_path):
+    networks = [network(tmp_path, 5, ("a", "b", "c"), dropout=0.0) for _ in range(2)]
+    (tmp_path / "m.safetensors").write_bytes(to_bytes(*stacked(networks)))
+    x, y = RANDOM.normal(size=(60, 5)).astype("f4"), np.array(["a", "b", "c"] * 20)
+    np.savez(tmp_path / "d.npz", train_x=x, train_y=y, test_x=x, test_y=y)
+    said = droplab("evaluate", tmp_path / "m.safetensors", "--data", tmp_path / "d.npz")
+    table = np.mean([by_hand(one, x) for one, _ in networks], axis=0)
+    truth = np.arange(60) % 3
+    nll = -np.log(table[np.arange(60), truth]).mean()
+    assert f"dropout off: accuracy {np.mean(table.argmax(axis=1) == truth):.4f}, nll {nll:.4f}" in said.out

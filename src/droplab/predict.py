@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from droplab.data import npy
@@ -16,13 +18,13 @@ from droplab.data.arrays import flat_features
 from droplab.data.npz import open_npz
 from droplab.data.tables import read_stream, read_table
 from droplab.errors import ConfigError, DataError, ModelFileError
-from droplab.model.file import ModelInfo, settings_of
+from droplab.model.file import ModelInfo, separate, settings_of
 from droplab.model.general import general_of
 from droplab.model.network import layers_of
 from droplab.model.regularizers import Dropout
 from droplab.train.calibration import entropy
 from droplab.train.device import has_bf16_units
-from droplab.train.evaluate import evaluate
+from droplab.train.evaluate import Evaluation, evaluate
 from droplab.train.examples import Part
 from droplab.train.outcome import Inference
 
@@ -59,40 +61,92 @@ def predict(
         ConfigError: if uncertainty is asked of a network in which nothing is random.
         DataError: if there is no row.
     """
-    if not len(features):
-        raise DataError("there must be at least one row to predict; found none.")
-    precision = info.precision if info.precision == "fp32" or has_bf16_units("cpu") else "fp32"
-    scale = 1.0 if features.dtype == np.float32 else info.scale if info.scale != 1 else 1 / 255
-    part = Part.of(features, np.zeros(len(features), np.int64), np.arange(len(features)), scale)
-    general = general_of(settings_of(info), precision)
-    if uncertainty and not (info.dropout if general is None else general.is_noisy):
+    if uncertainty and not is_noisy(info):
         raise ConfigError(
             "uncertainty needs a network with dropout or noise; this one was trained without. Leave it out."
         )
     modes: tuple[Inference, ...] = ("off", "mc") if uncertainty else ("off",)
-    said = evaluate(
-        layers_of(weights),
-        part,
-        "test",
-        precision,
-        modes,
-        Dropout.of([seed], [info.dropout]),
-        samples,
-        keep=len(part),
-        general=general,
-    )
+    said = answers(weights, info, features, modes, samples, seed)
     names = np.asarray(info.classes, dtype=object)
-    frame = pd.DataFrame({"row": np.arange(1, len(part) + 1), "class": names[said["off"].predictions[0].numpy()]})
+    off = said["off"].logs
+    frame = pd.DataFrame({"row": np.arange(1, len(off) + 1), "class": names[off.argmax(axis=1)]})
     if probabilities:
-        table = said["off"].kept[0][0].exp().numpy()
-        frame = pd.concat([frame, pd.DataFrame(table, columns=[f"p_{name}" for name in names])], axis=1)
+        table = pd.DataFrame(np.exp(off), columns=[f"p_{name}" for name in names])
+        frame = pd.concat([frame, table], axis=1)
     if uncertainty:
-        logs, single = said["mc"].kept[samples][0].numpy(), said["mc"].single
-        assert single is not None
+        logs = said["mc"].logs
         frame["mc_class"], frame["mc_p"] = names[logs.argmax(axis=1)], np.exp(logs.max(axis=1))
         frame["entropy"] = entropy(logs)
-        frame["mutual_information"] = np.maximum(frame["entropy"] - single[0].numpy(), 0)
+        frame["mutual_information"] = np.maximum(frame["entropy"] - said["mc"].single_entropy, 0)
     return frame
+
+
+class Answer(NamedTuple):
+    """What a model says of N rows in one inference mode, the mean over its networks.
+
+    Attributes:
+        logs: log-probabilities, shape (N, classes).
+        single_entropy: mean over networks and masks of the entropy of each, in nats, shape (N,); 0 where `mc` was not
+            asked.
+    """
+
+    logs: NDArray[np.float32]
+    single_entropy: NDArray[np.float32]
+
+
+def answers(
+    weights: Mapping[str, NDArray[np.float32]],
+    info: ModelInfo,
+    features: NDArray[np.uint8 | np.float32],
+    modes: Sequence[Inference] = ("off",),
+    samples: int = 20,
+    seed: int = 0,
+    scale: float | None = None,
+) -> dict[Inference, Answer]:
+    """What a model says of rows, in each inference mode; arguments as those of `predict`.
+
+    What bytes are multiplied by is `scale`, where it is given, else as in training, else 1/255.
+
+    Raises:
+        DataError: if there is no row.
+    """
+    if not len(features):
+        raise DataError("there must be at least one row to predict; found none.")
+    precision = info.precision if info.precision == "fp32" or has_bf16_units("cpu") else "fp32"
+    if features.dtype == np.float32:
+        scale = 1.0
+    elif scale is None:
+        scale = info.scale if info.scale != 1 else 1 / 255
+    part = Part.of(features, np.zeros(len(features), np.int64), np.arange(len(features)), scale)
+    general = general_of(settings_of(info), precision)
+    said = [
+        evaluate(
+            layers_of(one),
+            part,
+            "test",
+            precision,
+            modes,
+            Dropout.of([seed + number], [info.dropout]),
+            samples,
+            keep=len(part),
+            general=general,
+        )
+        for number, one in enumerate(separate(weights, info))
+    ]
+    return {mode: _mean([each[mode] for each in said]) for mode in modes}
+
+
+def _mean(said: Sequence[Evaluation]) -> Answer:
+    """The mean of what networks say, each of all its masks where it has some."""
+    logs = torch.stack([one.kept[max(one.kept)][0] for one in said]).logsumexp(dim=0) - math.log(len(said))
+    entropies = [one.single[0] if one.single is not None else torch.zeros(len(logs)) for one in said]
+    return Answer(logs.numpy(), torch.stack(entropies).mean(dim=0).numpy())
+
+
+def is_noisy(info: ModelInfo) -> bool:
+    """Whether a network says something else with dropout or noise on than with it off."""
+    general = general_of(settings_of(info), info.precision)
+    return bool(info.dropout) if general is None else general.is_noisy
 
 
 def features_of(info: ModelInfo, source: str, notify: Callable[[str], None]) -> NDArray[np.uint8 | np.float32]:

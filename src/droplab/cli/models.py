@@ -84,35 +84,28 @@ def evaluate(
     import numpy as np
 
     from droplab.data.files import load_dataset
-    from droplab.model.file import read, settings_of
-    from droplab.model.general import general_of
-    from droplab.model.network import layers_of
-    from droplab.model.regularizers import Dropout
+    from droplab.model.file import read
+    from droplab.predict import answers
+    from droplab.train.calibration import mean_nll
     from droplab.train.device import has_bf16_units
-    from droplab.train.evaluate import evaluate as evaluate_part
-    from droplab.train.examples import Part
 
     weights, info = read(model)
     dataset = load_dataset(
         data, target=target, test=test, groups=groups, notify=lambda text: typer.echo(text, err=True)
     )
     _check_fits(info, dataset, model)
-    precision = info.precision
-    if precision == "bf16" and not has_bf16_units("cpu"):
-        precision = "fp32"
+    if info.precision == "bf16" and not has_bf16_units("cpu"):
         typer.echo("trained in bf16, for which this processor has no units: evaluated in fp32", err=True)
     scale = dataset.scale
     if dataset.train_x.dtype == np.uint8 and info.scale not in (1, scale):
         scale = info.scale
         typer.echo(f"stored features are multiplied by {scale:g}, as those the network was trained on", err=True)
-    part = Part.of(dataset.test_x, dataset.test_y, np.arange(len(dataset.test_y)), scale)
-    dropout = Dropout.of([seed], [info.dropout])
-    general = general_of(settings_of(info), precision)
-    said = evaluate_part(
-        layers_of(weights), part, "test", precision, ("off", "on", "mc"), dropout, samples, general=general
-    )
-    for inference, numbers in said.items():
-        typer.echo(f"test, dropout {inference}: accuracy {numbers.accuracy.item():.4f}, nll {numbers.nll.item():.4f}")
+    said = answers(weights, info, dataset.test_x, ("off", "on", "mc"), samples, seed, scale)
+    for inference, answer in said.items():
+        accuracy = float(np.mean(answer.logs.argmax(axis=1) == dataset.test_y))
+        typer.echo(
+            f"test, dropout {inference}: accuracy {accuracy:.4f}, nll {mean_nll(answer.logs, dataset.test_y):.4f}"
+        )
 
 
 def _check_fits(info: ModelInfo, dataset: Dataset, model: Path) -> None:

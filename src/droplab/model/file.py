@@ -1,17 +1,22 @@
 """The file a network is kept in: safetensors, with what the network is told in its metadata.
 
 The tensors are `layers.K.weight` of shape (outputs, inputs) and `layers.K.bias` of shape (outputs,), K counted from 0,
-all `float32`. One metadata entry, `droplab`, holds a `ModelInfo` as JSON. (One, because safetensors writes several in
-no fixed order, and the same network must give the same bytes.)
+all `float32`; of several networks whose probabilities are averaged, each has the networks as its first axis. One
+metadata entry, `droplab`, holds a `ModelInfo` as JSON, the `format` and a `sha256` of all of it, which catches damage
+that leaves a file in shape. (One entry, because safetensors writes several in no fixed order, and the same network must
+give the same bytes.)
+
+Formats: 1 has no `format` and no hash, and is read as ever; 2 has both.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal
@@ -28,7 +33,8 @@ from droplab.data.preprocessing import Preprocessing
 from droplab.errors import DataError, ModelFileError
 
 _ENTRY = "droplab"
-_LATER = ("activation", "pieces", "regularizers", "preprocessing")
+_FORMAT = 2
+_LATER = ("activation", "pieces", "regularizers", "preprocessing", "networks")
 _LONGEST_HEADER = 100_000_000  # safetensors' own limit
 _ADVICE = "Take the file from its source again, or train the network anew."
 
@@ -45,12 +51,13 @@ class ModelInfo(BaseModel):
         image_shape: (rows, columns) where the features are an image.
         data: name of the data set it was trained on.
         fingerprint: that data set's.
-        key: content key of the run that trained it.
+        key: content key of the run that trained it; of several networks those of all, with commas between.
         precision: what it was trained in.
         activation: of its hidden layers.
         pieces: products of a hidden unit, neighbours in its layer; more than one for maxout.
         regularizers: what else it was trained with, by name, with the strengths.
         preprocessing: what makes its features of a table's columns, where it was trained on a table.
+        networks: how many there are, alike but for their seeds; their probabilities are averaged.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -69,16 +76,18 @@ class ModelInfo(BaseModel):
     pieces: int = Field(1, ge=1)
     regularizers: Regularizers = ()
     preprocessing: Preprocessing | None = None
+    networks: int = Field(1, ge=1)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name and shape of each tensor of the network."""
+        """Name and shape of each tensor of the file."""
+        stacked = (self.networks,) if self.networks > 1 else ()
         units = (self.features, *self.widths, len(self.classes))
         shapes: dict[str, tuple[int, ...]] = {}
         for layer, (inputs, width) in enumerate(pairwise(units)):
             outputs = width * (self.pieces if layer < len(self.widths) else 1)
-            shapes[f"layers.{layer}.weight"] = (outputs, inputs)
-            shapes[f"layers.{layer}.bias"] = (outputs,)
+            shapes[f"layers.{layer}.weight"] = (*stacked, outputs, inputs)
+            shapes[f"layers.{layer}.bias"] = (*stacked, outputs)
         return shapes
 
     @property
@@ -91,8 +100,7 @@ def to_bytes(weights: Mapping[str, NDArray[np.float32]], info: ModelInfo) -> byt
     """The model file of a network; the same network gives the same bytes.
 
     Args:
-        weights: `layers.K.weight` of shape (outputs, inputs) and `layers.K.bias` of shape (outputs,), `float32`, in any
-            memory layout.
+        weights: of the names and shapes that `info.shapes` says, `float32`, in any memory layout.
         info: what the network is.
 
     Raises:
@@ -109,7 +117,26 @@ def to_bytes(weights: Mapping[str, NDArray[np.float32]], info: ModelInfo) -> byt
     # safetensors reads memory from the first element on and trusts it to be in row order: a transposed view would be
     # kept scrambled.
     rows = {name: np.ascontiguousarray(array) for name, array in weights.items()}
-    return safetensors.save(rows, {_ENTRY: json.dumps(_told(info), sort_keys=True)})
+    told = _told(info)
+    return safetensors.save(rows, {_ENTRY: json.dumps(told | {"sha256": _hash(told, rows)}, sort_keys=True)})
+
+
+def stacked(
+    networks: Sequence[tuple[Mapping[str, NDArray[np.float32]], ModelInfo]],
+) -> tuple[dict[str, NDArray[np.float32]], ModelInfo]:
+    """Networks alike but for their seeds as one model, whose probabilities are the mean of theirs."""
+    (first, info), count = networks[0], len(networks)
+    if count == 1:
+        return dict(first), info
+    weights = {name: np.stack([each[name] for each, _ in networks]) for name in first}
+    return weights, info.model_copy(update={"networks": count, "key": ",".join(one.key for _, one in networks)})
+
+
+def separate(weights: Mapping[str, NDArray[np.float32]], info: ModelInfo) -> list[dict[str, NDArray[np.float32]]]:
+    """The weights of each network of a model, with the names and shapes of a single one."""
+    if info.networks == 1:
+        return [dict(weights)]
+    return [{name: array[place] for name, array in weights.items()} for place in range(info.networks)]
 
 
 def settings_of(info: ModelInfo) -> RunSettings:
@@ -127,7 +154,16 @@ def settings_of(info: ModelInfo) -> RunSettings:
 def _told(info: ModelInfo) -> dict[str, object]:
     """What is written of a network: of what came later only what is not as it was before."""
     later = {name for name in _LATER if getattr(info, name) == ModelInfo.model_fields[name].default}
-    return info.model_dump(mode="json", exclude=later)
+    return info.model_dump(mode="json", exclude=later) | {"format": _FORMAT}
+
+
+def _hash(told: Mapping[str, object], weights: Mapping[str, NDArray[np.float32]]) -> str:
+    """SHA-256 of what is told and of every tensor's name and bytes, in the order of the names."""
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].data)
+    return digest.hexdigest()
 
 
 def read(path: str | Path) -> tuple[dict[str, NDArray[np.float32]], ModelInfo]:
@@ -167,7 +203,8 @@ def _parse(handle: BinaryIO, size: int, origin: str) -> tuple[dict[str, NDArray[
             + _ADVICE
         )
     header = handle.read(length)
-    info = _parse_info(header, origin)
+    told = _parse_told(header, origin)
+    info = _parse_info({name: value for name, value in told.items() if name not in ("format", "sha256")}, origin)
     expected = 8 + length + 4 * info.parameters
     if size != expected:
         raise ModelFileError(f"{origin}: must be {expected} bytes, as its header says; found {size}. {_ADVICE}")
@@ -176,12 +213,20 @@ def _parse(handle: BinaryIO, size: int, origin: str) -> tuple[dict[str, NDArray[
     except (SafetensorError, ValueError, KeyError) as error:  # KeyError: a dtype that NumPy does not have
         raise ModelFileError(f"{origin}: must be a safetensors file; found {_line(error)}. {_ADVICE}") from None
     _check_tensors(weights, info, origin)
+    if "format" in told:
+        found = _hash({name: value for name, value in told.items() if name != "sha256"}, weights)
+        if found != told.get("sha256"):
+            raise ModelFileError(
+                f"{origin}: its content must have the SHA-256 that its header names, {told.get('sha256')}; found "
+                f"{found}. The file is damaged or was edited. {_ADVICE}"
+            )
     return weights, info
 
 
-def _parse_info(header: bytes, origin: str) -> ModelInfo:
+def _parse_told(header: bytes, origin: str) -> dict[str, object]:
+    """What a file says of its network, and of itself in `format` and `sha256`."""
     try:
-        text = json.loads(header)["__metadata__"][_ENTRY]
+        told = json.loads(json.loads(header)["__metadata__"][_ENTRY])
     except (ValueError, RecursionError):
         raise ModelFileError(
             f"{origin}: must be a safetensors file; found a header that is no JSON. {_ADVICE}"
@@ -191,8 +236,22 @@ def _parse_info(header: bytes, origin: str) -> ModelInfo:
             f"{origin}: must be a model that droplab wrote; found no {_ENTRY!r} entry in its metadata. "
             "Only networks that droplab trained can be read."
         ) from None
+    if not isinstance(told, dict):
+        raise ModelFileError(f"{origin}: its {_ENTRY!r} metadata must describe a network; found {told!r}. {_ADVICE}")
+    made = told.get("format", _FORMAT)
+    if isinstance(made, int) and made > _FORMAT:
+        raise ModelFileError(
+            f"{origin}: must be a model file of format {_FORMAT} or older; found format {made}, which a newer droplab "
+            "wrote. Update droplab."
+        )
+    if "format" in told and made != _FORMAT:
+        raise ModelFileError(f"{origin}: its format must be {_FORMAT} where it names one; found {made!r}. {_ADVICE}")
+    return told
+
+
+def _parse_info(told: Mapping[str, object], origin: str) -> ModelInfo:
     try:
-        return ModelInfo.model_validate_json(text)
+        return ModelInfo.model_validate_json(json.dumps(told))
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc'])) or 'entry'}: {_line(fault['msg'])}" for fault in error.errors()[:4]
