@@ -25,6 +25,10 @@ class ModelFileError(DroplabError, ValueError):
     """A model file is damaged, or was made for other data."""
 
 
+class ExportError(DroplabError):
+    """A network cannot be exported, or the exported one says something else."""
+
+
 class DeviceError(DroplabError):
     """The device or precision asked for is not there."""
 

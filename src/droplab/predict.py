@@ -164,8 +164,7 @@ def features_of(info: ModelInfo, source: str, notify: Callable[[str], None]) -> 
         ModelFileError: if the network takes other features.
     """
     if info.preprocessing is not None:
-        frame = read_stream("standard input", _stdin()) if source == "-" else read_table(Path(source))
-        return info.preprocessing.transform(frame)
+        return info.preprocessing.transform(table_of(source))
     if source == "-":
         raise ConfigError(
             "standard input is for CSV, and this network was not trained on a table. Name an npy or npz file."
@@ -180,6 +179,15 @@ def features_of(info: ModelInfo, source: str, notify: Callable[[str], None]) -> 
     if features.dtype == np.float32 and info.scale != 1:
         notify(f"{source}: taken as scaled already, as bytes times {info.scale:g} would be")
     return features
+
+
+def table_of(source: str) -> pd.DataFrame:
+    """The rows of a table; `-` for CSV on standard input.
+
+    Raises:
+        DataError: if it is none.
+    """
+    return read_stream("standard input", _stdin()) if source == "-" else read_table(Path(source))
 
 
 def _array(path: Path) -> NDArray[np.generic]:

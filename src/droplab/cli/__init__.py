@@ -10,7 +10,7 @@ import sys
 import typer
 
 from droplab import __version__
-from droplab.cli import bench, compare, data, doctor, models, predict, regularizers, reproduce, runs, study
+from droplab.cli import bench, compare, data, doctor, export, models, predict, regularizers, reproduce, runs, study
 
 app = typer.Typer(
     name="droplab",
@@ -30,6 +30,7 @@ app.command("compare")(compare.compare)
 app.command("train")(models.train)
 app.command("evaluate")(models.evaluate)
 app.command("predict")(predict.predict)
+app.command("export")(export.export)
 app.command("doctor")(doctor.doctor)
 app.command("bench")(bench.bench)
 app.add_typer(runs.app, name="runs")

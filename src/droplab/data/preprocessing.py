@@ -60,6 +60,10 @@ class Number(BaseModel):
         if self.indicator:
             yield missing.astype(np.float64)
 
+    def encode(self, column: pd.Series[Any]) -> NDArray[np.float64]:
+        """The numbers of rows, NaN where missing, shape (rows,)."""
+        return numbers_of(column, self.name)
+
 
 class Category(BaseModel):
     """A column of categories: a feature for each, 1 where a row has it; an unknown category has none.
@@ -90,6 +94,13 @@ class Category(BaseModel):
             yield (values == category).astype(np.float64)
         if self.missing:
             yield np.array([value is None for value in values], dtype=np.float64)
+
+    def encode(self, column: pd.Series[Any]) -> NDArray[np.float64]:
+        """The number of each row's category, shape (rows,); −1 where it has none."""
+        numbers: dict[str | None, int] = {category: place for place, category in enumerate(self.categories)}
+        if self.missing:
+            numbers[None] = len(self.categories)
+        return np.array([numbers.get(value, -1) for value in texts_of(column)], np.float64)
 
 
 Column = Annotated[Number | Category, Field(discriminator="kind")]
@@ -142,11 +153,7 @@ class Preprocessing(BaseModel):
         Raises:
             DataError: if a column is missing, or has a text where numbers are meant.
         """
-        if lacking := [column.name for column in self.columns if column.name not in frame.columns]:
-            raise DataError(
-                f"the table must have the columns {', '.join(c.name for c in self.columns)}; found no "
-                f"{', '.join(lacking)}. Add or rename columns."
-            )
+        self._check_columns(frame)
         made = np.empty((len(frame), self.features), np.float32)
         place = 0
         for column in self.columns:
@@ -154,6 +161,29 @@ class Preprocessing(BaseModel):
                 made[:, place] = feature
                 place += 1
         return made
+
+    def encode(self, frame: pd.DataFrame) -> NDArray[np.float64]:
+        """The columns of rows as numbers, from which arithmetic alone makes the features: what exported networks take.
+
+        Args:
+            frame: as that of `transform`.
+
+        Returns:
+            Shape (rows, columns): a number, NaN where it is missing; of a category its place among the column's, one
+            more where it is missing and that is a feature, −1 where it has none.
+
+        Raises:
+            DataError: as `transform`.
+        """
+        self._check_columns(frame)
+        return np.stack([column.encode(frame[column.name]) for column in self.columns], axis=1)
+
+    def _check_columns(self, frame: pd.DataFrame) -> None:
+        if lacking := [column.name for column in self.columns if column.name not in frame.columns]:
+            raise DataError(
+                f"the table must have the columns {', '.join(c.name for c in self.columns)}; found no "
+                f"{', '.join(lacking)}. Add or rename columns."
+            )
 
     @property
     def feature_names(self) -> tuple[str, ...]:
