@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
+from droplab.data import idx
 from droplab.data.files import load_dataset
 from droplab.errors import ConfigError, DroplabError
 from droplab.model.file import ModelInfo, stacked, to_bytes
@@ -164,7 +167,7 @@ def test_wrong_things_are_one_line(tmp_path, arguments, words):
 def test_arrays_of_another_width_are_an_error(tmp_path):
     _, info = network(tmp_path, 16, ("a", "b"))
     np.save(tmp_path / "x.npy", np.zeros((2, 3), "f4"))
-    with pytest.raises(DroplabError, match=r"16 features.*found 3"):
+    with pytest.raises(DroplabError, match=r"16 features.*found shape \(2, 3\)"):
         features_of(info, str(tmp_path / "x.npy"), print)
     with pytest.raises(ConfigError, match="standard input is for CSV"):
         features_of(info, "-", print)
@@ -191,3 +194,67 @@ def test_evaluate_says_of_several_networks_what_their_mean_says(tmp_path):
     truth = np.arange(60) % 3
     nll = -np.log(table[np.arange(60), truth]).mean()
     assert f"dropout off: accuracy {np.mean(table.argmax(axis=1) == truth):.4f}, nll {nll:.4f}" in said.out
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A network for images of 4 × 5, in its file, and six images in folders."""
+    made = network(tmp_path, 20, ("a", "b"), scale=1 / 255, image_shape=(4, 5))
+    pixels = RANDOM.integers(0, 256, (6, 4, 5), np.uint8)
+    for number, one in enumerate(pixels):
+        path = tmp_path / "new" / ("x" if number < 3 else "y") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(one).save(path)
+    return *made, pixels
+
+
+def test_images_are_read_one_by_one_and_by_folders(pictures, tmp_path):
+    weights, info, pixels = pictures
+    expected = [info.classes[k] for k in by_hand(weights, pixels.reshape(6, 20) / 255).argmax(axis=1)]
+    for named in (["new"], ["new/x", "new/y"], ["new/x/0.png", "new/x/1.png", "new/x/2.png", "new/y"]):
+        said = pd.read_csv(io.BytesIO(said_by([*named, "--format", "csv"], tmp_path).stdout))
+        assert said["class"].tolist() == expected
+        assert [Path(file).name for file in said["file"]] == [f"{k}.png" for k in range(6)]
+    one = said_by(["new/y/4.png", "--format", "json"], tmp_path)
+    assert json.loads(one.stdout) == [{"row": 1, "class": expected[4]}]
+
+
+def test_idx_files_are_read_as_npy_files_are(pictures, tmp_path):
+    _, info, pixels = pictures
+    idx.write(tmp_path / "new-idx3-ubyte", pixels)
+    np.testing.assert_array_equal(
+        features_of(info, str(tmp_path / "new-idx3-ubyte"), lambda _: None), pixels.reshape(6, 20)
+    )
+
+
+def test_several_tables_say_which_row_is_of_which(made, tmp_path):
+    FRAME[:3].to_csv(tmp_path / "one.csv", index=False)
+    FRAME[3:5].to_csv(tmp_path / "two.csv", index=False)
+    said = pd.read_csv(io.BytesIO(said_by(["one.csv", "two.csv", "--format", "csv"], tmp_path).stdout))
+    assert said["file"].tolist() == ["one.csv"] * 3 + ["two.csv"] * 2
+    assert said["row"].tolist() == [1, 2, 3, 1, 2]
+    whole = pd.read_csv(io.BytesIO(said_by(["people.csv", "--format", "csv"], tmp_path).stdout))
+    assert said["class"].tolist() == whole["class"].tolist()[:5]
+    assert "file" not in whole
+
+
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        (["new", "scaled.npy"], "all bytes or all scaled|all hold bytes or all scaled numbers; found new: uint8"),
+        (["wide.png"], "must hold images of 4 × 5, 20 features each"),
+        (["turned.png"], "must hold images of 4 × 5"),
+        (["m.safetensors"], "IDX|magic|header"),
+        (["empty"], "must hold images"),
+        (["-"], "standard input is for CSV"),
+    ],
+)
+def test_wrong_images_are_one_clear_error(pictures, tmp_path, named, words):
+    np.save(tmp_path / "scaled.npy", np.zeros((2, 20), "f4"))
+    Image.fromarray(np.zeros((4, 6), np.uint8)).save(tmp_path / "wide.png")
+    Image.fromarray(np.zeros((5, 4), np.uint8)).save(tmp_path / "turned.png")
+    (tmp_path / "empty").mkdir()
+    said = said_by(named, tmp_path)
+    assert said.returncode == 1
+    assert re.search(words, said.stderr.decode())
+    assert b"Traceback" not in said.stderr

@@ -6,16 +6,18 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from droplab.data import npy
 from droplab.data.arrays import flat_features
-from droplab.data.npz import open_npz
+from droplab.data.disk import is_folder
+from droplab.data.images import image_files, is_image, stacked_images
+from droplab.data.npz import FEATURES, open_npz
+from droplab.data.pairs import open_array
 from droplab.data.tables import read_stream, read_table
 from droplab.errors import ConfigError, DataError, ModelFileError
 from droplab.model.file import ModelInfo, separate, settings_of
@@ -28,7 +30,7 @@ from droplab.train.evaluate import Evaluation, evaluate
 from droplab.train.examples import Part
 from droplab.train.outcome import Inference
 
-_NPZ_KEYS = ("x", "X", "test_x")
+_NPZ_KEYS = (*FEATURES, "test_x")
 
 
 def predict(
@@ -149,14 +151,46 @@ def is_noisy(info: ModelInfo) -> bool:
     return bool(info.dropout) if general is None else general.is_noisy
 
 
+def features_of_files(
+    info: ModelInfo, sources: Sequence[str], notify: Callable[[str], None]
+) -> tuple[NDArray[np.uint8 | np.float32], pd.DataFrame]:
+    """The features of the rows of several files, one after the other, and where each row comes from.
+
+    Args:
+        info: what the network is.
+        sources: files, as `features_of` takes them.
+        notify: told what is assumed.
+
+    Returns:
+        Shape (rows, features); and columns `file`, and `row` in it from 1. Of a folder of images each is a file.
+
+    Raises:
+        DataError: as `features_of`; if one has bytes and another scaled numbers, or standard input is named twice.
+        ModelFileError: as `features_of`.
+    """
+    if sources.count("-") > 1:
+        raise DataError("standard input can be read once; found - several times.")
+    parts = [features_of(info, source, notify) for source in sources]
+    if len({part.dtype for part in parts}) > 1:
+        kinds = ", ".join(f"{source}: {part.dtype}" for source, part in zip(sources, parts, strict=True))
+        raise DataError(f"files must all hold bytes or all scaled numbers; found {kinds}. Ask them one by one.")
+    places: list[tuple[str, int]] = []
+    for source, part in zip(sources, parts, strict=True):
+        if info.preprocessing is None and is_folder(Path(source)):
+            places += [(str(file), 1) for file in image_files(Path(source))]
+        else:
+            places += [(source, row + 1) for row in range(len(part))]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts), pd.DataFrame(places, columns=["file", "row"])
+
+
 def features_of(info: ModelInfo, source: str, notify: Callable[[str], None]) -> NDArray[np.uint8 | np.float32]:
     """The features of a file's rows, as the network takes them.
 
     Args:
         info: what the network is.
         source: a table for a network that was trained on one (`-` for CSV on standard input), whose columns are found
-            by name; else an npy file, or an npz file with the array `x` or `test_x`. Bytes are scaled as in training;
-            other numbers must be scaled already.
+            by name; else an npy or IDX file, an npz file with the array `x` or `test_x`, an image, or a folder of
+            images. Bytes are scaled as in training; other numbers must be scaled already.
         notify: told what is assumed.
 
     Raises:
@@ -167,14 +201,16 @@ def features_of(info: ModelInfo, source: str, notify: Callable[[str], None]) -> 
         return info.preprocessing.transform(table_of(source))
     if source == "-":
         raise ConfigError(
-            "standard input is for CSV, and this network was not trained on a table. Name an npy or npz file."
+            "standard input is for CSV, and this network was not trained on a table. Name an image, npy or npz file."
         )
     array = _array(Path(source))
     features = flat_features(source, array)
-    if features.shape[1] != info.features:
+    shape = array.shape[1:] if array.ndim == 3 else None
+    if features.shape[1] != info.features or (shape and info.image_shape and shape != info.image_shape):
+        wanted = f"images of {' × '.join(map(str, info.image_shape))}" if info.image_shape else "rows"
         raise ModelFileError(
-            f"{source}: rows must have {info.features} features, as the network's data ({info.data}); found "
-            f"{features.shape[1]}."
+            f"{source}: must hold {wanted}, {info.features} features each, as the network's data ({info.data}); found "
+            f"shape {array.shape}."
         )
     if features.dtype == np.float32 and info.scale != 1:
         notify(f"{source}: taken as scaled already, as bytes times {info.scale:g} would be")
@@ -190,9 +226,14 @@ def table_of(source: str) -> pd.DataFrame:
     return read_stream("standard input", _stdin()) if source == "-" else read_table(Path(source))
 
 
-def _array(path: Path) -> NDArray[np.generic]:
-    if path.suffix == ".npy":
-        return npy.open_mapped(path)
+def _array(path: Path) -> NDArray[Any]:
+    """Features as their file holds them, (rows, …)."""
+    if is_folder(path):
+        return stacked_images(image_files(path))
+    if is_image(path):
+        return stacked_images([path])
+    if path.suffix != ".npz":
+        return open_array(path)
     with open_npz(path) as members:
         for key in _NPZ_KEYS:
             if key in members.names:

@@ -10,7 +10,7 @@ import sys
 import typer
 
 from droplab import __version__
-from droplab.cli import bench, compare, data, doctor, export, models, predict, regularizers, reproduce, runs, study
+from droplab.cli import bench, compare, data, doctor, export, fit, models, predict, regularizers, reproduce, runs, study
 
 app = typer.Typer(
     name="droplab",
@@ -27,6 +27,7 @@ app.command("regularizers")(regularizers.regularizers)
 app.command("report")(study.report)
 app.command("reproduce")(reproduce.reproduce)
 app.command("compare")(compare.compare)
+app.command("fit")(fit.fit)
 app.command("train")(models.train)
 app.command("evaluate")(models.evaluate)
 app.command("predict")(predict.predict)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,7 +31,6 @@ def train(
     from droplab.config import RunSettings
     from droplab.data.disk import write_atomically
     from droplab.data.files import load_dataset
-    from droplab.errors import DroplabError
     from droplab.study.plan import plan_run, plan_way
     from droplab.study.runner import run_all
     from droplab.study.store import Store
@@ -42,9 +40,7 @@ def train(
     name, reading = given.pop("data", "mnist"), {name: given.pop(name, None) for name in ("target", "test", "groups")}
     settings = RunSettings.parse(given)
     resolve_way(device, precision)  # before anything is fetched
-    folder = out.absolute().parent
-    if (out.exists() and not out.is_file()) or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise DroplabError(f"--out must be a file in a folder that can be written; found {out}. Give another.")
+    options.check_file(out)
     with watch() as observer:
         dataset = load_dataset(name, **reading, notify=observer.notice)
         way, notices = plan_way(dataset, device, precision)

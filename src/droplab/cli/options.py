@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -123,6 +125,29 @@ NETWORK: dict[str, tuple[type, Any]] = RECIPE | {
     "seed": (int, typer.Option(help="Fixes initial weights, batch order and masks.")),
 }
 """The settings of one network as flags."""
+
+FIT: dict[str, tuple[type, Any]] = {name: option for name, option in NETWORK.items() if name not in ("data", "seed")}
+FIT["seeds"] = STUDY["seeds"]
+"""The settings of `droplab fit` as flags."""
+
+
+def seed_list(given: int | list[int]) -> list[int]:
+    """The seeds that `--seeds` asks for, each once."""
+    from droplab.config import MOST_SEEDS
+
+    count = given if isinstance(given, int) else len(given)
+    if not 1 <= count <= MOST_SEEDS or (isinstance(given, list) and len(set(given)) < count):
+        raise typer.BadParameter(f"--seeds takes how many, 1 to {MOST_SEEDS}, or different seeds; found {given}")
+    return list(range(given)) if isinstance(given, int) else given
+
+
+def check_file(out: Path) -> None:
+    """Raise unless a file can be written there."""
+    from droplab.errors import DroplabError
+
+    folder = out.absolute().parent
+    if (out.exists() and not out.is_file()) or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise DroplabError(f"--out must be a file in a folder that can be written; found {out}. Give another.")
 
 
 def takes(settings: dict[str, tuple[type, Any]]) -> Callable[[Command], Command]:

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A safetensors file that droplab wrote.")],
-    rows: Annotated[str, typer.Argument(metavar="FILE", help="A table, npy or npz file; - for CSV on standard input.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE...", help="Tables, images, folders of images, npy, npz; - for CSV on stdin."),
+    ],
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Of each class, dropout off.")] = False,
     uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Under many masks: entropy and more.")] = False,
     samples: Annotated[int, typer.Option(min=1, max=10_000, help="Masks of --uncertainty.")] = 20,
@@ -21,17 +24,18 @@ def predict(
     form: Annotated[str, typer.Option("--format", metavar="table|csv|json|parquet", help="Of what is said.")] = "table",
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where it goes.", show_default="the screen")] = None,
 ) -> None:
-    """Say the class of each row of a file.
+    """Say the class of each row of a file, or of each image.
 
     A network that was trained on a table takes one with the same columns, in any order; others are ignored, the column
-    of the classes among them. Any other takes arrays, shaped as its data.
+    of the classes among them. Any other takes images or arrays, shaped as its data. Where there are several files or a
+    folder, each row says which it is of.
 
     Example: droplab predict model.safetensors new.csv --probabilities --format csv
     """
     from droplab.data.disk import write_atomically
     from droplab.errors import ConfigError
     from droplab.model.file import read
-    from droplab.predict import features_of
+    from droplab.predict import features_of_files
     from droplab.predict import predict as predict_rows
 
     if form not in ("table", "csv", "json", "parquet"):
@@ -41,7 +45,7 @@ def predict(
             "--out takes csv, json or parquet, and parquet needs it; give both, as --format csv --out FILE."
         )
     weights, info = read(model)
-    features = features_of(info, rows, lambda text: typer.echo(text, err=True))
+    features, places = features_of_files(info, files, lambda text: typer.echo(text, err=True))
     said = predict_rows(
         weights,
         info,
@@ -51,6 +55,8 @@ def predict(
         samples=samples,
         seed=seed,
     )
+    if places.file.nunique() > 1:
+        said = places.join(said.drop(columns="row"))
     if form == "table":
         _show(said)
     elif out is None:

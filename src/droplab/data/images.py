@@ -93,6 +93,18 @@ def read_image(path: Path) -> NDArray[np.uint8]:
             raise DataError(f"{path}: must be a sound image; found: {reason}. Save it again.") from None
 
 
+def image_files(folder: Path) -> list[Path]:
+    """The images of a folder, those of its folders among them, in order.
+
+    Raises:
+        DataError: if there is none.
+    """
+    found = [file for file in _files(folder) if is_image(file)]
+    if not found:
+        raise DataError(f"{folder}: must hold images ({', '.join(SUFFIXES)}); found none. Name another folder.")
+    return found
+
+
 def _check(path: Path, image: Any) -> None:
     """Raise unless an image that is not decoded yet may be."""
     columns, rows = image.size
@@ -132,13 +144,17 @@ def _read(folder: str | Path, notify: Callable[[str], None]) -> Labelled:
         notify(f"{path}: {len(others)} files that are no images of a class are passed over, {others[0]} among them")
     if len(found) >= _MANY:
         notify(f"{path}: reading {len(found):,} images")
-    x = _stacked([file for file, _ in found])
+    x = stacked_images([file for file, _ in found])
     places = np.array([os.fspath(file.relative_to(path)) for file, _ in found])
     return Labelled(x, _numbered([label for _, label in found]), (f"{path}: images", f"{path}: classes"), places)
 
 
-def _stacked(files: Sequence[Path]) -> NDArray[np.uint8]:
-    """All images, as `to_dataset` takes them; each is as the first."""
+def stacked_images(files: Sequence[Path]) -> NDArray[np.uint8]:
+    """Images as `to_dataset` takes them: (images, rows, columns) of grey ones, else (images, features).
+
+    Raises:
+        DataError: as `read_image`, or if they are not all as the first.
+    """
     first = read_image(files[0])
     x = np.empty((len(files), *first.shape), np.uint8)
     for place, file in enumerate(files):

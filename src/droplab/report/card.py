@@ -44,27 +44,28 @@ def render_card(
     arm = tables.best_arm(plan, results)
     record = records[best.key]
     seeds = tables.by_seed(results, arm, "off", "valid", "accuracy").index.to_list()
+    weakest = weakest_class(_by_class(record), info.classes)
     parts = [
         f"# Model card: {escaped(plan.settings.name)}, {escaped(arm.name)}, seed {best.settings.seed}",
         f"`{file}` holds a fully-connected classifier, the best network of a droplab study. "
         + (f"The study asked: {escaped(plan.settings.question)}" if plan.settings.question else ""),
         "## Data",
-        _data(plan, origin, info),
+        data_words(origin, info, plan.settings.data, _split(plan, origin)),
         "## Network and training",
-        table(Table(("setting", "value"), _training(best, info))),
+        table(Table(("setting", "value"), network_rows(best, info, str(best.settings.seed)))),
         "## How it was chosen",
         _choice(plan, records, arm, best, seeds),
         "## Metrics",
         table(Table(_metrics_head(best, seeds), _metrics(results, arm, best))),
         _metrics_words(seeds),
-        _weakest_class(record, info.classes),
+        f"{weakest} All classes are in `report.html` and `results.csv`." if weakest else "",
         "## What this says nothing about",
         "\n".join(f"- {line}" for line in _limits(plan, records, results, best, info)),
         "## How to repeat it",
         code(origin.command),
         f"To evaluate the file on data of its shape: `droplab evaluate {file} --data PATH`.",
         "## Versions",
-        table(Table(("where it was trained", ""), _versions(record))),
+        table(Table(("where it was trained", ""), versions_rows(record))),
     ]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
@@ -83,26 +84,41 @@ def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
     return float(sample.mean()) - reach, float(sample.mean()) + reach
 
 
-def _data(plan: Plan, origin: Origin, info: ModelInfo) -> str:
-    train, valid, test = (origin.examples[split] for split in ("train", "valid", "test"))
-    entry = CATALOG.get(plan.settings.data)
+def data_words(origin: Origin, info: ModelInfo, name: str, split: str) -> str:
+    """What a network was trained and tested on.
+
+    Args:
+        origin: where the data come from.
+        info: what the network is.
+        name: as the data were asked for.
+        split: how they were split, a sentence.
+    """
+    entry = CATALOG.get(name)
     licence = f" Licence of the data: {escaped(entry.licence)}." if entry else ""
     source = escaped(origin.source) or "a source that is not known"
     made = f" {escaped(info.preprocessing.words)}" if info.preprocessing else ""
-    groups = f", in whole groups of {escaped(plan.settings.groups)}" if plan.settings.groups else ""
     counts = f" Examples a class: {escaped(origin.counts)}." if origin.counts else ""
     found = "\n\nA first look found:\n" if origin.findings else ""
     found += "".join(f"\n- {escaped(finding)}" for finding in origin.findings)
     return (
-        f"{escaped(origin.data)}, from {source}: {train:,} examples were trained on, {valid:,} held out for "
-        f"validation (stratified{groups}, `split_seed` {plan.settings.split_seed}), and {test:,} are the test split. "
+        f"{escaped(origin.data)}, from {source}: {split} "
         f"{len(info.classes)} classes; {info.features} features, multiplied by {info.scale:g} before the first layer."
-        f"{made}{counts} Fingerprint `{plan.fingerprint}`.{licence}{found}"
+        f"{made}{counts} Fingerprint `{info.fingerprint}`.{licence}{found}"
     )
 
 
-def _training(best: Run, info: ModelInfo) -> list[tuple[str, str]]:
-    settings = best.settings
+def _split(plan: Plan, origin: Origin) -> str:
+    train, valid, test = (origin.examples[split] for split in ("train", "valid", "test"))
+    groups = f", in whole groups of {escaped(plan.settings.groups)}" if plan.settings.groups else ""
+    return (
+        f"{train:,} examples were trained on, {valid:,} held out for validation (stratified{groups}, `split_seed` "
+        f"{plan.settings.split_seed}), and {test:,} are the test split."
+    )
+
+
+def network_rows(run: Run, info: ModelInfo, seeds: str) -> list[tuple[str, str]]:
+    """A network and how it was trained, setting by setting; `seeds` in words."""
+    settings = run.settings
     units = (info.features, *settings.widths, len(info.classes))
     rest = {name: value for name, value in settings.told().items() if name not in ("widths", "seed")}
     return [
@@ -114,9 +130,9 @@ def _training(best: Run, info: ModelInfo) -> list[tuple[str, str]]:
         ("parameters", f"{info.parameters:,}"),
         ("loss", "cross-entropy"),
         *((name, f"{value:g}" if isinstance(value, float) else str(value)) for name, value in rest.items()),
-        ("seed", str(settings.seed)),
-        ("way", f"{best.way.device}, {best.way.words}"),
-        ("key", best.key),
+        ("seed" if info.networks == 1 else "seeds", seeds),
+        ("way", f"{run.way.device}, {run.way.words}"),
+        ("key" if info.networks == 1 else "keys", info.key.replace(",", ", ")),
     ]
 
 
@@ -176,20 +192,34 @@ def _metrics_words(seeds: Sequence[int]) -> str:
     )
 
 
-def _weakest_class(record: RunRecord, classes: Sequence[str]) -> str:
-    """The class with the lowest test accuracy, in words; nothing where none is known."""
-    by_class = {
-        metric.name.removeprefix("accuracy_class_"): metric.value
-        for metric in record.outcome.metrics
-        if (metric.inference, metric.split) == ("off", "test") and metric.name.startswith("accuracy_class_")
-    }
-    known = {int(k): value for k, value in by_class.items() if not math.isnan(value)}
+def weakest_class(accuracies: Mapping[int, float], classes: Sequence[str]) -> str:
+    """The class with the lowest of these test accuracies, in words; nothing where none is known."""
+    known = {k: value for k, value in accuracies.items() if not math.isnan(value)}
     if not known:
         return ""
     weakest = min(known, key=lambda k: (known[k], k))
     return (
         f"Its weakest class on test is {escaped(classes[weakest], 200)}: {100 * known[weakest]:.2f} % of its examples "
-        "are classified rightly. All classes are in `report.html` and `results.csv`."
+        "are classified rightly."
+    )
+
+
+def _by_class(record: RunRecord) -> dict[int, float]:
+    """Test accuracy with dropout off, class by class."""
+    return {
+        int(metric.name.removeprefix("accuracy_class_")): metric.value
+        for metric in record.outcome.metrics
+        if (metric.inference, metric.split) == ("off", "test") and metric.name.startswith("accuracy_class_")
+    }
+
+
+def any_limits(classes: Sequence[str]) -> tuple[str, ...]:
+    """What the card of any classifier must say that nobody looked at."""
+    return (
+        "Data from elsewhere. The test split comes from the same collection as the training data; other sources, other "
+        "preprocessing, noise, shifts and inputs made to deceive were not tried.",
+        f"What belongs to no class: whatever it is given, it answers with one of the {len(classes)} classes.",
+        "Groups within the data, of people or things, other than the classes.",
     )
 
 
@@ -203,13 +233,10 @@ def _limits(
         if arm in (one.arm, one.against)
     ]
     return [
-        "Data from elsewhere. The test split comes from the same collection as the training data; other sources, other "
-        "preprocessing, noise, shifts and inputs made to deceive were not tried.",
-        f"What belongs to no class: whatever it is given, it answers with one of the {len(info.classes)} classes.",
+        *any_limits(info.classes),
         _calibration(results, arm, best),
         "Another split. Seeds vary initial weights, batch order and masks; the examples of train, valid and test are "
         "the same for all.",
-        "Groups within the data, of people or things, other than the classes.",
         "Whether this arm is better than the others: valid chose it, and chance may decide that. What test says "
         f"on the study's question, whatever was chosen: {escaped(' '.join(compared)) or 'nothing yet.'}",
     ]
@@ -230,7 +257,8 @@ def _calibration(results: pd.DataFrame, arm: Arm, best: Run) -> str:
     )
 
 
-def _versions(record: RunRecord) -> list[tuple[str, str]]:
+def versions_rows(record: RunRecord) -> list[tuple[str, str]]:
+    """Where and with what a network was trained, and what wrote this."""
     return [
         *((name, str(value)) for name, value in record.outcome.environment.items()),
         ("card by droplab", __version__),

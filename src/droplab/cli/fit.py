@@ -1,0 +1,73 @@
+"""`droplab fit`: a model for someone's data, the short way."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from droplab.cli import options
+
+CARD = "MODEL_CARD.md"
+
+
+@options.takes(options.FIT)
+def fit(
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="A table, npz, FEATURES,LABELS, or folder; or a data set by name.")
+    ],
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    workers: options.Workers = None,
+    store: options.StorePath = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the model goes.")] = Path("model.safetensors"),
+    **flags: Any,
+) -> None:
+    """Train a model on your data: one network, or with --seeds 5 five whose probabilities are averaged.
+
+    Writes the model and, beside it, MODEL_CARD.md: data, settings, metrics on test with 95 % intervals, calibration,
+    limits. Unless other settings are given it has hidden layers of 256 and 128 units, dropout 0.5, and 100 epochs of
+    Adam. To find out which settings are better, there is `droplab study`.
+
+    Example: droplab fit people.csv --target class --seeds 5
+    """
+    from droplab.cli.live import watch
+    from droplab.config import RunSettings
+    from droplab.data.disk import write_atomically
+    from droplab.data.files import load_dataset
+    from droplab.errors import ConfigError
+    from droplab.fit import RECIPE
+    from droplab.fit import fit as fit_networks
+    from droplab.train.device import resolve_way
+
+    given = options.given(flags)
+    reading = {name: given.pop(name, None) for name in ("target", "test", "groups")}
+    seeds = options.seed_list(given.pop("seeds", 1))
+    settings = RunSettings.parse(RECIPE | given)
+    resolve_way(device, precision)  # before anything is fetched
+    options.check_file(out)
+    if out.name == CARD:
+        raise ConfigError(f"--out must not be the name of the card, {CARD}; found {out}. Give another.")
+    with watch() as observer:
+        dataset = load_dataset(data, **reading, notify=observer.notice)
+        fitted = fit_networks(
+            dataset, settings, seeds, observer, store=store, device=device, precision=precision, workers=workers
+        )
+    if fitted is None:
+        typer.echo("stopped: the same command goes on; finished networks are kept")
+        raise typer.Exit(130)
+    card = out.with_name(CARD)
+    command = os.fsencode(shlex.join(["droplab", *sys.argv[1:]])).decode("utf-8", "replace")
+    text = fitted.card(out.name, command)
+    for path, content in ((out, fitted.content), (card, text.encode())):
+        with write_atomically(path) as handle:
+            handle.write(content)
+    for one in fitted.metrics:
+        share = one.name in ("accuracy", "balanced accuracy", "macro F1")
+        low, value, high = (f"{100 * x:.2f} %" if share else f"{x:.4f}" for x in (one.low, one.value, one.high))
+        typer.echo(f"test {one.name}: {value} (95 % interval {low} to {high})")
+    typer.echo(f"model: {out}\ncard: {card}")

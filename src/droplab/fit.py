@@ -1,0 +1,136 @@
+"""One network, or some that are averaged, on someone's data: the short way, without a study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from droplab.config import RunSettings
+from droplab.data.dataset import Dataset
+from droplab.model.file import ModelInfo, stacked, to_bytes
+from droplab.predict import answers
+from droplab.report.fitted import render_fitted_card
+from droplab.report.intervals import Estimate, metric_intervals
+from droplab.report.origin import Origin
+from droplab.study.plan import Run, plan_run, plan_way
+from droplab.study.records import RunRecord
+from droplab.study.runner import Observer, Summary, run_all
+from droplab.study.store import Store
+
+RECIPE: dict[str, Any] = {
+    "widths": (256, 128),
+    "dropout": 0.5,
+    "optimizer": "adam",
+    "learning_rate": 0.001,
+    "batch_size": 128,
+    "epochs": 100,
+    "valid_fraction": 0.0,
+}
+"""What is trained where nothing else is said; no example is held out for valid, since nothing is chosen on it."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model, and what is known of it.
+
+    Attributes:
+        weights: as its file holds them.
+        info: what it is.
+        dataset: what it was trained on.
+        runs: its networks, alike but for their seeds.
+        records: what came of each.
+        summary: what was trained now, and what was said on the way.
+        log_probabilities: what it says of the test examples with dropout off, shape (examples, classes).
+    """
+
+    weights: dict[str, NDArray[np.float32]]
+    info: ModelInfo
+    dataset: Dataset
+    runs: tuple[Run, ...]
+    records: tuple[RunRecord, ...]
+    summary: Summary
+    log_probabilities: NDArray[np.float32]
+
+    @property
+    def content(self) -> bytes:
+        """The model file."""
+        return to_bytes(self.weights, self.info)
+
+    @property
+    def metrics(self) -> list[Estimate]:
+        """How good it is on test, with intervals."""
+        return metric_intervals(self.dataset.test_y, self.log_probabilities)
+
+    def card(self, file: str, command: str) -> str:
+        """Its card as Markdown; `file` is the name of the model file, `command` what repeats it."""
+        dataset, held = self.dataset, len(self.records[0].outcome.ledger.get("valid", ()))
+        train = len(dataset.train_y) - held
+        train = min(self.runs[0].settings.train_examples or train, train)
+        origin = Origin(
+            data=dataset.name,
+            source=dataset.source,
+            classes=dataset.classes,
+            examples={"train": train, "valid": held, "test": len(dataset.test_y)},
+            command=command,
+            notices=tuple(self.summary.notices),
+            started=self.summary.started,
+            trained=self.summary.trained,
+            seconds=self.summary.seconds,
+            look=dataset.look,
+        )
+        grouped = dataset.train_groups is not None
+        return render_fitted_card(
+            self.runs, self.records, origin, self.info, dataset.test_y, self.log_probabilities, file, grouped
+        )
+
+
+def fit(
+    dataset: Dataset,
+    settings: RunSettings,
+    seeds: Sequence[int],
+    observer: Observer,
+    *,
+    store: str | Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    workers: int | None = None,
+) -> Fitted | None:
+    """Train a network with each seed, and make one model of them; what the store has is not trained again.
+
+    Args:
+        dataset: what is trained on.
+        settings: of each network; `seed` aside.
+        seeds: of the networks, each once.
+        observer: told of everything.
+        store: where networks are and go; `None` for the user's own.
+        device: `auto`, `cpu` or `cuda`.
+        precision: `auto`, `fp32` or `bf16`.
+        workers: processes on a CPU; `None` for one a core.
+
+    Returns:
+        `None` where it was interrupted; the same call goes on.
+
+    Raises:
+        DroplabError: if a network cannot be trained, the device is not there, or the store does not work.
+    """
+    way, notices = plan_way(dataset, device, precision)
+    for notice in (*dataset.look.findings, *notices):
+        observer.notice(notice)
+    each = [RunSettings.parse(settings.model_dump() | {"seed": seed}) for seed in seeds]
+    runs = tuple(plan_run(one, dataset.fingerprint, way) for one in each)
+    with Store(store) as opened:
+        summary = run_all(runs, dataset, opened, observer, workers)
+        if summary.failures:
+            raise summary.failures[0]
+        if summary.interrupted:
+            return None
+        found = opened.load([run.key for run in runs])
+        records = tuple(found[run.key] for run in runs)
+        weights, info = stacked([opened.read_weights(record) for record in records])
+    said = answers(weights, info, dataset.test_x, scale=dataset.scale)
+    return Fitted(weights, info, dataset, runs, records, summary, said["off"].logs)

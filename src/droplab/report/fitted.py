@@ -1,0 +1,114 @@
+"""The card of a model that `droplab fit` made: one network, or some that are averaged, outside any study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from droplab.report.card import any_limits, data_words, network_rows, versions_rows, weakest_class
+from droplab.report.cells import Table
+from droplab.report.intervals import CONFIDENCE, Estimate, metric_intervals
+from droplab.report.markdown import code, escaped, table
+from droplab.report.origin import Origin
+from droplab.train.calibration import BINS, calibration_error, reliability
+from droplab.train.metrics import classification_metrics
+
+if TYPE_CHECKING:
+    from droplab.model.file import ModelInfo
+    from droplab.study.plan import Run
+    from droplab.study.records import RunRecord
+
+
+def render_fitted_card(
+    runs: Sequence[Run],
+    records: Sequence[RunRecord],
+    origin: Origin,
+    info: ModelInfo,
+    labels: NDArray[np.int64],
+    log_probabilities: NDArray[np.float32],
+    file: str,
+    grouped: bool = False,
+) -> str:
+    """Render the card of a model as Markdown.
+
+    Args:
+        runs: its networks, alike but for their seeds.
+        records: what came of each.
+        origin: where the data and the numbers come from.
+        info: what its file says beside its weights.
+        labels: of the test examples, shape (N,).
+        log_probabilities: what the model says of them with dropout off, shape (N, classes).
+        file: the name of its file.
+        grouped: whether the splits were not to part groups.
+    """
+    settings, several = runs[0].settings, len(runs) > 1
+    seeds = ", ".join(str(run.settings.seed) for run in runs)
+    predictions = log_probabilities.argmax(axis=1)
+    by_class = classification_metrics(labels, predictions, len(info.classes))
+    holds = (
+        f"{len(runs)} fully-connected classifiers, whose probabilities are averaged"
+        if several
+        else "a fully-connected classifier"
+    )
+    limits = (*any_limits(info.classes), _calibration(labels, log_probabilities), _NO_CONTROL)
+    metrics = [_row(one) for one in metric_intervals(labels, log_probabilities)]
+    parts = [
+        f"# Model card: {escaped(file)}",
+        f"`{file}` holds {holds}. It was trained with settings that were given, and compared with nothing.",
+        "## Data",
+        data_words(origin, info, origin.data, _split(origin, settings.split_seed, grouped)),
+        "## Network and training",
+        table(Table(("setting", "value"), network_rows(runs[0], info, seeds))),
+        "## Metrics",
+        table(Table(("test, dropout off at inference", "value", f"{100 * CONFIDENCE:g} % interval"), metrics)),
+        f"The intervals are for this model on other {len(labels):,} examples from where these come from: Wilson's for "
+        "accuracy, of the bootstrap over examples for the others. How much another seed would differ "
+        + (_seeds(records) if several else "is not known: `--seeds 5` averages five, and says."),
+        weakest_class({int(k.rsplit("_", 1)[1]): v for k, v in by_class.items() if "class" in k}, info.classes),
+        "## What this says nothing about",
+        "\n".join(f"- {line}" for line in limits),
+        "## How to use it",
+        f"`droplab predict {file} FILE` says the class of new rows; `droplab export {file} --to onnx --check FILE` "
+        "writes an ONNX file.",
+        "## How to repeat it",
+        code(origin.command),
+        "## Versions",
+        table(Table(("where it was trained", ""), versions_rows(records[0]))),
+    ]
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+_NO_CONTROL = (
+    "Whether dropout, or any other setting, helps on these data: nothing was trained without it. `droplab study` does, "
+    "and says which differences are real."
+)
+
+
+def _split(origin: Origin, split_seed: int, grouped: bool) -> str:
+    train, valid, test = (origin.examples[split] for split in ("train", "valid", "test"))
+    held = f", {valid:,} held out for validation (stratified, `split_seed` {split_seed})," if valid else ""
+    apart = " No group is on two sides of a split." if grouped else ""
+    return f"{train:,} examples were trained on{held} and {test:,} are the test split, which chose nothing.{apart}"
+
+
+def _row(one: Estimate) -> tuple[str, str, str]:
+    share = one.name in ("accuracy", "balanced accuracy", "macro F1")
+    factor, digits, unit = (100.0, 2, " (%)") if share else (1.0, 4, " (nats)" if one.name == "NLL" else "")
+    low, value, high = (f"{factor * number:.{digits}f}" for number in (one.low, one.value, one.high))
+    return f"{one.name}{unit}", value, f"{low} to {high}"
+
+
+def _seeds(records: Sequence[RunRecord]) -> str:
+    each = [100 * record.outcome.metric("off", "test", "accuracy") for record in records]
+    return f"is seen in the single networks: their test accuracies are {min(each):.2f} to {max(each):.2f} %."
+
+
+def _calibration(labels: NDArray[np.int64], log_probabilities: NDArray[np.float32]) -> str:
+    error = calibration_error(reliability(log_probabilities, labels))
+    return (
+        f"Probabilities on other data. On test their expected calibration error is {100 * error:.2f} % ({BINS} bins of "
+        "equal mass)."
+    )
