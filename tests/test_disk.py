@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from droplab.data.disk import write_together
+from droplab.data.disk import open_regular, write_together
 from droplab.errors import DataError
 from store_help import largest_file
 
@@ -60,3 +60,12 @@ def test_each_file_is_on_disk_before_it_takes_its_place_and_each_folder_after(tm
     renamed = [place for place, (what, _) in enumerate(done) if what == "replace"]
     assert [name for _, name in done[renamed[0] : renamed[-1] + 1]] == ["one", "two", "three"]
     assert sorted(name for _, name in done[renamed[-1] + 1 :]) == sorted(["a", "b", "folder", tmp_path.name])
+
+
+def test_what_is_no_regular_file_is_said_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError) as caught:
+        open_regular(tmp_path / "pipe")
+    assert str(caught.value) == (
+        f"{tmp_path / 'pipe'}: must be a regular file; found a pipe, socket or device. Save it to a file first."
+    )

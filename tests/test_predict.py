@@ -141,7 +141,7 @@ def test_bytes_of_images_are_scaled_as_in_training(tmp_path, ending):
         (["nowhere.csv"], "no such file"),
         (["short.csv"], "found no town"),
         (["odd.csv"], "'age' must hold finite numbers or nothing; found 'old' in row 2"),
-        (["x.npy"], "must be text in UTF-8|zero byte"),
+        (["x.npy"], "must be a table, as this network"),
         (["people.csv", "--format", "xml"], "--format must be"),
         (["people.csv", "--format", "parquet"], "--out"),
         (["people.csv", "--out", "o.csv"], "--out"),
@@ -258,3 +258,12 @@ def test_wrong_images_are_one_clear_error(pictures, tmp_path, named, words):
     assert said.returncode == 1
     assert re.search(words, said.stderr.decode())
     assert b"Traceback" not in said.stderr
+
+
+def test_a_network_says_whether_it_was_trained_on_a_table(made, pictures, tmp_path):
+    """The fixtures' networks have one file name; the second was written last."""
+    said = said_by(["people.csv"], tmp_path)
+    assert b"people.csv: must hold images or an array, as this network was not trained on a table" in said.stderr
+    network(tmp_path, made[1].features, made[1].classes, preprocessing=made[1].preprocessing)
+    for name in ("new/x/0.png", "x.npy"):
+        assert b"must be a table, as this network was trained on one" in said_by([name], tmp_path).stderr

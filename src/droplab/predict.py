@@ -18,7 +18,7 @@ from droplab.data.disk import is_folder
 from droplab.data.images import image_files, is_image, stacked_images
 from droplab.data.npz import FEATURES, open_npz
 from droplab.data.pairs import open_array
-from droplab.data.tables import read_stream, read_table
+from droplab.data.tables import is_table, read_stream, read_table
 from droplab.errors import ConfigError, DataError, ModelFileError
 from droplab.model.file import ModelInfo, separate, settings_of
 from droplab.model.general import general_of
@@ -223,6 +223,8 @@ def table_of(source: str) -> pd.DataFrame:
     Raises:
         DataError: if it is none.
     """
+    if is_image(Path(source)) or Path(source).suffix in (".npy", ".npz"):
+        raise DataError(f"{source}: must be a table, as this network was trained on one. Name a CSV or Parquet file.")
     return read_stream("standard input", _stdin()) if source == "-" else read_table(Path(source))
 
 
@@ -232,6 +234,8 @@ def _array(path: Path) -> NDArray[Any]:
         return stacked_images(image_files(path))
     if is_image(path):
         return stacked_images([path])
+    if is_table(path):
+        raise DataError(f"{path}: must hold images or an array, as this network was not trained on a table.")
     if path.suffix != ".npz":
         return open_array(path)
     with open_npz(path) as members:

@@ -57,6 +57,8 @@ def open_regular(path: Path) -> BinaryIO:
         if not stat.S_ISREG(mode):
             raise DataError(f"{path}: must be a regular file; found a pipe, socket or device. Save it to a file first.")
         return path.open("rb")
+    except DataError:  # which is a ValueError
+        raise
     except FileNotFoundError:
         if path.is_symlink():
             raise DataError(f"{path}: is a link to {path.readlink()}, which does not exist. Mend the link.") from None

@@ -21,7 +21,7 @@ _IDX = {
 }
 _WANTED = (
     f"the four files {', '.join(f'{key}.npy' for key in KEYS)}, or the four IDX files "
-    f"{', '.join('-'.join(parts) for parts in _IDX.values())}"
+    f"{', '.join('-'.join(parts) for parts in _IDX.values())}, or a folder of images for each class"
 )
 _MOST_NAMED = 5  # files of a folder that a message names
 

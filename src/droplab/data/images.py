@@ -35,10 +35,8 @@ def is_image(path: Path) -> bool:
 
 def holds_images(folder: Path) -> bool:
     """Whether a folder is laid out as `load_images` takes it: with folders in it, and no data files beside them."""
-    with os.scandir(folder) as entries:
-        names = [(entry.name, entry.is_dir()) for entry in entries]
-    arrays = any(name.endswith((".npy", "-ubyte", "-ubyte.gz")) for name, _ in names)
-    return not arrays and any(is_dir and not name.startswith(".") for name, is_dir in names)
+    arrays = any(entry.name.endswith((".npy", "-ubyte", "-ubyte.gz")) for entry in _entries(folder))
+    return not arrays and bool(_folders(folder))
 
 
 def load_images(path: Path, test: str | None, notify: Callable[[str], None]) -> Dataset:
