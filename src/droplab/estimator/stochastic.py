@@ -24,6 +24,9 @@ from droplab.random import Purpose, key_tensor, permutation, stream_key
 _LEAST_RATE = 1e-6
 """Below this, `adaptive` stops instead of dividing the learning rate by `_FACTOR`."""
 _FACTOR = 5
+_ONE_THREAD = 3_000_000
+"""A step with fewer multiplications runs on one thread: another gains it a tenth at most, and loses it a third where
+other threads want the cores, as those of NumPy do for a while after each product (docs/log.md)."""
 
 
 def train(networks: Networks, given: Parameters, output: Output, rows: Rows, valid: Rows | None) -> None:
@@ -42,6 +45,9 @@ def train(networks: Networks, given: Parameters, output: Output, rows: Rows, val
     running, kept = set(range(len(networks.seeds))), {}
     for history in networks.histories:
         history.iterations = 0
+    threads = torch.get_num_threads()
+    if _products(networks, given, rows) < _ONE_THREAD:
+        torch.set_num_threads(1)
     try:
         for _ in range(given.max_iter):
             losses = run_epoch(networks, given, output, rows)
@@ -68,6 +74,8 @@ def train(networks: Networks, given: Parameters, output: Output, rows: Rows, val
             )
     except KeyboardInterrupt:
         warnings.warn("Training interrupted: what is there is kept.", UserWarning, stacklevel=4)
+    finally:
+        torch.set_num_threads(threads)
     for r, parts in kept.items():
         networks.restore(r, parts)
 
@@ -75,7 +83,7 @@ def train(networks: Networks, given: Parameters, output: Output, rows: Rows, val
 def run_epoch(networks: Networks, given: Parameters, output: Output, rows: Rows) -> list[float]:
     """Every row once; gives the mean loss of each network."""
     count, device = len(rows), rows.features.device
-    size = min(200 if given.batch_size == "auto" else given.batch_size, count)
+    size = _batch_size(given, count)
     keys = [stream_key(seed, Purpose.ORDER, networks.epochs) for seed in networks.seeds]
     order = torch.arange(count, device=device).expand(len(keys), -1)
     if given.shuffle:
@@ -103,6 +111,15 @@ def run_epoch(networks: Networks, given: Parameters, output: Output, rows: Rows)
         for history in networks.histories:
             history.rate = given.learning_rate_init / (networks.seen + 1) ** given.power_t
     return [float(loss) for loss in total / count]
+
+
+def _batch_size(given: Parameters, count: int) -> int:
+    return min(200 if given.batch_size == "auto" else given.batch_size, count)
+
+
+def _products(networks: Networks, given: Parameters, rows: Rows) -> int:
+    """About the multiplications of a step's forward pass."""
+    return networks.values.numel() * _batch_size(given, len(rows))
 
 
 def accuracies(networks: Networks, general: General, output: Output, rows: Rows) -> list[float]:
