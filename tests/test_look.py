@@ -1,6 +1,7 @@
 """The first look: what it finds was put there, and where nothing was, it finds nothing."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -49,7 +50,7 @@ def test_leakage_is_found_with_its_rows(places, shift):
     finding = only(replace(sound, test_x=x))
     assert finding.startswith(f"leakage: {len(places)} of the 20 test examples are equal to a training example")
     for place in sorted(places)[:5]:
-        assert f"{place + 1} = {place + shift + 1}" in finding
+        assert f"row {place + 1} = row {place + shift + 1}" in finding
     assert (" more)" in finding) == (len(places) > 5)
 
 
@@ -59,9 +60,9 @@ def test_repeats_and_contradictions_are_found():
     x[8], x[9] = x[2], x[2]
     first, second = replace(sound, train_x=x).look.findings
     assert first.startswith("2 of the 60 training examples repeat an earlier one")
-    assert "(9 = 3, 10 = 3)" in first
+    assert "(row 9 = row 3, row 10 = row 3)" in first
     assert second.startswith("1 training examples are equal to one of another class")
-    assert "3 is a, 10 is b" in second
+    assert "row 3 is a, row 10 is b" in second
 
 
 def test_examples_are_called_by_their_places():
@@ -69,7 +70,7 @@ def test_examples_are_called_by_their_places():
     x = sound.test_x.copy()
     x[0] = sound.train_x[1]
     named = replace(sound, test_x=x, places=(np.array([f"{k}.png" for k in range(60)]), np.arange(100, 120)))
-    assert "100 = 1.png" in only(named)
+    assert "row 100 = 1.png" in only(named)
 
 
 @pytest.mark.parametrize(("few", "told"), [(6, False), (5, True)])
@@ -110,7 +111,7 @@ def test_a_tables_rows_are_called_as_in_its_file(table):
     dataset = load_dataset(table, target="y", groups="patient", notify=lambda _: None)
     frame = pd.read_csv(table)
     leaked = next(finding for finding in dataset.look.findings if finding.startswith("leakage"))
-    test, train = map(int, leaked.split("(test = train: ")[1].split(",")[0].strip(")").split(" = "))
+    test, train = map(int, re.search(r"\(test = train: row (\d+) = row (\d+)", leaked).groups())
     assert frame.a[test - 1] == frame.a[train - 1]
     assert any(finding.endswith("left out: unit") for finding in dataset.look.findings)
 

@@ -95,9 +95,10 @@ def _hashes(x: NDArray[Any]) -> NDArray[np.uint64]:
 
 
 def _name(dataset: Dataset, split: int, row: int) -> str:
-    """How an example is called: its row, counted from 1, or its file."""
+    """How an example is called: its row in the file, counted from 1, or its own file."""
     places = dataset.places[split]
-    return str(row + 1 if places is None else places[row])
+    place = row + 1 if places is None else places[row]
+    return str(place) if isinstance(place, str) else f"row {place}"
 
 
 def _listed(named: Sequence[str], count: int) -> str:
