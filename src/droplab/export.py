@@ -33,8 +33,8 @@ from droplab.model.general import General
 from droplab.model.network import Layer
 from droplab.predict import answers, features_of, table_of
 
-Form = Literal["onnx", "torch", "safetensors"]
-FORMS: dict[Form, str] = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".tensors.safetensors"}
+Ran = Literal["onnx", "torch"]
+FORMS = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".tensors.safetensors"}
 """What a network can be exported to, each with the ending of its files."""
 
 LARGEST_DIFFERENCE = 1e-4
@@ -49,15 +49,13 @@ class Exported:
 
     Attributes:
         content: of its file.
-        difference: the largest between its probabilities and droplab's; `None` where there is nothing to run.
+        difference: the largest between its probabilities and droplab's in fp32.
         rows: on how many rows that was found.
-        precision: a sentence about it, where the network was trained in another than it is exported in.
     """
 
     content: bytes
-    difference: float | None
+    difference: float
     rows: int
-    precision: str
 
 
 class Whole(nn.Module):
@@ -142,38 +140,49 @@ class _Columns(nn.Module):
 def export(
     weights: Mapping[str, NDArray[np.float32]],
     info: ModelInfo,
-    form: Form,
+    form: Ran,
     inputs: NDArray[np.floating],
     features: NDArray[np.uint8 | np.float32],
 ) -> Exported:
-    """Export a network, and compare what it says of real rows with what droplab says.
+    """Export a network as a program, and compare what it says of real rows with what droplab says.
 
     Args:
         weights: as a model file holds them.
         info: what the network is.
-        form: one of `FORMS`.
+        form: `onnx` or `torch`.
         inputs: rows as the exported network takes them, shape (N, K) or (N, F), N ≥ 1.
         features: the same rows as droplab takes them, shape (N, F).
 
     Raises:
         ExportError: if a probability differs by more than `LARGEST_DIFFERENCE`, or what exports is not installed.
     """
-    whole = Whole(weights, info).eval()
-    told = json.dumps(description(info), ensure_ascii=False)
     example = torch.from_numpy(np.ascontiguousarray(np.concatenate([inputs, inputs])[:2]))
-    content, run = {"onnx": _onnx, "torch": _torch, "safetensors": _tensors}[form](whole, example, told)
+    told = json.dumps(description(info), ensure_ascii=False)
+    content, run = (_onnx if form == "onnx" else _torch)(Whole(weights, info).eval(), example, told)
     ours = np.exp(answers(weights, info.model_copy(update={"precision": "fp32"}), features)["off"].logs)
-    difference = None
-    if run is not None:
-        alone = np.abs(run(inputs[:1]) - ours[:1]).max()  # the batch is free: one row, and all of them
-        difference = float(max(np.abs(run(inputs) - ours).max(), alone))
-        if not difference <= LARGEST_DIFFERENCE:
-            raise ExportError(
-                f"an exported network must say what droplab says, to {LARGEST_DIFFERENCE:g}; on {len(inputs)} rows the "
-                f"largest difference of a probability is {difference:.2g}. Nothing was written; please report it."
-            )
-    precision = "" if info.precision == "fp32" else "trained in bf16, exported and compared in fp32"
-    return Exported(content, difference, len(inputs), precision)
+    alone = np.abs(run(inputs[:1]) - ours[:1]).max()  # the batch is free: one row, and all of them
+    difference = float(max(np.abs(run(inputs) - ours).max(), alone))
+    if not difference <= LARGEST_DIFFERENCE:
+        raise ExportError(
+            f"an exported network must say what droplab says, to {LARGEST_DIFFERENCE:g}; on {len(inputs)} rows the "
+            f"largest difference of a probability is {difference:.2g}. Nothing was written; please report it."
+        )
+    return Exported(content, difference, len(inputs))
+
+
+def tensors(weights: Mapping[str, NDArray[np.float32]], info: ModelInfo) -> bytes:
+    """A network's tensors as safetensors, with `description` in the metadata: for whoever writes the program.
+
+    `layers.K.weight` of shape (outputs, inputs) and `layers.K.bias`, of several networks with these as the first axis;
+    `prepare.scale`, or what a table's columns are filled with, less by and divided by: `prepare.fill`, `prepare.mean`,
+    `prepare.deviation`, shape (K,) each.
+    """
+    from safetensors.torch import save
+
+    told = json.dumps(description(info), ensure_ascii=False)
+    found = Whole(weights, info).state_dict()
+    single = {name: one.squeeze(0) if one.ndim > 1 and len(one) == 1 else one for name, one in found.items()}
+    return save({name: one.contiguous() for name, one in single.items()}, {_ENTRY: told})
 
 
 def rows_of(
@@ -289,11 +298,3 @@ def _torch(whole: Whole, example: Tensor, told: str) -> tuple[bytes, _Run]:
     torch.export.save(program, file, extra_files={f"{_ENTRY}.json": told})
     run = program.module()
     return file.getvalue(), lambda rows: run(torch.from_numpy(np.ascontiguousarray(rows))).numpy()
-
-
-def _tensors(whole: Whole, example: Tensor, told: str) -> tuple[bytes, None]:
-    from safetensors.torch import save
-
-    tensors = whole.state_dict()
-    single = {name: one.squeeze(0) if one.ndim > 1 and len(one) == 1 else one for name, one in tensors.items()}
-    return save({name: one.contiguous() for name, one in single.items()}, {_ENTRY: told}), None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from droplab.data.preprocessing import Preprocessing
 
 
 def export(
@@ -26,42 +29,53 @@ def export(
     """Write a network as an ONNX file, a torch.export program or plain tensors; scaling and filling gaps are inside.
 
     It takes any number of rows as they are in the data (bytes not scaled) and gives the probability of each class. A
-    text column goes in as the number of its category; FILE.columns.csv, written beside, says which. What it says of
-    real rows is compared with what droplab says first.
+    text column goes in as the number of its category; FILE.columns.csv, written beside, says which. What a program says
+    of real rows is compared with what droplab says before it is written.
 
     Example: droplab export model.safetensors --to onnx --check people.csv
     """
     from droplab.data.disk import write_atomically
     from droplab.errors import ConfigError
-    from droplab.export import FORMS, columns_table, rows_of
+    from droplab.export import FORMS, rows_of, tensors
     from droplab.export import export as export_network
     from droplab.model.file import read
 
-    form = next((known for known in FORMS if known == to), None)
-    if form is None:
+    if to not in FORMS:
         raise ConfigError(f"--to must be {', '.join(FORMS)}; found {to!r}.")
     weights, info = read(model)
-    target = out or model.with_name(model.name.removesuffix(".safetensors") + FORMS[form])
+    target = out or model.with_name(model.name.removesuffix(".safetensors") + FORMS[to])
     if target.absolute() == model.absolute():
         raise ConfigError(f"--out must be another file than MODEL; found {target} for both.")
-    inputs, features = rows_of(info, check, lambda text: typer.echo(text, err=True))
-    made = export_network(weights, info, form, inputs, features)
-    with write_atomically(target) as handle:
-        handle.write(made.content)
-    typer.echo(f"wrote {target} ({len(made.content) / 1e6:.2f} MB)")
-    if made.difference is not None:
-        typer.echo(
+    lines = []
+    if to == "safetensors":
+        if check is not None:
+            raise ConfigError("--check cannot act: plain tensors are not run, so there is nothing to compare.")
+        content = tensors(weights, info)
+    else:
+        rows = rows_of(info, check, lambda text: typer.echo(text, err=True))
+        made = export_network(weights, info, "onnx" if to == "onnx" else "torch", *rows)
+        content = made.content
+        lines.append(
             f"largest difference of a probability from droplab's on {made.rows:,} rows, all at once and one alone: "
             f"{made.difference:.1e}"
         )
-    if made.precision:
-        typer.echo(made.precision)
+    if info.precision == "bf16":
+        lines.append("trained in bf16, exported in fp32")
     if info.preprocessing is not None:
-        table = columns_table(info.preprocessing)
-        path = target.with_name(f"{target.name}.columns.csv")
-        with write_atomically(path) as handle:
-            handle.write(table.to_csv(index=False, lineterminator="\n").encode())
-        texts = sorted(set(table.column[table.kind == "category"]))
-        typer.echo(f"wrote {path}: the order of its {table.input.max() + 1} input columns")
-        if texts:
-            typer.echo(f"text cannot go inside: {', '.join(texts)} go in as the numbers that this table gives")
+        lines += _write_columns(info.preprocessing, target.with_name(f"{target.name}.columns.csv"))
+    with write_atomically(target) as handle:
+        handle.write(content)
+    typer.echo("\n".join([f"wrote {target} ({len(content) / 1e6:.2f} MB)", *lines]))
+
+
+def _write_columns(preprocessing: Preprocessing, path: Path) -> list[str]:
+    """Write which column of the input is which, and say so."""
+    from droplab.data.disk import write_atomically
+    from droplab.export import columns_table
+
+    table = columns_table(preprocessing)
+    with write_atomically(path) as handle:
+        handle.write(table.to_csv(index=False, lineterminator="\n").encode())
+    texts = sorted(set(table.column[table.kind == "category"]))
+    inside = f"text cannot go inside: {', '.join(texts)} go in as the numbers that this table gives"
+    return [f"wrote {path}: the order of its {len(preprocessing.columns)} input columns", *([inside] if texts else [])]
