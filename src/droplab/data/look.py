@@ -86,12 +86,11 @@ def _equal(dataset: Dataset) -> Iterator[str]:
 
 def _hashes(x: NDArray[Any]) -> NDArray[np.uint64]:
     """A number of 64 bits for each example; that two different ones of a million share one has odds of 1 to 10⁷."""
-    digests = b"".join(
-        hashlib.blake2b(row.data, digest_size=8).digest()
-        for _, rows in row_chunks(x)
-        for row in np.ascontiguousarray(rows)
-    )
-    return np.frombuffer(digests, np.uint64)
+    parts = []
+    for _, rows in row_chunks(x):
+        digests = [hashlib.blake2b(row.data, digest_size=8).digest() for row in np.ascontiguousarray(rows)]
+        parts.append(np.frombuffer(b"".join(digests), np.uint64))
+    return np.concatenate(parts)
 
 
 def _name(dataset: Dataset, split: int, row: int) -> str:
