@@ -12,11 +12,17 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from droplab.api import Study
+from droplab.config import StudySettings
 from droplab.data.contents import inspect
 from droplab.data.files import load_dataset
 from droplab.data.preprocessing import Preprocessing
 from droplab.data.tables import MOST_COLUMNS, read_table
 from droplab.errors import ConfigError, DataError, DroplabError
+from droplab.model.file import read
+from droplab.predict import answers
+from droplab.train.examples import Examples
+from study_help import droplab
 
 ROWS = 60
 RANDOM = np.random.default_rng(0)
@@ -242,3 +248,39 @@ def test_inspect_tells_a_tables_columns(table):
     assert (told["stamp"].low, told["stamp"].high) == (FRAME["stamp"].min(), FRAME["stamp"].max())
     assert told["class"].counts == {"no": 40, "yes, of course": 20}
     assert told["class"].low is None
+
+
+@pytest.mark.parametrize("groups", [None, "patient"])
+def test_preprocessing_sees_no_valid_row(tmp_path, groups):
+    """The rows that a study's valid split holds out are exactly those that it is not fitted on."""
+    frame = FRAME.assign(patient=np.arange(ROWS) // 2)
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    dataset = load(tmp_path / "t.csv", groups=groups, valid_fraction=0.25, split_seed=7)
+    rows = Examples.of(dataset, 0.25, 7).train.rows.numpy()
+    trained_on = frame.iloc[np.sort(dataset.places[0][rows] - 1)]
+    features = trained_on.drop(columns=["class", "patient"] if groups else ["class"])
+    assert dataset.preprocessing == Preprocessing.fit(features)
+    assert dataset.preprocessing != load(tmp_path / "t.csv", groups=groups).preprocessing
+
+
+def test_a_studys_preprocessing_is_that_of_its_own_split(table):
+    settings = StudySettings.parse({"data": str(table), "target": "class", "widths": [4], "valid_fraction": 0.25})
+    dataset = Study(settings)._dataset(lambda _: None)
+    assert dataset.preprocessing == load(table, valid_fraction=0.25, split_seed=settings.split_seed).preprocessing
+
+
+def test_evaluate_makes_features_as_the_network_was_trained_with(table, tmp_path):
+    """Rows of another table, whose own mean and categories are others."""
+    done = droplab(
+        "fit", table, "--target", "class", "--epochs", "1", "--store", tmp_path / "s", "--out", tmp_path / "m"
+    )
+    assert done.code == 0, done.errors
+    weights, info = read(tmp_path / "m")
+    odd = FRAME.assign(age=FRAME.age + 30, town="Ulm")
+    odd.to_csv(tmp_path / "odd.csv", index=False)
+    said = droplab("evaluate", tmp_path / "m", "--data", table, "--target", "class", "--test", tmp_path / "odd.csv")
+    features = info.preprocessing.transform(odd)
+    right = answers(weights, info, features)["off"].logs.argmax(axis=1) == (odd["class"] != "no")
+    assert f"dropout off: accuracy {right.mean():.4f}" in said.out
+    other = droplab("evaluate", tmp_path / "m", "--data", "digits")
+    assert "a network fits data of its own features and classes" in other.errors

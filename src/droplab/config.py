@@ -371,9 +371,14 @@ class StudySettings(Recipe):
         return self
 
     @property
-    def reading(self) -> dict[str, str | None]:
-        """How the data are read, as `data.files.load_dataset` takes it."""
-        return {"target": self.target, "test": self.test, "groups": self.groups}
+    def reading(self) -> dict[str, Any]:
+        """How the data are read, as `data.files.load_dataset` takes it.
+
+        A table's preprocessing is fitted without the study's own valid rows; where it varies their split, those of
+        another have a part in it.
+        """
+        names = ("target", "test", "groups", "valid_fraction", "split_seed")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def architectures(self) -> tuple[tuple[int, ...], ...]:

@@ -53,7 +53,13 @@ def fit(
     if out.name == CARD:
         raise ConfigError(f"--out must not be the name of the card, {CARD}; found {out}. Give another.")
     with watch() as observer:
-        dataset = load_dataset(data, **reading, notify=observer.notice)
+        dataset = load_dataset(
+            data,
+            **reading,
+            valid_fraction=settings.valid_fraction,
+            split_seed=settings.split_seed,
+            notify=observer.notice,
+        )
         fitted = fit_networks(
             dataset, settings, seeds, observer, store=store, device=device, precision=precision, workers=workers
         )

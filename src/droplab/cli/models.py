@@ -42,7 +42,13 @@ def train(
     resolve_way(device, precision)  # before anything is fetched
     options.check_file(out)
     with watch() as observer:
-        dataset = load_dataset(name, **reading, notify=observer.notice)
+        dataset = load_dataset(
+            name,
+            **reading,
+            valid_fraction=settings.valid_fraction,
+            split_seed=settings.split_seed,
+            notify=observer.notice,
+        )
         way, notices = plan_way(dataset, device, precision)
         for notice in (*dataset.look.findings, *notices):
             observer.notice(notice)
@@ -87,7 +93,12 @@ def evaluate(
 
     weights, info = read(model)
     dataset = load_dataset(
-        data, target=target, test=test, groups=groups, notify=lambda text: typer.echo(text, err=True)
+        data,
+        target=target,
+        test=test,
+        groups=groups,
+        preprocessing=info.preprocessing,
+        notify=lambda text: typer.echo(text, err=True),
     )
     _check_fits(info, dataset, model)
     if info.precision == "bf16" and not has_bf16_units("cpu"):
@@ -114,15 +125,9 @@ def _check_fits(info: ModelInfo, dataset: Dataset, model: Path) -> None:
             f"{_abridged(info.classes)}; {dataset.name} has {dataset.features} and {_abridged(dataset.classes)}. "
             f"It was trained on {info.data}."
         )
-    if _columns(info) != _columns(dataset):
-        raise ModelFileError(
-            f"{model}: its features must be made as when it was trained, on {info.data}; the training rows of "
-            f"{dataset.name} make them otherwise. Evaluate it on the table, target and test that it was trained with."
-        )
-
-
-def _columns(one: ModelInfo | Dataset) -> object:
-    return one.preprocessing and one.preprocessing.columns
+    if (info.preprocessing is None) != (dataset.preprocessing is None):
+        wanted = "a table with columns as those it was trained on" if info.preprocessing else "arrays or images"
+        raise ModelFileError(f"{model}: takes {wanted}, as {info.data} was; {dataset.name} is another kind of data.")
 
 
 def _abridged(classes: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from droplab.data import fetch
 from droplab.data.arrays import name_of
@@ -16,6 +17,7 @@ from droplab.data.folder import load_folder
 from droplab.data.images import holds_images, load_images
 from droplab.data.npz import load_npz
 from droplab.data.pairs import is_pair, load_pair, pair_of
+from droplab.data.preprocessing import Preprocessing
 from droplab.data.tables import SUFFIXES, is_table
 from droplab.data.tabular import load_tabular
 from droplab.errors import ConfigError, DroplabError
@@ -27,6 +29,9 @@ def load_dataset(
     target: str | None = None,
     test: str | None = None,
     groups: str | None = None,
+    valid_fraction: float = 0.0,
+    split_seed: int = 1,
+    preprocessing: Preprocessing | None = None,
     cache_dir: str | Path | None = None,
     notify: Callable[[str], None] | None = None,
 ) -> Dataset:
@@ -41,6 +46,9 @@ def load_dataset(
         test: of data without a test part of their own, such data to test on by their path, or the share of the
             examples to test on.
         groups: of a table, a column whose values no split parts.
+        valid_fraction: share of a table's training rows that will be held out, and have no part in its preprocessing.
+        split_seed: of that split.
+        preprocessing: of a table, what makes its features, instead of what would be fitted.
         cache_dir: root of the cache for the catalog's files.
         notify: called with each notice while fetching; prints to stderr if `None`.
 
@@ -52,7 +60,7 @@ def load_dataset(
     text = os.fspath(name_or_path)
     path, notify = Path(text), notify or _to_stderr
     if text not in CATALOG and is_table(path) and not is_folder(path):
-        return load_tabular(path, target, test, groups, notify)
+        return load_tabular(path, target, test, groups, (valid_fraction, split_seed), preprocessing, notify)
     if target is not None or groups is not None:
         raise ConfigError(
             f"target and groups are columns of a table ({', '.join(SUFFIXES)}); found them with {text}. Leave them out."
@@ -70,14 +78,18 @@ def load_dataset(
     return fetch.load(find(text), cache_dir=cache_dir, notify=notify)
 
 
-def dataset_at_hand(
-    name_or_path: str, fingerprint: str, target: str | None = None, test: str | None = None, groups: str | None = None
-) -> Dataset | None:
-    """The data set of that name and fingerprint if it can be had without fetching anything, else `None`."""
+def dataset_at_hand(name_or_path: str, fingerprint: str, **reading: Any) -> Dataset | None:
+    """The data set of that name and fingerprint if it can be had without fetching anything, else `None`.
+
+    Args:
+        name_or_path: as that of `load_dataset`.
+        fingerprint: of the data set.
+        reading: how it is read, as `load_dataset` takes it.
+    """
     if name_or_path in CATALOG and any(fetch.verify(name_or_path).values()):
         return None
     try:
-        dataset = load_dataset(name_or_path, target=target, test=test, groups=groups, notify=lambda _: None)
+        dataset = load_dataset(name_or_path, **reading, notify=lambda _: None)
     except DroplabError:
         return None
     return dataset if dataset.fingerprint == fingerprint else None

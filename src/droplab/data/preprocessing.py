@@ -209,7 +209,9 @@ class Preprocessing(BaseModel):
             parts.append(f"{len(categories)} of categories, a feature for each; one that training rows lack has none")
         if self.left_out:
             parts.append(f"left out, since they never change in the training rows: {listed(self.left_out)}")
-        return f"Columns: {'; '.join(parts)}. Fitted on the training rows; test rows have no part in it."
+        return (
+            f"Columns: {'; '.join(parts)}. Fitted on the rows that are trained on; test and valid have no part in it."
+        )
 
 
 def listed(names: Sequence[str]) -> str:

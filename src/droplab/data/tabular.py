@@ -14,6 +14,7 @@ from droplab.data.arrays import labels_of, labels_to_numbers, name_of
 from droplab.data.dataset import Dataset
 from droplab.data.held_out import hold_out
 from droplab.data.preprocessing import Preprocessing, listed
+from droplab.data.splits import train_valid_split
 from droplab.data.tables import read_table
 from droplab.errors import DataError
 
@@ -22,11 +23,18 @@ if TYPE_CHECKING:
 
 
 def load_tabular(
-    path: Path, target: str | None, test: str | None, groups: str | None, notify: Callable[[str], None]
+    path: Path,
+    target: str | None,
+    test: str | None,
+    groups: str | None,
+    valid: tuple[float, int],
+    preprocessing: Preprocessing | None,
+    notify: Callable[[str], None],
 ) -> Dataset:
     """Load a data set from a CSV or Parquet file.
 
-    Columns become features as `Preprocessing` says, fitted on the training rows: all that are not test rows.
+    Columns become features as `Preprocessing` says, fitted on the rows that are trained on: neither those of test nor
+    those of valid.
 
     Args:
         path: of the table.
@@ -34,6 +42,8 @@ def load_tabular(
         test: a table of test rows, or the share of the rows to test on, each class by the same share; `None` for
             `TEST_SHARE`.
         groups: a column whose values no split parts, as that of a patient; it is no feature.
+        valid: the share of the training rows that `Examples.of` will hold out, and the seed of that split.
+        preprocessing: what makes the features, instead of what would be fitted.
         notify: told what is assumed.
 
     Raises:
@@ -59,8 +69,12 @@ def load_tabular(
         train, held, places = frame.iloc[chosen], frame.iloc[left], (chosen + 1, left + 1)
         labels, test_labels, members = labels[chosen], labels[left], None if members is None else members[chosen]
     features = train.drop(columns=[name for name in (target, groups) if name])
-    preprocessing = Preprocessing.fit(features)
     classes, train_y, test_y = labels_to_numbers(path, labels, test_labels)
+    if preprocessing is None:
+        (share, seed), fitted_on = valid, np.arange(len(features))
+        if share:
+            fitted_on, _ = train_valid_split(train_y, test_size=share, random_state=seed, groups=members)
+        preprocessing = Preprocessing.fit(features.iloc[np.sort(fitted_on)])
     return Dataset(
         name=name_of(path),
         train_x=preprocessing.transform(features),
