@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import atexit
 import io
+import os
 import signal
 import sys
+from contextlib import suppress
 
 import typer
 
@@ -61,6 +63,9 @@ def main() -> None:
     try:
         app(prog_name="droplab")
     except (DroplabError, OSError) as error:  # OSError: the disk that the output goes to is full, for one
+        if isinstance(error, OSError):  # what is left in its buffer must not fail once more when Python ends
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         line = " ".join(str(error).split())
         sys.stderr.write(f"error: {''.join(sign if sign.isprintable() else '�' for sign in line)}\n")
         sys.exit(1)
