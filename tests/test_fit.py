@@ -82,6 +82,15 @@ def test_what_the_store_has_is_not_trained_again(fitted):
     assert Path("model.safetensors").read_bytes() == first
 
 
+def test_a_folder_named_as_a_data_set_has_not_its_licence(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x, y = RANDOM.normal(size=(40, 3)), np.arange(40) % 2
+    np.savez("digits.npz", x=x, y=y)  # whose data set is called digits
+    said = droplab("fit", "digits.npz", "--epochs", "1", "--widths", "4", "--store", "s.db")
+    assert said.code == 0, said.errors
+    assert "Licence of the data" not in Path("MODEL_CARD.md").read_text("utf-8")
+
+
 def test_some_may_be_held_out(fitted):
     assert fitted("--valid-fraction", "0.25").code == 0
     card = Path("MODEL_CARD.md").read_text("utf-8")

@@ -326,20 +326,7 @@ class StudyResult:
     def _origin(self, command: str) -> Origin:
         ledgers = (record.outcome.ledger for record in self.records.values())
         valid = next((len(ledger["valid"]) for ledger in ledgers), 0)  # where there are groups, they decide it
-        train = self.dataset.train_examples - valid
-        train = min(self.plan.settings.train_examples or train, train)
-        return Origin(
-            data=self.dataset.name,
-            source=self.dataset.source,
-            classes=self.dataset.classes,
-            examples={"train": train, "valid": valid, "test": self.dataset.test_examples},
-            command=command,
-            notices=tuple(self.summary.notices),
-            started=self.summary.started,
-            trained=self.summary.trained,
-            seconds=self.summary.seconds,
-            look=self.dataset.look,
-        )
+        return Origin.of(self.dataset, valid, self.plan.settings.train_examples, self.summary, command)
 
     def _write_models(self, folder: Path) -> list[Path]:
         """Every run's model under the names of its arms, and the best; models of another study are taken away."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -61,31 +62,32 @@ class Fitted:
         """The model file."""
         return to_bytes(self.weights, self.info)
 
-    @property
+    @cached_property
     def metrics(self) -> list[Estimate]:
         """How good it is on test, with intervals."""
         return metric_intervals(self.dataset.test_y, self.log_probabilities)
 
-    def card(self, file: str, command: str) -> str:
-        """Its card as Markdown; `file` is the name of the model file, `command` what repeats it."""
-        dataset, held = self.dataset, len(self.records[0].outcome.ledger.get("valid", ()))
-        train = len(dataset.train_y) - held
-        train = min(self.runs[0].settings.train_examples or train, train)
-        origin = Origin(
-            data=dataset.name,
-            source=dataset.source,
-            classes=dataset.classes,
-            examples={"train": train, "valid": held, "test": len(dataset.test_y)},
-            command=command,
-            notices=tuple(self.summary.notices),
-            started=self.summary.started,
-            trained=self.summary.trained,
-            seconds=self.summary.seconds,
-            look=dataset.look,
-        )
-        grouped = dataset.train_groups is not None
+    def card(self, data: str, file: str, command: str) -> str:
+        """Its card as Markdown.
+
+        Args:
+            data: the data as they were asked for.
+            file: the name of the model file.
+            command: what repeats it, as typed.
+        """
+        valid = len(self.records[0].outcome.ledger.get("valid", ()))
+        train_examples = self.runs[0].settings.train_examples
         return render_fitted_card(
-            self.runs, self.records, origin, self.info, dataset.test_y, self.log_probabilities, file, grouped
+            self.runs,
+            self.records,
+            Origin.of(self.dataset.card, valid, train_examples, self.summary, command),
+            self.info,
+            self.dataset.test_y,
+            self.log_probabilities,
+            self.metrics,
+            data,
+            file,
+            grouped=self.dataset.train_groups is not None,
         )
 
 

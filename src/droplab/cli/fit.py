@@ -68,12 +68,11 @@ def fit(
         raise typer.Exit(130)
     card = out.with_name(CARD)
     command = os.fsencode(shlex.join(["droplab", *sys.argv[1:]])).decode("utf-8", "replace")
-    text = fitted.card(out.name, command)
+    text = fitted.card(data, out.name, command)
     for path, content in ((out, fitted.content), (card, text.encode())):
         with write_atomically(path) as handle:
             handle.write(content)
     for one in fitted.metrics:
-        share = one.name in ("accuracy", "balanced accuracy", "macro F1")
-        low, value, high = (f"{100 * x:.2f} %" if share else f"{x:.4f}" for x in (one.low, one.value, one.high))
+        low, value, high = (f"{100 * x:.2f} %" if one.is_share else f"{x:.4f}" for x in (one.low, one.value, one.high))
         typer.echo(f"test {one.name}: {value} (95 % interval {low} to {high})")
     typer.echo(f"model: {out}\ncard: {card}")

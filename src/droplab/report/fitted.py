@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from droplab.report.card import any_limits, data_words, network_rows, versions_rows, weakest_class
 from droplab.report.cells import Table
-from droplab.report.intervals import CONFIDENCE, Estimate, metric_intervals
+from droplab.report.intervals import CONFIDENCE, Estimate
 from droplab.report.markdown import code, escaped, table
 from droplab.report.origin import Origin
 from droplab.train.calibration import BINS, calibration_error, reliability
@@ -29,6 +29,8 @@ def render_fitted_card(
     info: ModelInfo,
     labels: NDArray[np.int64],
     log_probabilities: NDArray[np.float32],
+    metrics: Sequence[Estimate],
+    data: str,
     file: str,
     grouped: bool = False,
 ) -> str:
@@ -41,6 +43,8 @@ def render_fitted_card(
         info: what its file says beside its weights.
         labels: of the test examples, shape (N,).
         log_probabilities: what the model says of them with dropout off, shape (N, classes).
+        metrics: how good that is.
+        data: the data as they were asked for.
         file: the name of its file.
         grouped: whether the splits were not to part groups.
     """
@@ -54,16 +58,20 @@ def render_fitted_card(
         else "a fully-connected classifier"
     )
     limits = (*any_limits(info.classes), _calibration(labels, log_probabilities), _NO_CONTROL)
-    metrics = [_row(one) for one in metric_intervals(labels, log_probabilities)]
     parts = [
         f"# Model card: {escaped(file)}",
         f"`{file}` holds {holds}. It was trained with settings that were given, and compared with nothing.",
         "## Data",
-        data_words(origin, info, origin.data, _split(origin, settings.split_seed, grouped)),
+        data_words(origin, info, data, _split(origin, settings.split_seed, grouped)),
         "## Network and training",
         table(Table(("setting", "value"), network_rows(runs[0], info, seeds))),
         "## Metrics",
-        table(Table(("test, dropout off at inference", "value", f"{100 * CONFIDENCE:g} % interval"), metrics)),
+        table(
+            Table(
+                ("test, dropout off at inference", "value", f"{100 * CONFIDENCE:g} % interval"),
+                [_row(one) for one in metrics],
+            )
+        ),
         f"The intervals are for this model on other {len(labels):,} examples from where these come from: Wilson's for "
         "accuracy, of the bootstrap over examples for the others. How much another seed would differ "
         + (_seeds(records) if several else "is not known: `--seeds 5` averages five, and says."),
@@ -95,8 +103,7 @@ def _split(origin: Origin, split_seed: int, grouped: bool) -> str:
 
 
 def _row(one: Estimate) -> tuple[str, str, str]:
-    share = one.name in ("accuracy", "balanced accuracy", "macro F1")
-    factor, digits, unit = (100.0, 2, " (%)") if share else (1.0, 4, " (nats)" if one.name == "NLL" else "")
+    factor, digits, unit = (100.0, 2, " (%)") if one.is_share else (1.0, 4, " (nats)" if one.name == "NLL" else "")
     low, value, high = (f"{factor * number:.{digits}f}" for number in (one.low, one.value, one.high))
     return f"{one.name}{unit}", value, f"{low} to {high}"
 

@@ -24,6 +24,11 @@ class Estimate(NamedTuple):
     low: float
     high: float
 
+    @property
+    def is_share(self) -> bool:
+        """Whether it is told in per cent; the others are nats, and Brier's score."""
+        return self.name not in ("NLL", "Brier")
+
 
 def accuracy_interval(right: int, examples: int) -> Estimate:
     """Accuracy with Wilson's interval (1927), which stays within 0 and 1 and holds where all are right.

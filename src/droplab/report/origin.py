@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from droplab.data.dataset import DatasetCard
 from droplab.data.look import Look
+from droplab.study.runner import Summary
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,31 @@ class Origin:
     trained: int
     seconds: float
     look: Look | None = None
+
+    @classmethod
+    def of(cls, card: DatasetCard, valid: int, train_examples: int, summary: Summary, command: str) -> Origin:
+        """The origin of networks.
+
+        Args:
+            card: of their data.
+            valid: how many examples were held out for validation.
+            train_examples: on how many of the others they were trained; 0 for all.
+            summary: what was trained now, and what was said on the way.
+            command: what repeats it, as typed.
+        """
+        train = card.train_examples - valid
+        return cls(
+            data=card.name,
+            source=card.source,
+            classes=card.classes,
+            examples={"train": min(train_examples or train, train), "valid": valid, "test": card.test_examples},
+            command=command,
+            notices=tuple(summary.notices),
+            started=summary.started,
+            trained=summary.trained,
+            seconds=summary.seconds,
+            look=card.look,
+        )
 
     @property
     def findings(self) -> tuple[str, ...]:
