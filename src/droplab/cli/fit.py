@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import sys
@@ -74,5 +75,6 @@ def fit(
             handle.write(content)
     for one in fitted.metrics:
         low, value, high = (f"{100 * x:.2f} %" if one.is_share else f"{x:.4f}" for x in (one.low, one.value, one.high))
-        typer.echo(f"test {one.name}: {value} (95 % interval {low} to {high})")
+        ends = "not known: no spread" if math.isnan(one.low) else f"{low} to {high}"
+        typer.echo(f"test {one.name}: {value} (95 % interval {ends})")
     typer.echo(f"model: {out}\ncard: {card}")

@@ -105,7 +105,7 @@ def _split(origin: Origin, split_seed: int, grouped: bool) -> str:
 def _row(one: Estimate) -> tuple[str, str, str]:
     factor, digits, unit = (100.0, 2, " (%)") if one.is_share else (1.0, 4, " (nats)" if one.name == "NLL" else "")
     low, value, high = (f"{factor * number:.{digits}f}" for number in (one.low, one.value, one.high))
-    return f"{one.name}{unit}", value, f"{low} to {high}"
+    return f"{one.name}{unit}", value, "not known: no spread" if np.isnan(one.low) else f"{low} to {high}"
 
 
 def _seeds(records: Sequence[RunRecord]) -> str:

@@ -17,7 +17,7 @@ RESAMPLES = 999
 
 
 class Estimate(NamedTuple):
-    """A metric of a model with its interval at `CONFIDENCE`."""
+    """A metric of a model with its interval at `CONFIDENCE`; the ends are NaN where resamples show no spread."""
 
     name: str
     value: float
@@ -71,7 +71,7 @@ def metric_intervals(labels: NDArray[np.int64], log_probabilities: NDArray[np.fl
     return [
         accuracy_interval(int((predicted == labels).sum()), examples),
         *(
-            Estimate(name, float(value), float(low), float(high))
+            Estimate(name, float(value), *((float(low), float(high)) if low < high else (np.nan, np.nan)))
             for name, value, low, high in zip(names, measured(slice(None)), *ends, strict=True)
         ),
     ]
