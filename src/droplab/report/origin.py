@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from droplab.data.dataset import DatasetCard
-from droplab.data.look import Look
-from droplab.study.runner import Summary
+if TYPE_CHECKING:
+    from droplab.data.dataset import DatasetCard
+    from droplab.data.look import Look
+    from droplab.study.runner import Summary
 
 
 @dataclass(frozen=True)
