@@ -2,63 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
+from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from droplab.errors import ConfigError, DataError
 from droplab.estimator import lbfgs, stochastic
-from droplab.estimator.networks import Networks, Output, outputs_of
+from droplab.estimator.labels import Labels, check_cells, has_several
+from droplab.estimator.networks import Networks, outputs_of
 from droplab.estimator.parameters import Parameters
-from droplab.estimator.rows import Features, Rows
+from droplab.estimator.rows import Features, Rows, largest
+from droplab.estimator.trained import FirstNetwork, TrainedNetwork
 from droplab.estimator.uncertainty import Uncertainty
+from droplab.estimator.validation import hold_out
 from droplab.model.noise import Noise
 from droplab.train.device import resolve_way
 
 _TEST = 2  # the split that inference masks are addressed with, as in a study
 
 
-class TrainedNetwork(NamedTuple):
-    """One of a classifier's networks.
-
-    Attributes:
-        seed: fixed its initial weights, batch order and masks.
-        coefs: weights of each layer, shape (inputs, outputs), as scikit-learn has them.
-        intercepts: biases of each layer, shape (outputs,).
-        loss_curve: what was minimized, the mean over each epoch; empty with L-BFGS.
-        validation_scores: accuracy on the rows held out, after each epoch; `None` without early stopping.
-        loss: the last loss.
-        n_iter: epochs of the last `fit`, or iterations of L-BFGS.
-    """
-
-    seed: int
-    coefs: list[NDArray[np.floating]]
-    intercepts: list[NDArray[np.floating]]
-    loss_curve: list[float]
-    validation_scores: list[float] | None
-    loss: float
-    n_iter: int
-
-
-class DropoutMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class DropoutMLPClassifier(FirstNetwork, ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A multi-layer perceptron with dropout, in the place of `sklearn.neural_network.MLPClassifier`.
 
     The parameters up to `max_fun` are those of `MLPClassifier`, with its names, meanings and defaults. Initial weights
-    and biases of hidden layers are uniform in ±1/√inputs, as `torch.nn.Linear` has them; the output layer begins at 0.
-    What is given and cannot act (`momentum` with `solver='adam'`) is a `UserWarning`.
+    and biases are uniform in ±1/√inputs, as `torch.nn.Linear` has them. What is given and cannot act (`momentum` with
+    `solver='adam'`) is a `UserWarning`. A `fit` or `partial_fit` that fails leaves the classifier as it was.
 
     Args:
         hidden_layer_sizes: units of each hidden layer.
@@ -73,18 +54,20 @@ class DropoutMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         max_iter: most epochs, or iterations of L-BFGS.
         shuffle: whether each epoch has its own order.
         random_state: an int for the same networks every time.
-        tol: least improvement of the loss, or with early stopping of the accuracy; of L-BFGS the gradient's tolerance.
+        tol: least improvement of the loss, with early stopping of that on the rows held out; of L-BFGS the gradient's
+            tolerance.
         verbose: whether each epoch prints a line.
         warm_start: whether `fit` goes on from the networks that are there.
         momentum: of `sgd`, 0 … 1.
         nesterovs_momentum: whether it is Nesterov's.
-        early_stopping: whether to hold out `validation_fraction` of the rows and stop by the accuracy on them.
+        early_stopping: whether to hold out `validation_fraction` of the rows (the same share of each class, where there
+            are enough), stop by the log-loss on them, and keep the network with the lowest. (scikit-learn's: accuracy.)
         validation_fraction: in [0, 1).
         beta_1: decay of Adam's first moment.
         beta_2: decay of its second.
         epsilon: what Adam adds to a root.
-        n_iter_no_change: epochs without improvement that are waited for. With dropout or noise it is the mean loss over
-            as many epochs that has to improve, since masks alone make single ones rise and fall.
+        n_iter_no_change: epochs without improvement that are waited for. With dropout or noise it is the mean training
+            loss over as many epochs that has to improve, since masks alone make single ones rise and fall.
         max_fun: most evaluations of L-BFGS.
         dropout: share of the hidden units dropped in training, in [0, 1), or one rate a hidden layer (Srivastava et al.
             2014); what is kept is scaled up.
@@ -186,36 +169,42 @@ class DropoutMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
         Args:
             X: features, shape (rows, features): array, DataFrame or sparse matrix of finite numbers.
-            y: a class a row, shape (rows,), of any type; or for several labels a row 0 and 1, shape (rows, labels).
+            y: a class a row, shape (rows,), of any type; or for several labels a row 0 and 1, shape (rows, labels),
+                perhaps sparse.
             sample_weight: shape (rows,), at least 0.
 
         Raises:
-            ValueError: if data or parameters are not what they must be (`ConfigError` for parameters).
+            ValueError: if data or parameters are not what they must be (`ConfigError` for parameters), or if a loss or
+                a weight does not stay finite.
         """
-        given = self._checked()
+        draft = copy.copy(self)  # what fails leaves this one as it was
+        given = draft._checked()
         given.warn_of_idle()
         goes_on = given.warm_start and hasattr(self, "networks_")
-        X, y = self._validated(X, y, reset=not goes_on)
-        if not goes_on:
-            self._begin(y, y)
-        elif set(unique_labels(y)) != set(self.classes_):
-            raise DataError(
-                f"warm_start goes on with the same classes, {list(self.classes_)}; found {list(unique_labels(y))}."
-            )
-        rows = self._rows(X, y, sample_weight, given, goes_on)
+        X, y = draft._validated(X, y, reset=not goes_on)
+        labels = self._labels if goes_on else Labels.of(y)
+        targets = labels.targets(y)
+        if goes_on and (found := unique_labels(y).tolist()) != labels.classes.tolist():
+            raise DataError(f"warm_start goes on with the same classes, {labels.classes.tolist()}; found {found}.")
+        rows = draft._rows(X, y, targets, sample_weight, given, goes_on)
         random = check_random_state(self.random_state)
         split = random.randint(2**31 - 1)
-        networks = self._old(given) if goes_on else self._new(rows, random, given)
-        if given.solver == "lbfgs":
-            lbfgs.minimize(networks, given, self.out_activation_, rows)
-        else:
-            networks.forget_moments()
-            for history in networks.histories:
-                history.rate = given.learning_rate_init
-            train, valid = self._held_out(rows, y, split, given) if given.early_stopping else (rows, None)
-            _say_if_clipped(given, len(train))
-            stochastic.train(networks, given, self.out_activation_, train, valid)
-        return self._keep(networks, given)
+        networks = draft._old(given) if goes_on else draft._new(rows, random, given)
+        with draft._finite(X, given):
+            if given.solver == "lbfgs":
+                lbfgs.minimize(networks, given, labels.output, rows)
+            else:
+                networks.forget_moments()
+                for history in networks.histories:
+                    history.rate = given.learning_rate_init
+                train, valid = rows, None
+                if given.early_stopping:
+                    numbers = None if labels.several else np.unique(y, return_inverse=True)[1]
+                    train, valid = hold_out(rows, numbers, given.validation_fraction, split)
+                _say_if_clipped(given, len(train))
+                stochastic.train(networks, given, labels.output, train, valid)
+            networks.check_finite()
+        return self._become(draft, networks, labels, given)
 
     def _is_stochastic(self) -> bool:
         if self.solver == "lbfgs":
@@ -236,7 +225,8 @@ class DropoutMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             ValueError: as `fit`; with early stopping or `class_weight='balanced'`, which one epoch's rows cannot
                 decide; for a class that is not among `classes`.
         """
-        given = self._checked()
+        draft = copy.copy(self)  # what fails leaves this one as it was
+        given = draft._checked()
         given.warn_of_idle()
         if given.early_stopping or given.class_weight == "balanced":
             raise ConfigError(
@@ -245,36 +235,42 @@ class DropoutMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 f"class_weight={given.class_weight!r}."
             )
         begun = hasattr(self, "networks_")
-        X, y = self._validated(X, y, reset=not begun)
-        if not begun:
-            several = type_of_target(y).startswith("multilabel")
-            if classes is None and not several:
-                raise ConfigError("classes must be passed on the first call to partial_fit: all that will ever come.")
-            self._begin(y, y if several else classes)
-        elif classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
+        X, y = draft._validated(X, y, reset=not begun)
+        check_cells(classes, "classes")
+        if not begun and classes is None and not has_several(y):
+            raise ConfigError("classes must be passed on the first call to partial_fit: all that will ever come.")
+        labels = self._labels if begun else Labels.of(y, classes)
+        if classes is not None and not np.array_equal(labels.classes, unique_labels(classes)):
             raise ConfigError(
-                f"classes must be those of the first call to partial_fit, {list(self.classes_)}; found {list(classes)}."
+                f"classes must be those that labels are of, {labels.classes.tolist()}; found "
+                f"{np.asarray(classes).tolist()}."
             )
-        rows = self._rows(X, y, sample_weight, given, begun)
+        rows = draft._rows(X, y, labels.targets(y), sample_weight, given, begun)
         random = check_random_state(self.random_state)
         random.randint(2**31 - 1)  # the split that `fit` would make: the same seeds follow
-        networks = self._old(given) if begun else self._new(rows, random, given)
+        networks = draft._old(given) if begun else draft._new(rows, random, given)
         for history in networks.histories:
-            history.rate = history.rate or given.learning_rate_init
+            history.rate, history.iterations = history.rate or given.learning_rate_init, 0
         _say_if_clipped(given, len(rows))
-        losses = stochastic.run_epoch(networks, given, self.out_activation_, rows)
-        for history, loss in zip(networks.histories, losses, strict=True):
-            history.losses.append(loss)
-            history.final_loss, history.iterations = loss, 1
-            if given.verbose:
-                print(f"loss = {loss:.8f}")
-        return self._keep(networks, given)
+        with draft._finite(X, given):
+            losses = stochastic.run_epoch(networks, given, labels.output, rows)
+            for history, loss in zip(networks.histories, losses, strict=True):
+                history.add(loss)
+                if given.verbose:
+                    print(f"loss = {loss:.8f}")
+            networks.check_finite()
+        return self._become(draft, networks, labels, given)
 
-    def predict(self, X: Any) -> NDArray[Any]:
-        """The likeliest class of each row, shape (rows,); with several labels 0 and 1, shape (rows, labels)."""
+    def predict(self, X: Any) -> Any:
+        """The likeliest class of each row, shape (rows,); with several labels 0 and 1, shape (rows, labels).
+
+        These are sparse where the labels were sparse that `fit` was given.
+
+        Raises:
+            ValueError: if `X` is not what it must be, or so far from what was trained on that an output is not finite.
+        """
         check_is_fitted(self)
-        said = self._probabilities(X)
-        return np.asarray(self._binarizer.inverse_transform(said[:, 0] if self.n_outputs_ == 1 else said))
+        return self._labels.told(self._passes(X, None).mean(axis=0))
 
     def predict_proba(self, X: Any) -> NDArray[np.floating]:
         """The probability of each class in the order of `classes_`, dropout off, averaged over the networks.
@@ -284,12 +280,15 @@ class DropoutMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
         Returns:
             Shape (rows, classes); with several labels the probability of each.
+
+        Raises:
+            ValueError: as `predict`.
         """
         check_is_fitted(self)
-        return self._by_class(self._probabilities(X))
+        return self._by_class(self._passes(X, None).mean(axis=0))
 
     def predict_log_proba(self, X: Any) -> NDArray[np.floating]:
-        """The logarithm of `predict_proba`."""
+        """The logarithm of `predict_proba`; −∞ where that is 0."""
         with np.errstate(divide="ignore"):
             return np.asarray(np.log(self.predict_proba(X)))
 
@@ -301,6 +300,7 @@ class DropoutMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
         Raises:
             ConfigError: if one network has nothing random in it.
+            ValueError: as `predict`.
         """
         check_is_fitted(self)
         is_noisy = self._fitted.general.is_noisy
@@ -312,56 +312,16 @@ class DropoutMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             )
         draws = [self._passes(X, sample if is_noisy else None) for sample in range(masks)]
         table = np.concatenate([np.stack([self._by_class(one) for one in each]) for each in draws])
-        exclusive = self.out_activation_ == "softmax" or self.n_outputs_ == 1
-        return Uncertainty.of(table, exclusive)
-
-    @property
-    def coefs_(self) -> list[NDArray[np.floating]]:
-        """Weights of each layer of the first network, shape (inputs, outputs)."""
-        return self.networks_[0].coefs
-
-    @property
-    def intercepts_(self) -> list[NDArray[np.floating]]:
-        """Biases of each layer of the first network."""
-        return self.networks_[0].intercepts
-
-    @property
-    def n_iter_(self) -> int:
-        """Epochs of the last `fit` of the first network, or iterations of L-BFGS."""
-        return self.networks_[0].n_iter
-
-    @property
-    def loss_(self) -> float:
-        """The last loss of the first network."""
-        return self.networks_[0].loss
-
-    @property
-    def loss_curve_(self) -> list[float]:
-        """The first network's loss in each epoch."""
-        return self.networks_[0].loss_curve
-
-    @property
-    def best_loss_(self) -> float | None:
-        """The first network's lowest loss; `None` with early stopping."""
-        return None if self.validation_scores_ else min(self.loss_curve_, default=self.loss_)
-
-    @property
-    def validation_scores_(self) -> list[float] | None:
-        """The first network's accuracy on the rows held out, after each epoch; `None` without early stopping."""
-        return self.networks_[0].validation_scores
-
-    @property
-    def best_validation_score_(self) -> float | None:
-        """The highest of `validation_scores_`; `None` without early stopping."""
-        return max(self.validation_scores_) if self.validation_scores_ else None
+        return Uncertainty.of(table, exclusive=not self._labels.several)
 
     def _checked(self) -> Parameters:
         given = self.get_params(deep=False)
         del given["random_state"]
         return Parameters.checked(given)
 
-    def _validated(self, X: Any, y: Any, reset: bool) -> tuple[Any, NDArray[Any]]:
+    def _validated(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         """Features and labels as scikit-learn checks them."""
+        check_cells(y)
         X, y = validate_data(
             self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=(np.float64, np.float32), reset=reset
         )
@@ -370,36 +330,19 @@ class DropoutMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         check_classification_targets(y)
         return X, y
 
-    def _begin(self, y: NDArray[Any], classes: Any) -> None:
-        """What the labels settle: classes and the kind of the outputs."""
-        binarizer = LabelBinarizer().fit(classes)
-        if len(binarizer.classes_) < 2:
-            raise DataError(
-                f"a classifier needs rows of at least 2 classes; found 1 class, {binarizer.classes_[0]!r}. Add rows of "
-                "another class."
-            )
-        self._binarizer = binarizer
-        self.classes_ = binarizer.classes_
-        exclusive = not type_of_target(y).startswith("multilabel") and len(self.classes_) > 2
-        self.out_activation_: Output = "softmax" if exclusive else "logistic"
-
-    def _rows(self, X: Any, y: NDArray[Any], sample_weight: Any, given: Parameters, goes_on: bool) -> Rows:
+    def _rows(
+        self, X: Any, y: Any, targets: NDArray[Any], sample_weight: Any, given: Parameters, goes_on: bool
+    ) -> Rows:
         """Features, targets and weights as tensors."""
-        if unknown := set(unique_labels(y)) - set(self.classes_):
-            raise DataError(f"y must be of the classes {list(self.classes_)}; found {sorted(unknown)}.")
-        targets = np.asarray(self._binarizer.transform(y))
         weights = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
         if given.class_weight is not None:
             weights = weights * compute_sample_weight(given.class_weight, y)
-        if not weights.any():
-            raise DataError("sample_weight must be above 0 somewhere; found 0 for every row.")
-        self.n_outputs_ = targets.shape[1]
-        dtype = self._networks.dtype if goes_on else given.dtype(X.dtype == np.float32, len(y))
-        return Rows.of(Features.of(X, dtype, self._torch_device), targets, weights)
+        dtype = self._networks.dtype if goes_on else given.dtype(X.dtype == np.float32, len(targets))
+        return Rows.of(Features.of(X, dtype, self._torch_device, self._names), targets, weights)
 
     def _new(self, rows: Rows, random: Any, given: Parameters) -> Networks:
         """Networks before their first step."""
-        units = (self.n_features_in_, *given.hidden_layer_sizes, self.n_outputs_)
+        units = (self.n_features_in_, *given.hidden_layer_sizes, rows.targets.shape[1])
         seeds = [int(seed) for seed in random.randint(2**31 - 1, size=given.n_seeds)]
         normalized = "batch_norm" in dict(given.regularizers)
         return Networks.initial(units, seeds, normalized, rows.features.dtype, rows.features.device)
@@ -411,59 +354,43 @@ class DropoutMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 raise ConfigError(f"training can go on with the same {name} only, {old}; found {new}. Fit anew.")
         if ("batch_norm" in dict(given.regularizers)) != self._networks.is_normalized:
             raise ConfigError("training can go on with or without batch_norm as it began; found the other. Fit anew.")
-        return self._networks.to(self._torch_device)
+        networks: Networks = copy.deepcopy(self._networks)
+        return networks.to(self._torch_device)
 
     @property
     def _torch_device(self) -> torch.device:
         return torch.device(resolve_way(self.device, "fp32").device)
 
-    def _held_out(self, rows: Rows, y: NDArray[Any], seed: int, given: Parameters) -> tuple[Rows, Rows]:
-        """The rows to train on and those to stop by, stratified where a row has one class."""
-        train, valid = train_test_split(
-            np.arange(len(rows)),
-            test_size=given.validation_fraction,
-            random_state=seed,
-            stratify=y if y.ndim == 1 else None,
-        )
-        if len(valid) < 2:
-            raise DataError(
-                f"early stopping needs at least 2 rows held out; found {len(valid)} of {len(rows)}. Raise "
-                f"validation_fraction ({given.validation_fraction:g}), or add rows."
-            )
-        return rows.only(train), rows.only(valid)
+    @property
+    def _names(self) -> Sequence[str] | None:
+        """Of the columns, if they have any."""
+        return getattr(self, "feature_names_in_", None)
 
-    def _keep(self, networks: Networks, given: Parameters) -> Self:
-        """Set what training leaves behind.
+    @contextlib.contextmanager
+    def _finite(self, X: Any, given: Parameters) -> Iterator[None]:
+        """Say what to do where training meets a number that is not finite.
 
         Raises:
-            DataError: if a weight is not finite.
+            DataError: in the place of a FloatingPointError.
         """
-        self._networks, self._fitted = networks.to(torch.device("cpu")), given
-        layers = self._networks.final()
-        if not all(part.isfinite().all() for layer in layers for part in layer):
+        try:
+            yield
+        except FloatingPointError as fault:
             raise DataError(
-                "training must keep weights finite; found some that are not. Scale the features (StandardScaler), or "
-                f"lower learning_rate_init ({given.learning_rate_init:g})."
-            )
-        self.t_ = networks.seen
-        self.n_layers_ = len(layers) + 1
-        self.networks_ = [
-            TrainedNetwork(
-                seed,
-                [layer.weight[r].numpy().T for layer in layers],
-                [layer.bias[r].numpy() for layer in layers],
-                history.losses,
-                history.scores or None,
-                history.final_loss,
-                history.iterations,
-            )
-            for r, (seed, history) in enumerate(zip(networks.seeds, networks.histories, strict=True))
-        ]
-        return self
+                f"training must keep its loss and weights finite; found {fault}. Scale the features (StandardScaler): "
+                f"the largest is {largest(X, self._names)}. Or lower learning_rate_init ({given.learning_rate_init:g}) "
+                f"or alpha ({given.alpha:g})."
+            ) from None
 
-    def _probabilities(self, X: Any) -> NDArray[np.floating]:
-        """The outputs' mean over the networks, dropout off, shape (rows, outputs)."""
-        return np.asarray(self._passes(X, None).mean(axis=0))
+    def _become(self, draft: Self, networks: Networks, labels: Labels, given: Parameters) -> Self:
+        """Take over what a training that has succeeded leaves behind."""
+        draft._networks, draft._labels, draft._fitted = networks.to(torch.device("cpu")), labels, given
+        draft.classes_, draft.out_activation_ = labels.classes, labels.output
+        draft.n_outputs_, draft.n_layers_ = networks.units[-1], len(networks.units)
+        draft.t_ = networks.seen
+        draft.networks_ = TrainedNetwork.each_of(draft._networks)
+        self.__dict__ = draft.__dict__
+        return self
 
     def _passes(self, X: Any, sample: int | None) -> NDArray[np.floating]:
         """Each network's outputs, shape (networks, rows, outputs), under the `sample`-th masks if any."""
@@ -472,10 +399,17 @@ class DropoutMLPClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         networks = self._networks.to(device)
         layers, parts = networks.final(), []
         with torch.no_grad():
-            for start, rows in Features.of(X, networks.dtype, device).chunks():
+            for start, rows in Features.of(X, networks.dtype, device, self._names).chunks():
                 noise = None if sample is None else Noise(networks.seeds, (_TEST, sample), False, device, start)
                 parts.append(outputs_of(general, layers, rows, noise).cpu().numpy())
-        said = np.concatenate(parts, axis=1).astype(X.dtype, copy=False)  # first, so that they sum to 1 in that dtype
+        with np.errstate(over="ignore"):
+            said = np.concatenate(parts, axis=1).astype(X.dtype, copy=False)  # first: they sum to 1 in that dtype
+        if not (is_finite := np.isfinite(said).all(axis=(0, 2))).all():
+            row = int(is_finite.argmin())
+            raise DataError(
+                f"what the networks say must be finite; found that it is not of the row that has "
+                f"{largest(X, self._names, row)}. Correct it, or scale it as the rows were that the networks know."
+            )
         return np.asarray(softmax(said, axis=2) if self.out_activation_ == "softmax" else expit(said))
 
     def _by_class(self, outputs: NDArray[np.floating]) -> NDArray[np.floating]:

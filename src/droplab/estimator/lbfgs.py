@@ -24,6 +24,9 @@ def minimize(networks: Networks, given: Parameters, output: Output, rows: Rows) 
         given: the classifier's parameters: `max_iter`, `max_fun`, `tol` (of the gradient), `alpha`, nothing stochastic.
         output: what the outputs are.
         rows: to train on.
+
+    Raises:
+        FloatingPointError: as soon as the objective is not finite; SciPy would take such a point for a minimum.
     """
     general = given.general
     (batch,) = rows.batches(torch.arange(len(rows), device=rows.features.device)[None], len(rows))
@@ -33,6 +36,8 @@ def minimize(networks: Networks, given: Parameters, output: Output, rows: Rows) 
         def objective(x: NDArray[np.float64], one: Networks = one) -> tuple[float, NDArray[np.float64]]:
             one.values.copy_(torch.from_numpy(x))
             losses, gradient = one.gradient(general, output, batch, given.alpha, None)
+            if not (losses.isfinite().all() and gradient.isfinite().all()):
+                raise FloatingPointError(f"a loss of {float(losses)}, or a gradient that is not")
             return float(losses), gradient[0].double().cpu().numpy()
 
         found = optimize.minimize(
@@ -48,8 +53,8 @@ def minimize(networks: Networks, given: Parameters, output: Output, rows: Rows) 
             print(f"L-BFGS: loss = {found.fun:.8f} after {found.nit} iterations, {found.nfev} evaluations")
         if found.status:
             warnings.warn(
-                f"L-BFGS has not converged: {found.message}. Raise max_iter ({given.max_iter}) or max_fun "
-                f"({given.max_fun}), or scale the features.",
+                f"L-BFGS has not converged in {found.nit} iterations: {found.message}. Raise max_iter "
+                f"({given.max_iter}) or max_fun ({given.max_fun}), or scale the features.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=3,
             )

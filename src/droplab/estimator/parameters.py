@@ -21,6 +21,9 @@ NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
+_MOST = 1e38
+
+
 class Parameters(BaseModel):
     """What `DropoutMLPClassifier` was given; what each means stands there."""
 
@@ -87,6 +90,14 @@ class Parameters(BaseModel):
             value = value.tolist()
         single = not hasattr(value, "__iter__")
         return (value,) if single and info.field_name == "hidden_layer_sizes" else value
+
+    @field_validator("alpha", "learning_rate_init", "epsilon")
+    @classmethod
+    def _computed_with(cls, value: float) -> float:
+        """Steps compute with it as float32."""
+        if value > _MOST:
+            raise ValueError(f"must be at most {_MOST:g}, as float32 holds it")
+        return value
 
     @field_validator("regularizers", mode="before")
     @classmethod

@@ -6,7 +6,8 @@ R networks, N rows, B of a batch, F features, O outputs.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -15,8 +16,12 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from droplab.errors import DataError
+
 CHUNK = 1024
 """Rows computed at once at inference."""
+
+_NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 
 _NUMBERS_AT_ONCE = 2**22
 """Features taken from the table in one go: many small steps share the calls, large ones do not need to."""
@@ -37,9 +42,24 @@ class Features:
     device: torch.device
 
     @classmethod
-    def of(cls, X: Any, dtype: torch.dtype, device: torch.device) -> Features:
-        """Of an array or a sparse matrix, shape (N, F)."""
-        table = X.tocsr() if sparse.issparse(X) else torch.tensor(X, dtype=dtype, device=device)
+    def of(cls, X: Any, dtype: torch.dtype, device: torch.device, names: Sequence[str] | None = None) -> Features:
+        """Of an array or a sparse matrix, shape (N, F), with the columns' names if there are any.
+
+        Raises:
+            DataError: if a number is too large for `dtype`.
+        """
+        if sparse.issparse(X):
+            with np.errstate(over="ignore"):
+                table = X.tocsr().astype(_NUMPY[dtype], copy=False)
+            fits = bool(np.isfinite(table.data).all())
+        else:
+            table = _tensor(X, dtype, device)
+            fits = bool(table.isfinite().all())
+        if not fits:
+            raise DataError(
+                f"features must be at most {torch.finfo(dtype).max:.2g} in magnitude, as {str(dtype)[6:]} holds them; "
+                f"found {largest(X, names)}. Correct it, or scale the features (StandardScaler)."
+            )
         return cls(table, dtype, device)
 
     def __len__(self) -> int:
@@ -55,7 +75,7 @@ class Features:
             rows = self.table.index_select(0, picked.reshape(-1))
         else:
             dense = self.table[picked.reshape(-1).cpu().numpy()].toarray()
-            rows = torch.from_numpy(dense).to(self.device, self.dtype)
+            rows = torch.from_numpy(dense).to(self.device)
         return rows.view(*picked.shape, -1)
 
     def chunks(self) -> Iterator[tuple[int, Tensor]]:
@@ -63,6 +83,28 @@ class Features:
         for start in range(0, len(self), CHUNK):
             picked = torch.arange(start, min(start + CHUNK, len(self)), device=self.device)
             yield start, self.take(picked[None])
+
+
+def _tensor(array: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A copy, however the array lies in memory: reversed, in columns, read-only, in the other order of bytes."""
+    with np.errstate(over="ignore"):
+        return torch.from_numpy(np.array(array, dtype=_NUMPY[dtype], order="C")).to(device)
+
+
+def largest(X: Any, names: Sequence[str] | None, row: int | None = None) -> str:
+    """The number of the largest magnitude in a table or in one of its rows, and where it is, in words.
+
+    Args:
+        X: shape (N, F), an array or sparse.
+        names: of the columns, if they have any.
+        row: to look at alone.
+    """
+    part = X if row is None else X[[row]]
+    cells = part.tocoo() if sparse.issparse(part) else sparse.coo_array(part)
+    at = int(np.abs(cells.data).argmax()) if cells.nnz else 0
+    value, i, j = (cells.data[at], cells.row[at], cells.col[at]) if cells.nnz else (0.0, 0, 0)
+    column = repr(str(names[j])) if names is not None else str(j)
+    return f"{value:g} in row {i if row is None else row}, column {column} (the first row is 0)"
 
 
 class Batch(NamedTuple):
@@ -97,10 +139,19 @@ class Rows:
 
     @classmethod
     def of(cls, features: Features, targets: Any, weights: Any) -> Rows:
-        """Of arrays of shapes (N, O) and (N,)."""
-        made = (
-            torch.tensor(np.asarray(part), dtype=features.dtype, device=features.device) for part in (targets, weights)
-        )
+        """Of arrays of shapes (N, O) and (N,).
+
+        Raises:
+            DataError: if weights are too large or too small to divide by their sum.
+        """
+        made = [_tensor(part, features.dtype, features.device) for part in (targets, weights)]
+        total = float(made[1].sum())
+        if not 0 < total < math.inf:
+            raise DataError(
+                f"sample_weight, times class_weight, must be above 0 somewhere and have a finite sum as "
+                f"{str(features.dtype)[6:]}; found {total:g}, and {float(np.max(weights)):g} as the highest. Scale the "
+                "weights."
+            )
         return cls(features, *made)
 
     def __len__(self) -> int:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from statistics import fmean
+from typing import NamedTuple
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
-from droplab.estimator.networks import History, Networks, Output, apply_by_network, outputs_of
+from droplab.estimator.networks import History, Networks, Output, apply_by_network, cross_entropy, outputs_of
 from droplab.estimator.parameters import Parameters
 from droplab.estimator.plain import Gradient, epoch_masks
 from droplab.estimator.rows import Rows
@@ -32,8 +34,9 @@ other threads want the cores, as those of NumPy do for a while after each produc
 def train(networks: Networks, given: Parameters, output: Output, rows: Rows, valid: Rows | None) -> None:
     """Train for at most `max_iter` epochs; a network that stops earlier keeps what it has then.
 
-    With `valid`, each ends as it was when its accuracy on these rows was highest. Ctrl-C ends the training with a
-    warning and keeps what is there.
+    With `valid`, each ends as it was when its log-loss on these rows was lowest. Accuracy takes few values there, and
+    on uneven classes it is for many epochs that of always saying the commonest. Ctrl-C ends the training with a warning
+    and keeps what is there.
 
     Args:
         networks: changed in place.
@@ -41,28 +44,35 @@ def train(networks: Networks, given: Parameters, output: Output, rows: Rows, val
         output: what the outputs are.
         rows: to train on.
         valid: to stop by.
+
+    Raises:
+        FloatingPointError: as soon as the loss of a network that has not stopped is not finite.
     """
-    running, kept = set(range(len(networks.seeds))), {}
-    for history in networks.histories:
-        history.iterations = 0
+    histories = networks.histories
+    running, kept = set(range(len(histories))), {}
+    for history in histories:
+        history.iterations = history.best = 0
+    if valid is not None:
+        before = held_out(networks, given.general, output, valid) if networks.epochs else None  # on a warm start
+        for r, history in enumerate(histories):
+            history.lowest, history.waited = (before[r].loss if before else math.inf), 0
+            if before:
+                kept[r] = networks.keep(r)
     threads = torch.get_num_threads()
     if _products(networks, given, rows) < _ONE_THREAD:
         torch.set_num_threads(1)
     try:
         for _ in range(given.max_iter):
             losses = run_epoch(networks, given, output, rows)
-            scores = accuracies(networks, given.general, output, valid) if valid is not None else [None] * len(losses)
+            said = held_out(networks, given.general, output, valid) if valid is not None else None
             for r in sorted(running):
-                history = networks.histories[r]
-                better = history.best_score
-                if _note(history, losses[r], scores[r], given):
+                history = histories[r]
+                if _note(history, losses[r], said[r] if said else None, given):
                     running.discard(r)
-                if valid is not None and history.scores[-1] > better:
-                    kept[r] = networks.keep(r)
-                if valid is None and r not in running:
+                if history.best == history.iterations or (valid is None and r not in running):
                     kept[r] = networks.keep(r)
                 if given.verbose:
-                    _tell(r, len(losses), history)
+                    _tell(r, history, said[r] if said else None, len(losses))
             if not running:
                 break
         else:
@@ -70,14 +80,18 @@ def train(networks: Networks, given: Parameters, output: Output, rows: Rows, val
                 f"max_iter ({given.max_iter}) epochs are done and the training has not converged. Raise max_iter, or "
                 "scale the features.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
     except KeyboardInterrupt:
-        warnings.warn("Training interrupted: what is there is kept.", UserWarning, stacklevel=4)
+        warnings.warn("Training interrupted: what is there is kept.", UserWarning, stacklevel=3)
     finally:
         torch.set_num_threads(threads)
     for r, parts in kept.items():
         networks.restore(r, parts)
+    if valid is not None:
+        _say_if_untrained(histories, len(valid), given)
+        for history in histories:
+            history.lowest = math.inf  # of these rows alone: what is trained without them begins anew
 
 
 def run_epoch(networks: Networks, given: Parameters, output: Output, rows: Rows) -> list[float]:
@@ -109,7 +123,7 @@ def run_epoch(networks: Networks, given: Parameters, output: Output, rows: Rows)
     networks.seen += count
     if given.solver == "sgd" and given.learning_rate == "invscaling":
         for history in networks.histories:
-            history.rate = given.learning_rate_init / (networks.seen + 1) ** given.power_t
+            history.rate = given.learning_rate_init * float(networks.seen + 1) ** -given.power_t
     return [float(loss) for loss in total / count]
 
 
@@ -122,9 +136,16 @@ def _products(networks: Networks, given: Parameters, rows: Rows) -> int:
     return networks.values.numel() * _batch_size(given, len(rows))
 
 
-def accuracies(networks: Networks, general: General, output: Output, rows: Rows) -> list[float]:
-    """Each network's accuracy on rows, by their weights, dropout off; a row with several labels needs all of them."""
-    layers, right = networks.final(), []
+class HeldOut(NamedTuple):
+    """What a network says of the rows held out, by their weights: accuracy, and log-loss in nats."""
+
+    accuracy: float
+    loss: float
+
+
+def held_out(networks: Networks, general: General, output: Output, rows: Rows) -> list[HeldOut]:
+    """Each network on rows, dropout off; right is a row with several labels if all of them are."""
+    layers, right, losses = networks.final(), [], []
     with torch.no_grad():
         for start, features in rows.features.chunks():
             said = outputs_of(general, layers, features)
@@ -133,28 +154,33 @@ def accuracies(networks: Networks, general: General, output: Output, rows: Rows)
                 right.append(said.argmax(dim=2) == truth.argmax(dim=1))
             else:
                 right.append(((said > 0) == (truth > 0.5)).all(dim=2))
-    hits = torch.cat(right, dim=1).to(rows.weights.dtype)
-    return [float(score) for score in (hits * rows.weights).sum(dim=1) / rows.weights.sum()]
+            losses.append(cross_entropy(output, said, truth))
+    shares = rows.weights / rows.weights.sum()
+    means = ((torch.cat(parts, dim=1) * shares).sum(dim=1).tolist() for parts in (right, losses))
+    return [HeldOut(*both) for both in zip(*means, strict=True)]
 
 
-def _note(history: History, loss: float, score: float | None, given: Parameters) -> bool:
+def _note(history: History, loss: float, said: HeldOut | None, given: Parameters) -> bool:
     """Add an epoch to a network's history, and say whether the network stops.
 
     Where masks or noise make the loss of single epochs rise and fall, its mean over as many epochs as are waited for
     has to improve: a lucky epoch would be the best for long. (On iris scikit-learn's rule then stops too early by two
     points of accuracy.) Without chance the rule is scikit-learn's.
     """
-    history.losses.append(loss)
-    history.iterations += 1
-    history.final_loss = loss
-    if score is None:
+    history.add(loss)
+    if said is None:
         window = min(given.n_iter_no_change, len(history.losses)) if given.general.is_noisy else 1
         looked_at = fmean(history.losses[-int(window) :])
-        better = looked_at <= history.lowest - given.tol
-        history.lowest = min(history.lowest, looked_at)
     else:
-        better = score >= history.best_score + given.tol
-        history.scores.append(score)
+        looked_at = said.loss
+        history.scores.append(said.accuracy)
+        history.held_out_losses.append(said.loss)
+        if not math.isfinite(looked_at):
+            raise FloatingPointError(f"a log-loss of {looked_at} on the rows held out after epoch {history.iterations}")
+        if looked_at < history.lowest:
+            history.best = history.iterations
+    better = looked_at <= history.lowest - given.tol
+    history.lowest = min(history.lowest, looked_at)
     history.waited = 0 if better else history.waited + 1
     if history.waited <= given.n_iter_no_change:
         return False
@@ -163,6 +189,19 @@ def _note(history: History, loss: float, score: float | None, given: Parameters)
         history.waited = 0
         return False
     return True
+
+
+def _say_if_untrained(histories: Sequence[History], rows: int, given: Parameters) -> None:
+    untrained = [str(r) for r, history in enumerate(histories) if history.best <= 1 < history.iterations]
+    if untrained:
+        warnings.warn(
+            f"early stopping kept {'network' if len(untrained) == 1 else 'networks'} {', '.join(untrained)} from the "
+            f"first epoch or before: the log-loss on the {rows} rows held out rose from there, so that training has "
+            f"hardly begun. Lower learning_rate_init ({given.learning_rate_init:g}), scale the features, or raise "
+            f"validation_fraction ({given.validation_fraction:g}).",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 class _Adam:
@@ -208,7 +247,7 @@ class _SGD:
         values.add_(velocity.mul(momentum).sub_(step) if self._given.nesterovs_momentum else velocity)
 
 
-def _tell(network: int, of: int, history: History) -> None:
+def _tell(network: int, history: History, said: HeldOut | None, of: int) -> None:
     name = f"network {network}: " if of > 1 else ""
-    score = f", validation score = {history.scores[-1]:.6f}" if history.scores else ""
-    print(f"{name}iteration {history.iterations}, loss = {history.losses[-1]:.8f}{score}")
+    valid = f", validation score = {said.accuracy:.6f}, validation loss = {said.loss:.8f}" if said else ""
+    print(f"{name}iteration {history.iterations}, loss = {history.losses[-1]:.8f}{valid}")

@@ -71,7 +71,7 @@ def _of(strengths: Strengths, layer: int) -> float:
 
 
 def _drop(values: Tensor, rate: float, place: int, noise: Noise) -> Tensor:
-    return values * noise.mask(place, rate, values.shape[1], values.shape[2]) if rate else values
+    return values * noise.mask(place, rate, values.shape[1], values.shape[2], values.dtype) if rate else values
 
 
 def _multiply(values: Tensor, rate: float, place: int, noise: Noise) -> Tensor:

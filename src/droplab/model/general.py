@@ -91,7 +91,7 @@ class General:
 
     def _disturbed(self, hidden: Tensor, k: int, noise: Noise) -> Tensor:
         if self.dropout:
-            hidden = hidden * noise.mask(k, self.dropout, *hidden.shape[1:])
+            hidden = hidden * noise.mask(k, self.dropout, hidden.shape[1], hidden.shape[2], hidden.dtype)
         for entry, strengths in self.used:
             if entry.on_hidden is not None:
                 each = zip(torch.split(hidden, 1), noise.each(), strict=True)

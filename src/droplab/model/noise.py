@@ -46,12 +46,12 @@ class Noise:
         """The numbers of each network by itself."""
         return [replace(self, seeds=(seed,)) for seed in self.seeds]
 
-    def mask(self, place: int, rate: float, examples: int, units: int) -> Tensor:
+    def mask(self, place: int, rate: float, examples: int, units: int, dtype: torch.dtype) -> Tensor:
         """What units are multiplied by: 0 where one is dropped, else 1, or 1 / (1 − rate) where masks are scaled.
 
-        Arguments and shape as `kept`.
+        Arguments and shape as `kept`, and `dtype`.
         """
-        kept = self.kept(place, rate, examples, units)
+        kept = self.kept(place, rate, examples, units).to(dtype)
         return kept / share_kept(rate) if self.scaled else kept
 
     def kept(self, place: int, rate: float, examples: int, units: int) -> Tensor:

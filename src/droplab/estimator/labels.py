@@ -1,0 +1,114 @@
+"""What labels settle: the classes, what the outputs of the networks are, and what they should say of each row.
+
+N rows, O outputs, C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.multiclass import type_of_target, unique_labels
+
+from droplab.errors import DataError
+from droplab.estimator.networks import Output
+
+
+def check_cells(y: Any, name: str = "y") -> None:
+    """Refuse labels that are missing, or objects other than text, before anything tries to sort them.
+
+    Raises:
+        DataError: naming the first row of them.
+    """
+    if y is None or sparse.issparse(y):
+        return
+    dtype = getattr(y, "dtype", None)
+    cells = np.asarray(y) if isinstance(dtype, np.dtype) else np.asarray(y, dtype=object)
+    missing = np.asarray(pd.isna(cells))
+    if missing.any():
+        raise DataError(
+            f"{name} must have a label in every row; found none in row {np.argwhere(missing)[0, 0]} (the first is 0). "
+            "Fill it in, or leave such rows out."
+        )
+    odd = np.array([not isinstance(cell, str) for cell in cells.flat] if cells.dtype == object else [], dtype=bool)
+    if odd.any() and (dtype == np.dtype(object) or not odd.all()):
+        first = int(odd.argmax())
+        raise DataError(
+            f"Unknown label type: {name} must be text throughout, or numbers or truth values of a dtype that says so; found "
+            f"{cells.flat[first]!r} among objects, in row {first // (cells.size // len(cells))} (the first is 0). "
+            "Convert it: y.astype(str), or y.astype(int)."
+        )
+
+
+def has_several(y: Any) -> bool:
+    """Whether a row has several labels, each of them or not; else it has one class."""
+    return bool(type_of_target(y).startswith("multilabel"))
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """The labels that networks are trained for.
+
+    Attributes:
+        binarizer: between labels and outputs.
+        several: as `has_several` says of `y`.
+    """
+
+    binarizer: LabelBinarizer
+    several: bool
+
+    @classmethod
+    def of(cls, y: Any, classes: Any = None) -> Self:
+        """What the first rows' labels settle.
+
+        Args:
+            y: a class a row, shape (N,), or 0 and 1 for each label, shape (N, labels), perhaps sparse.
+            classes: all that will ever come; those of `y` unless given.
+
+        Raises:
+            DataError: if there is one class alone.
+        """
+        several = has_several(y)
+        binarizer = LabelBinarizer().fit(y if several or classes is None else classes)
+        if len(binarizer.classes_) < 2:
+            raise DataError(
+                f"a classifier needs rows of at least 2 classes; found 1 class, {binarizer.classes_.tolist()[0]!r}. "
+                "Add rows of another class."
+            )
+        return cls(binarizer, several)
+
+    @property
+    def classes(self) -> NDArray[Any]:
+        """The classes, or the labels' numbers, shape (C,)."""
+        return np.asarray(self.binarizer.classes_)
+
+    @property
+    def output(self) -> Output:
+        """What the outputs are."""
+        return "logistic" if self.several or len(self.classes) == 2 else "softmax"
+
+    def targets(self, y: Any) -> NDArray[Any]:
+        """1 for what is true of a row and 0 for the rest, shape (N, O).
+
+        Raises:
+            DataError: if a label is not among the classes, or rows have one where they had several.
+        """
+        several = has_several(y)
+        if several != self.several or (several and y.shape[1] != len(self.classes)):
+            ways = [f"0 and 1 for each of {count} labels" for count in (len(self.classes), y.shape[-1])]
+            raise DataError(
+                f"training goes on with labels as it began, {ways[0] if self.several else 'one class a row'}; found "
+                f"{ways[1] if several else 'one class a row'}. Fit anew."
+            )
+        if unknown := set(unique_labels(y).tolist()) - set(self.classes.tolist()):
+            raise DataError(f"y must be of the classes {self.classes.tolist()}; found {sorted(unknown)}.")
+        return np.asarray(self.binarizer.transform(y.toarray() if sparse.issparse(y) else y))
+
+    def told(self, outputs: NDArray[np.floating]) -> Any:
+        """The labels that probabilities of shape (N, O) say, as `y` was given: sparse where it was."""
+        return self.binarizer.inverse_transform(outputs[:, 0] if outputs.shape[1] == 1 else outputs)

@@ -1,0 +1,101 @@
+"""What training leaves behind, as scikit-learn has it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from droplab.estimator.networks import Networks
+
+
+class TrainedNetwork(NamedTuple):
+    """One of a classifier's networks.
+
+    Attributes:
+        seed: fixed its initial weights, batch order and masks.
+        coefs: weights of each layer, shape (inputs, outputs), as scikit-learn has them.
+        intercepts: biases of each layer, shape (outputs,).
+        loss_curve: what was minimized, the mean over each epoch; empty with L-BFGS.
+        validation_scores: accuracy on the rows held out, after each epoch; `None` without early stopping.
+        validation_losses: log-loss on them, by which it stops, likewise.
+        loss: the last loss.
+        n_iter: epochs of the last `fit`, or iterations of L-BFGS.
+    """
+
+    seed: int
+    coefs: list[NDArray[np.floating]]
+    intercepts: list[NDArray[np.floating]]
+    loss_curve: list[float]
+    validation_scores: list[float] | None
+    validation_losses: list[float] | None
+    loss: float
+    n_iter: int
+
+    @classmethod
+    def each_of(cls, networks: Networks) -> list[TrainedNetwork]:
+        """Of networks on the CPU, whose weights these are."""
+        layers = networks.final()
+        return [
+            cls(
+                seed,
+                [layer.weight[r].numpy().T for layer in layers],
+                [layer.bias[r].numpy() for layer in layers],
+                history.losses,
+                history.scores or None,
+                history.held_out_losses or None,
+                history.final_loss,
+                history.iterations,
+            )
+            for r, (seed, history) in enumerate(zip(networks.seeds, networks.histories, strict=True))
+        ]
+
+
+class FirstNetwork:
+    """The attributes of a fitted `MLPClassifier`, which has one network: those of the first of `networks_`."""
+
+    networks_: list[TrainedNetwork]
+
+    @property
+    def coefs_(self) -> list[NDArray[np.floating]]:
+        """Weights of each layer of the first network, shape (inputs, outputs)."""
+        return self.networks_[0].coefs
+
+    @property
+    def intercepts_(self) -> list[NDArray[np.floating]]:
+        """Biases of each layer of the first network."""
+        return self.networks_[0].intercepts
+
+    @property
+    def n_iter_(self) -> int:
+        """Epochs of the last `fit` of the first network, or iterations of L-BFGS."""
+        return self.networks_[0].n_iter
+
+    @property
+    def loss_(self) -> float:
+        """The last loss of the first network."""
+        return self.networks_[0].loss
+
+    @property
+    def loss_curve_(self) -> list[float]:
+        """The first network's loss in each epoch."""
+        return self.networks_[0].loss_curve
+
+    @property
+    def best_loss_(self) -> float | None:
+        """The first network's lowest loss; `None` with early stopping."""
+        return None if self.validation_scores_ else min(self.loss_curve_, default=self.loss_)
+
+    @property
+    def validation_scores_(self) -> list[float] | None:
+        """The first network's accuracy on the rows held out, after each epoch; `None` without early stopping."""
+        return self.networks_[0].validation_scores
+
+    @property
+    def best_validation_score_(self) -> float | None:
+        """The highest of `validation_scores_`; `None` without early stopping.
+
+        What is kept has the lowest log-loss, and perhaps not this accuracy.
+        """
+        return max(self.validation_scores_) if self.validation_scores_ else None

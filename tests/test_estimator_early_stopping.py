@@ -1,0 +1,177 @@
+"""Early stopping of `DropoutMLPClassifier`: what it stops by, what it keeps, and which rows it holds out."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.datasets import make_classification, make_multilabel_classification
+from sklearn.metrics import accuracy_score, log_loss
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+
+from droplab import DropoutMLPClassifier
+from droplab.errors import DataError
+from droplab.estimator import stochastic
+from droplab.estimator.validation import hold_out
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X, y = make_classification(300, 8, n_informative=5, n_classes=3, random_state=0)
+
+
+def stopping(**given):
+    usual = {"hidden_layer_sizes": (12,), "max_iter": 200, "random_state": 0, "precision": "fp64"}
+    return DropoutMLPClassifier(early_stopping=True, **usual | given)
+
+
+def rows_held_out(seed=0, fraction=0.1):
+    """Those that `fit` holds out of `X`."""
+    split = check_random_state(seed).randint(2**31 - 1)
+    return train_test_split(np.arange(300), test_size=fraction, random_state=split, stratify=y)[1]
+
+
+def caught(monkeypatch):
+    """The rows to train on and those to stop by, as the training is given them."""
+    parts = []
+    train = stochastic.train
+
+    def spied(networks, given, output, rows, valid):
+        parts.append((rows, valid))
+        return train(networks, given, output, rows, valid)
+
+    monkeypatch.setattr(stochastic, "train", spied)
+    return parts
+
+
+# --- what it keeps
+
+
+def test_what_is_kept_has_the_lowest_log_loss_on_the_rows_held_out():
+    clf = stopping(learning_rate_init=0.02, validation_fraction=0.3).fit(X, y)
+    held, network = rows_held_out(fraction=0.3), clf.networks_[0]
+    best = int(np.argmin(network.validation_losses))
+    assert 0 < best < clf.n_iter_ - 1
+    np.testing.assert_allclose(log_loss(y[held], clf.predict_proba(X[held])), network.validation_losses[best])
+    assert accuracy_score(y[held], clf.predict(X[held])) == clf.validation_scores_[best], "scores are accuracies"
+    assert clf.best_validation_score_ == max(clf.validation_scores_)
+    assert clf.best_loss_ is None
+
+
+def test_it_stops_when_the_log_loss_has_not_improved_for_n_iter_no_change_epochs():
+    clf = stopping(learning_rate_init=0.02, n_iter_no_change=4, tol=1e-3).fit(X, y)
+    losses = np.array(clf.networks_[0].validation_losses)
+    lowest, waited = np.inf, 0
+    for epoch, loss in enumerate(losses):
+        waited = 0 if loss <= lowest - 1e-3 else waited + 1
+        lowest = min(lowest, loss)
+        assert (waited > 4) == (epoch == len(losses) - 1)
+    assert len(losses) == clf.n_iter_ < 200
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_on_uneven_classes_what_is_kept_is_better_than_always_the_commonest(seed):
+    data, labels = make_classification(1500, 20, n_informative=10, weights=[0.86], flip_y=0.02, random_state=seed)
+    clf = DropoutMLPClassifier(early_stopping=True, random_state=seed).fit(data[:1000], labels[:1000])
+    commonest = max(np.mean(labels[1000:] == 0), np.mean(labels[1000:] == 1))
+    assert clf.score(data[1000:], labels[1000:]) > commonest + 0.02
+
+
+def test_a_network_whose_first_epoch_was_the_best_is_told():
+    with pytest.warns(UserWarning, match=r"network 0 from the first epoch.*30 rows.*Lower learning_rate_init \(1000\)"):
+        clf = stopping(solver="sgd", learning_rate_init=1000, dropout=0).fit(X * 100, y)
+    assert np.argmin(clf.networks_[0].validation_losses) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        stopping(learning_rate_init=0.02).fit(X, y)
+
+
+def test_a_warm_start_that_makes_nothing_better_keeps_what_was_there():
+    clf = stopping(warm_start=True, learning_rate_init=0.02).fit(X, y)
+    before = clf.predict_proba(X)
+    with pytest.warns(UserWarning, match="first epoch or before"):
+        clf.set_params(learning_rate_init=10.0).fit(X, y)
+    np.testing.assert_array_equal(clf.predict_proba(X), before)
+
+
+def test_networks_side_by_side_stop_each_for_itself():
+    together = stopping(n_seeds=3, learning_rate_init=0.02).fit(X, y)
+    alone = stopping(learning_rate_init=0.02).fit(X, y)
+    assert len({network.n_iter for network in together.networks_}) > 1
+    np.testing.assert_allclose(together.networks_[0].coefs[0], alone.coefs_[0], atol=1e-9)
+
+
+# --- which rows it holds out
+
+
+@pytest.mark.parametrize("weights", [None, np.linspace(0.5, 2, 300)], ids=["alike", "weighted"])
+def test_rows_are_held_out_in_the_same_share_of_each_class(weights, monkeypatch):
+    parts = caught(monkeypatch)
+    stopping(max_iter=2).fit(X, y, weights)
+    train, valid = parts[0]
+    held = rows_held_out()
+    np.testing.assert_array_equal(valid.features.table.numpy(), X[held])
+    assert len(train) == 270
+
+
+def test_many_classes_are_held_out_at_random_and_all_of_them_trained_on(monkeypatch):
+    parts, many = caught(monkeypatch), np.arange(300) % 60
+    with pytest.warns(
+        UserWarning, match="30 of 300 rows are held out, and the rarest class has 5.*no classes are left"
+    ):
+        stopping(max_iter=1).fit(X, many)
+    train, valid = parts[0]
+    assert (len(train), len(valid)) == (270, 30)
+    assert set(train.targets.argmax(dim=1).tolist()) == set(range(60))
+
+
+@pytest.mark.parametrize(
+    "labels", [np.where(np.arange(300) == 7, 9, y), np.arange(300) == 7], ids=["of four", "of two"]
+)
+def test_a_class_with_one_row_is_trained_on(labels, monkeypatch):
+    parts = caught(monkeypatch)
+    with pytest.warns(UserWarning, match="the rarest class has 1"):
+        stopping(max_iter=1).fit(X, labels)
+    assert X[7] in parts[0][0].features.table.numpy()
+    assert not (parts[0][1].features.table.numpy() == X[7]).all(axis=1).any()
+
+
+@pytest.mark.filterwarnings("ignore:The number of unique classes")
+def test_classes_that_no_row_is_left_for_are_told():
+    with pytest.warns(UserWarning, match="30 classes are left without a row"):
+        stopping(max_iter=1).fit(X, np.arange(300))
+
+
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_matrix], ids=["dense", "sparse"])
+def test_several_labels_a_row_need_no_strata(kind):
+    data, labels = make_multilabel_classification(150, 8, n_classes=4, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clf = stopping(learning_rate_init=0.01).fit(data, kind(labels))
+    assert len(clf.validation_scores_) == clf.n_iter_
+
+
+def test_rows_without_weight_are_not_stopped_by(monkeypatch):
+    parts, weights = caught(monkeypatch), (np.arange(300) < 60).astype(float)
+    stopping(max_iter=2).fit(X, y, weights)
+    train, valid = parts[0]
+    assert (len(train), len(valid)) == (294, 6)
+    assert (valid.weights > 0).all()
+
+
+def test_too_few_rows_with_a_weight_are_an_error():
+    with pytest.raises(DataError, match="found 1 and 4"):
+        stopping().fit(X, y, (np.arange(300) < 5).astype(float))
+
+
+def test_the_draw_depends_on_the_seed_alone(monkeypatch):
+    parts = caught(monkeypatch)
+    many = np.arange(300) % 60
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stopping(max_iter=1).fit(X, many)
+    rows = parts[0][0]
+    with pytest.warns(UserWarning, match="cannot hold out"):
+        drawn = [hold_out(rows, np.arange(270) % 60, 0.1, seed)[1].features.table.numpy() for seed in (1, 1, 2)]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], drawn[2])
