@@ -13,7 +13,7 @@ MODULES = sorted((SRC / "droplab").rglob("*.py"))
 
 FOUNDATION = {"errors", "config", "random", "presets"}
 STAGES = ["data", "model", "train", "study", "report"]
-FACES = {"api", "reproduce", "estimator", "export", "fit", "predict", "bench", "cli", "serve"}
+FACES = {"api", "reproduce", "estimator", "export", "fit", "inputs", "predict", "bench", "cli", "serve"}
 ENTRANCES = {"droplab", "__main__"}  # the public names and `python -m droplab`
 
 

@@ -18,7 +18,7 @@ from droplab.report.activations import activation_chart, activation_frames
 from droplab.report.confusion import confusion_chart, confusion_frame
 from droplab.report.exhibits import collect
 from droplab.report.mistakes import MOST_SHOWN, find_mistakes
-from droplab.report.pictures import grey_png, signed_grid_png
+from droplab.report.pictures import image_png, signed_grid_png
 from report_data import made_up_study
 
 EXAMPLES = 200
@@ -97,14 +97,29 @@ def test_without_labels_nothing_is_said_to_be_wrong():
 
 def test_a_picture_is_the_array():
     values = np.array([[0, 51], [102, 255]], np.uint8)
-    assert pixels(grey_png(values)).tolist() == values.tolist()
-    assert pixels(grey_png(np.full((2, 3), 7.0))).tolist() == [[0] * 3] * 2
+    assert pixels(image_png(values)).tolist() == values.tolist()
+    assert pixels(image_png(np.full((2, 3), 7.0))).tolist() == [[0] * 3] * 2
     grid = pixels(signed_grid_png(np.array([[1, -2, 0, 0], [0, 0, 0, 0], [3, 0, 0, 3]], np.float32), (2, 2), 1))
     assert grid.shape == (5, 5, 3)
     assert grid[0, 1].tolist() == [0, 114, 178], "the largest magnitude of an image has the full colour"
     assert grid[1, 1].tolist() == [255] * 3
     assert grid[0, 0].tolist() == [234, 174, 128], "half as much above 0 is half as strong a vermillion"
     assert grid[3, 0].tolist() == grid[4, 1].tolist() == [213, 94, 0]
+
+
+def test_a_picture_in_colour_is_the_array_and_its_weights_lie_side_by_side():
+    values = RANDOM.integers(20, 200, (2, 4, 3)).astype(np.uint8)
+    assert pixels(image_png(values)).tolist() == values.tolist()
+    stretched = pixels(image_png(values / 255)).astype(float)
+    expected = 255 * (values - float(values.min())) / float(np.ptp(values))
+    np.testing.assert_allclose(stretched, expected, atol=0.51)
+    weights = np.zeros((2, 2, 3), np.float32)
+    weights[0, 1, 0], weights[1, 0, 2] = 1, -1
+    grid = pixels(signed_grid_png(weights.reshape(1, -1), (2, 2, 3), 1))
+    assert grid.shape == (2, 6, 3)
+    drawn = {(0, 1): [213, 94, 0], (1, 4): [0, 114, 178]}  # the red of a pixel above, the blue of one below
+    for place in np.ndindex(2, 6):
+        assert grid[place].tolist() == drawn.get(place, [255] * 3)
 
 
 def weights_of(seed: int, units=(4, 6, 5, 3)) -> dict[str, np.ndarray]:
@@ -165,6 +180,18 @@ def test_exhibits_are_of_the_best_network_and_say_what_is_missing():
     assert "not at hand" in absent.missing
     table = collect(plan, records, run, data.classes, None, weights, data)
     assert (table.images, table.first_layer) == ({}, None)
+    wide = Dataset("toy", *[np.tile(features, 3), LABELS.astype(np.int64)] * 2, tuple("0123456789"))
+    colour = collect(
+        plan,
+        records,
+        run,
+        data.classes,
+        (2, 2, 3),
+        lambda record: weights_of(1, (12, *record.settings.widths, 10)),
+        wide,
+    )
+    assert pixels(colour.images[example]).tolist() == wide.test_x[example].reshape(2, 2, 3).tolist()
+    assert (colour.in_colour, shown.in_colour) == (True, False)
     linear = collect(plan, records, plan.run_of(plan.arms[0], 0), data.classes, None, weights, data)
     assert linear.sparsity is None
     assert linear.network.startswith("depth=1,control = depth=1,dropout=0.5, seed 0")

@@ -95,7 +95,7 @@ def test_a_table_goes_through_onnx_with_its_columns_file_alone(table, tmp_path):
     said = droplab("export", tmp_path / "m.safetensors", "--to", "onnx", "--check", tmp_path / "people.csv")
     assert said.code == 0, said.errors
     assert "largest difference of a probability from droplab's on 60 rows" in said.out
-    assert "text cannot go inside: member, town" in said.out
+    assert "text cannot go inside: town" in said.out
     columns = pd.read_csv(tmp_path / "m.onnx.columns.csv")
     ODD.to_csv(tmp_path / "odd.csv", index=False)
     rows = pd.read_csv(tmp_path / "odd.csv")
@@ -115,9 +115,9 @@ def test_a_table_goes_through_onnx_with_its_columns_file_alone(table, tmp_path):
 
 def test_columns_are_encoded_as_their_table_says(table):
     _, info = table
-    codes = info.preprocessing.encode(ODD)
+    codes = info.preprocessing.read(ODD)
     numbers = columns_table(info.preprocessing).dropna(subset="category").set_index("category").number
-    assert codes[:, 2].tolist() == [numbers["Ulm"], -1, -1, numbers["Bern"], numbers["Ulm"]]
+    np.testing.assert_array_equal(codes[:, 2], [numbers["Ulm"], -1, np.nan, numbers["Bern"], numbers["Ulm"]])
     whole = Whole(*table)
     np.testing.assert_array_equal(whole.prepare(torch.from_numpy(codes)), info.preprocessing.transform(ODD))
 
@@ -126,7 +126,7 @@ def test_the_torch_program_needs_no_droplab(table, tmp_path):
     weights, info = table
     said = droplab("export", tmp_path / "m.safetensors", "--to", "torch", "--check", tmp_path / "people.csv")
     assert said.code == 0, said.errors
-    np.save(tmp_path / "x.npy", info.preprocessing.encode(FRAME))
+    np.save(tmp_path / "x.npy", info.preprocessing.read(FRAME))
     code = (
         "import sys; sys.modules['droplab'] = None\n"
         "import json, numpy, torch\n"
@@ -158,7 +158,7 @@ def test_plain_tensors_of_a_table_and_several_networks_say_enough(table):
     weights, info = stacked([table, table])
     found = load(tensors(weights, info))
     assert found["layers.0.weight"].shape == (2, 8, info.features)
-    codes = info.preprocessing.encode(FRAME)
+    codes = info.preprocessing.read(FRAME)
     filled = np.where(np.isnan(codes), found["prepare.fill"], codes)
     centred = (filled - found["prepare.mean"]) / found["prepare.deviation"]
     np.testing.assert_allclose(centred[:, 0], info.preprocessing.transform(FRAME)[:, 0], atol=1e-6)

@@ -1,14 +1,22 @@
 """Folders of images by class: sound ones become a data set, every other is one clear error."""
 
+import os
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from droplab.config import RunSettings
 from droplab.data.files import load_dataset
 from droplab.data.images import MOST_PIXELS, read_image
-from droplab.errors import ConfigError, DataError
+from droplab.data.npz import write_npz
+from droplab.errors import ConfigError, DataError, ModelFileError
+from droplab.inputs import features_of
+from droplab.study.plan import plan_run
+from droplab.study.records import model_info
+from droplab.train.outcome import Way
 
 RANDOM = np.random.default_rng(0)
 GREY = RANDOM.integers(0, 256, (4, 5), np.uint8)
@@ -84,15 +92,128 @@ def test_a_palette_is_one_of_colours(tmp_path):
     np.testing.assert_array_equal(read_image(save(tmp_path / "a.gif")), np.repeat(GREY[:, :, None], 3, axis=2))
 
 
-def test_images_in_colour_are_features_without_a_shape(tmp_path):
+def test_images_in_colour_keep_rows_columns_and_channels(tmp_path):
     dataset = load(folder(tmp_path / "c", pixels=COLOUR))
-    assert (dataset.features, dataset.image_shape) == (60, None)
+    assert (dataset.features, dataset.image_shape, dataset.background) == (60, (4, 5, 3), None)
     np.testing.assert_array_equal(dataset.train_x[0], COLOUR.ravel())
+
+
+def test_a_data_set_in_colour_comes_back_from_an_npz_in_its_form(tmp_path):
+    dataset = load(folder(tmp_path / "c", pixels=COLOUR))
+    write_npz(dataset, tmp_path / "c.npz")
+    again = load(tmp_path / "c.npz")
+    assert again.image_shape == (4, 5, 3)
+    np.testing.assert_allclose(again.train_x[0] * 255, COLOUR.ravel(), atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(20, 4, 5, 1), (20, 3, 4, 5), (20, 4, 5, 4), (20, 4, 5, 3, 1)])
+def test_arrays_of_images_in_another_form_are_refused(tmp_path, shape):
+    np.savez(tmp_path / "a.npz", x=np.zeros(shape, np.uint8), y=np.arange(20) % 2)
+    with pytest.raises(DataError, match=r"\(examples, rows, columns, 3\)"):
+        load(tmp_path / "a.npz")
+
+
+def test_other_proportions_or_channels_of_as_many_features_are_refused(tmp_path):
+    path = folder(tmp_path / "c", pixels=np.zeros((4, 4, 3), np.uint8))
+    for name, pixels in (("wide", np.zeros((2, 8, 3), np.uint8)), ("grey", np.zeros((4, 12), np.uint8))):
+        with pytest.raises(DataError, match="must have the same features"):
+            load(path, test=str(folder(tmp_path / name, pixels=pixels)))
+
+
+def test_colour_that_is_all_grey_is_said_to_be(tmp_path):
+    path = folder(tmp_path / "pets")
+    save(path / "dog/3.png", np.repeat(GREY[..., None], 3, axis=2))
+    with pytest.raises(DataError, match="found 5 × 4 in colour, though all its pixels are grey, and 5 × 4 grey"):
+        load(path)
+
+
+def test_the_background_is_that_of_most_borders(tmp_path):
+    for number, level in enumerate((0, 255, 130)):
+        pixels = np.full((6, 7), level, np.uint8)
+        pixels[2:4, 2:4] = 90
+        pixels[0, 0] = 17
+        assert load(folder(tmp_path / str(number), pixels=pixels)).background == level
+    digits = load_dataset("digits")  # its white is 16
+    assert (digits.scale, digits.background) == (1 / 16, 0)
+    assert replace(digits, train_x=16 - digits.train_x).background == 255
+    assert replace(digits, image_shape=None).background is None
 
 
 def film(path):
     Image.fromarray(GREY).save(path.with_suffix(".gif"), save_all=True, append_images=[Image.fromarray(GREY[::-1])])
     path.unlink()
+
+
+def test_a_model_takes_colour_in_its_own_form_and_an_older_one_any_of_its_features(tmp_path):
+    dataset = load(folder(tmp_path / "c", pixels=COLOUR))
+    run = plan_run(RunSettings(widths=()), dataset.fingerprint, Way("cpu", "fp32"))
+    info = model_info(run, dataset)
+    own, wide, grey = (
+        str(save(tmp_path / f"{name}.png", pixels))
+        for name, pixels in (
+            ("own", COLOUR),
+            ("wide", COLOUR.reshape(2, 10, 3)),
+            ("grey", COLOUR.reshape(6, 10)),
+        )
+    )
+    np.testing.assert_array_equal(features_of(info, own, print), COLOUR.reshape(1, -1))
+    for other in (wide, grey):
+        with pytest.raises(ModelFileError, match="must hold images of 4 × 5"):
+            features_of(info, other, print)
+    older = info.model_copy(update={"image_shape": None})
+    for one in (own, wide, grey):
+        assert features_of(older, one, print).shape == (1, 60)
+
+
+def page_of_a_camera(path):
+    """What cameras write: a JPEG with a smaller preview behind the picture."""
+    Image.fromarray(GREY).save(path, "MPO", save_all=True, append_images=[Image.fromarray(GREY[:2])], quality=100)
+    return path
+
+
+def test_of_a_cameras_jpeg_the_first_picture_is_taken(tmp_path):
+    taken = read_image(page_of_a_camera(tmp_path / "a.jpg"))
+    assert taken.shape == GREY.shape
+    np.testing.assert_allclose(taken.astype(int), GREY, atol=16)
+
+
+def test_what_systems_leave_behind_is_passed_over_in_silence(tmp_path):
+    path, told = folder(tmp_path / "pets"), []
+    for file in ("Thumbs.db", "cat/Thumbs.db", "dog/desktop.ini", "__MACOSX/cat/0.png", "cat/@eaDir/0.png/x.jpg"):
+        (path / file).parent.mkdir(parents=True, exist_ok=True)
+        (path / file).write_bytes(b"junk")
+    dataset = load_dataset(path, test="0.5", notify=told.append)
+    assert (len(dataset.train_y) + len(dataset.test_y), dataset.classes, told) == (20, ("cat", "dog"), [])
+
+
+@pytest.mark.parametrize("ending", ["JPG", "jpe", "jfif", "Jpeg"])
+def test_other_endings_of_a_jpeg_are_images(tmp_path, ending):
+    path = folder(tmp_path / "pets", each=5)
+    for label in ("cat", "dog"):
+        for file in sorted((path / label).iterdir()):
+            Image.open(file).save(file, "JPEG")
+            file.rename(file.with_suffix(f".{ending}"))
+    assert len(load(path).train_y) == 8
+
+
+def test_names_of_all_kinds_are_taken_and_links_to_folders_told(tmp_path):
+    path, told = folder(tmp_path / "päts", ["a\nb", "日本", "c d"], each=5), []
+    (path / "c d" / "more").symlink_to(path / "日本")
+    (path / "c d" / "linked.png").symlink_to(path / "c d" / "0.png")
+    save(path / "c d" / "new\nline\x07.png", GREY)
+    dataset = load_dataset(path, notify=told.append)
+    assert (dataset.classes, len(dataset.train_y) + len(dataset.test_y)) == (("a\nb", "c d", "日本"), 17)
+    assert any("1 files that are no images" in line and "more" in line for line in told)
+
+
+def test_a_name_that_is_no_text_is_an_error_of_a_class_and_none_of_an_image(tmp_path):
+    path = folder(tmp_path / "pets")
+    save(path / "cat" / os.fsdecode(b"\xff.png"))
+    places = np.concatenate(load(path).places)
+    assert "cat/\ufffd.png" in places
+    (path / "dog").rename(path / os.fsdecode(b"do\xff"))
+    with pytest.raises(DataError, match="class's name must be Unicode text"):
+        load(path)
 
 
 def truncated(path):
@@ -101,7 +222,10 @@ def truncated(path):
 
 
 FAULTS = {
-    "transparent": (lambda path: save(path, RANDOM.integers(0, 256, (4, 5, 4), np.uint8)), "not be transparent"),
+    "transparent": (
+        lambda path: save(path, RANDOM.integers(0, 255, (4, 5, 4), np.uint8)),
+        "not be transparent; found 20 of 20 pixels",
+    ),
     "16 bit": (lambda path: save(path, GREY.astype(np.uint16) * 200), "8 bits a channel; found mode I;16"),
     "CMYK": (lambda path: Image.new("CMYK", (5, 4)).save(path, "TIFF"), "found mode CMYK"),
     "colour among grey": (lambda path: save(path, COLOUR), "5 × 4 in colour, and 5 × 4 grey in .*cat/0.png"),

@@ -59,7 +59,10 @@ infos = st.builds(
     features=st.integers(1, 5),
     classes=st.lists(st.text(max_size=5), min_size=2, max_size=4).map(tuple),
     scale=st.floats(allow_nan=False, allow_infinity=False),
-    image_shape=st.none() | st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    image_shape=st.none()
+    | st.tuples(st.integers(1, 9), st.integers(1, 9))
+    | st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3)),
+    background=st.none() | st.integers(0, 255),
     data=st.text(max_size=9),
     fingerprint=st.text(max_size=9),
     key=st.text(max_size=9),
@@ -90,6 +93,17 @@ def test_memory_layout_does_not_change_the_file() -> None:
     }
     assert not views["layers.0.weight"].flags.c_contiguous
     assert to_bytes(views, INFO) == to_bytes(weights, INFO)
+
+
+def test_a_background_that_is_not_known_is_not_written() -> None:
+    assert b"background" not in to_bytes(weights_of(INFO), INFO)
+    assert b"background" in to_bytes(weights_of(INFO), INFO.model_copy(update={"background": 0}))
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 2, 1), (1, 2, 4), (1, 1, 3, 3), (0, 4)])
+def test_a_form_that_is_no_images_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ModelFileError, match="image_shape"):
+        from_bytes(with_entry(image_shape=shape))
 
 
 def test_safetensors_itself_reads_the_file(tmp_path: Path) -> None:
@@ -235,7 +249,7 @@ def test_a_file_of_format_1_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "words"), [(3, "format 2 or older; found format 3.*Update droplab"), (1, "found 1"), ("2", "found '2'")]
+    ("made", "words"), [(4, "format 3 or older; found format 4.*Update droplab"), (1, "found 1"), ("2", "found '2'")]
 )
 def test_another_format_says_so(made: object, words: str) -> None:
     with pytest.raises(ModelFileError, match=words):

@@ -16,7 +16,7 @@ from droplab.report.confusion import confusion_chart, confusion_frame
 from droplab.report.exhibits import Exhibits
 from droplab.report.figures import Figure
 from droplab.report.mistakes import Mistake, Mistakes
-from droplab.report.pictures import grey_png
+from droplab.report.pictures import image_png
 from droplab.report.write import write_report
 from report_data import ORIGIN, made_up_study
 
@@ -187,8 +187,8 @@ def test_the_network_that_valid_chose_is_shown_with_what_it_gets_wrong():
         network="depth=4,dropout=0.5, seed 1",
         confusion=None,
         mistakes=Mistakes(2, 1, 10_000, (Mistake(17, 3, 8, 2, {"depth=2,control": (2, 3)}), Mistake(99, 4, 9, 0, {}))),
-        images={17: grey_png(np.eye(3))},
-        first_layer=grey_png(np.eye(5)),
+        images={17: image_png(np.eye(3))},
+        first_layer=image_png(np.eye(5)),
         units=(64, 512),
         missing="The data are not at hand.",
     )
@@ -199,7 +199,7 @@ def test_the_network_that_valid_chose_is_shown_with_what_it_gets_wrong():
     assert "64 of 512 units" in seen.text
     assert "The data are not at hand." in seen.text
     images = [base64.b64decode(value.partition(",")[2]) for tag, name, value in seen.attributes if name == "src"]
-    assert images == [grey_png(np.eye(3)), grey_png(np.eye(5))]
+    assert images == [image_png(np.eye(3)), image_png(np.eye(5))]
 
 
 def test_a_partial_study_says_how_much_is_there():

@@ -15,8 +15,9 @@ from PIL import Image
 from droplab.data import idx
 from droplab.data.files import load_dataset
 from droplab.errors import ConfigError, DroplabError
+from droplab.inputs import features_of
 from droplab.model.file import ModelInfo, stacked, to_bytes
-from droplab.predict import features_of, predict
+from droplab.predict import predict
 from study_help import droplab
 from test_tabular import FRAME
 
@@ -171,6 +172,25 @@ def test_arrays_of_another_width_are_an_error(tmp_path):
         features_of(info, str(tmp_path / "x.npy"), print)
     with pytest.raises(ConfigError, match="standard input is for CSV"):
         features_of(info, "-", print)
+
+
+def test_an_answer_that_is_no_number_is_an_error_that_names_the_row(tmp_path):
+    weights, info = network(tmp_path, 5, ("a", "b", "c"))
+    x = RANDOM.normal(size=(7, 5)).astype("f4")
+    x[3, 2] = 3e38
+    with pytest.raises(DroplabError, match="found none for row 104, whose largest value, in feature 3, is too large"):
+        predict(weights, info, x, first=100, call=lambda row: f"row {101 + row}")
+
+
+def test_rows_asked_some_at_a_time_have_the_masks_of_all_at_once(tmp_path):
+    weights, info = network(tmp_path, 5, ("a", "b", "c"))
+    x = RANDOM.normal(size=(2100, 5)).astype("f4")
+    whole = predict(weights, info, x, probabilities=True, uncertainty=True, samples=7)
+    parts = [
+        predict(weights, info, part, probabilities=True, uncertainty=True, samples=7, first=first)
+        for first, part in ((0, x[:700]), (700, x[700:]))
+    ]
+    pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), whole, atol=1e-5)
 
 
 def test_several_networks_are_averaged(tmp_path):

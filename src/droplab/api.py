@@ -206,7 +206,7 @@ class Study:
                     "same settings."
                 )
             plan, card = candidates[counts.index(max(counts))]
-            clipped = clipped_batch(self.settings, card.train_examples)
+            clipped = clipped_batch(self.settings, card)
             summary = Summary(reused=max(counts), notices=[clipped] if clipped else [])
             return _collect(plan, card, opened, summary)
 

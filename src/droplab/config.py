@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
@@ -37,6 +37,7 @@ Optimizer = Literal["sgd", "classical", "nesterov", "adam", "adamw"]
 DropoutScaling = Literal["training", "inference"]
 Schedule = Literal["constant", "linear", "exponential", "inverse_time", "cosine"]
 MomentumSchedule = Literal["constant", "linear", "exponential"]
+ColumnKind = Literal["number", "category", "ignore"]
 Strength = Annotated[float, Field(ge=0)]
 Regularizers = tuple[tuple[str, Strength | tuple[Strength, ...]], ...]
 
@@ -157,9 +158,14 @@ class Recipe(BaseModel):
     def _later(cls) -> set[str]:
         return _LATER & cls.model_fields.keys()
 
-    def split_sizes(self, train_examples: int) -> tuple[int, int]:
-        """How many of the training examples are trained on, and how many are held out, as scikit-learn rounds it."""
-        valid = math.ceil(self.valid_fraction * train_examples)
+    def split_sizes(self, train_examples: int, own_valid: int = 0) -> tuple[int, int]:
+        """How many of the training examples are trained on, and how many are held out, as scikit-learn rounds it.
+
+        Args:
+            train_examples: all of them.
+            own_valid: how many of them are the data's own valid split, which any share above 0 holds out.
+        """
+        valid = (own_valid if self.valid_fraction else 0) or math.ceil(self.valid_fraction * train_examples)
         train = train_examples - valid
         return min(self.train_examples or train, train), valid
 
@@ -194,6 +200,8 @@ _LATER = {
     "target",
     "test",
     "groups",
+    "columns",
+    "missing",
 }
 """Settings that few use. A content key leaves them out at their defaults, so that older results keep their keys."""
 
@@ -269,6 +277,8 @@ class StudySettings(Recipe):
         target: of a table, the column of the classes.
         test: of data without a test part, such data to test on by their path, or the share of the examples to test on.
         groups: of a table, a column whose values no split parts.
+        columns: of a table, what columns are, by their names: `number`, `category`, or `ignore` to leave one out.
+        missing: of a table, cells that say that a value is missing, as `?`.
         depths: networks of L layers whose hidden widths halve from `first_width`: depth 3 is (512, 256).
         first_width: width of the first hidden layer of `depths`.
         widths: hidden widths of a single network, instead of `depths`.
@@ -286,6 +296,8 @@ class StudySettings(Recipe):
     target: str | None = None
     test: str | None = None
     groups: str | None = None
+    columns: tuple[tuple[str, ColumnKind], ...] = ()
+    missing: tuple[str, ...] = ()
     depths: tuple[Annotated[int, Field(ge=1, le=64)], ...] = ()
     first_width: Width = _FIRST_WIDTH
     widths: tuple[Width, ...] | None = None
@@ -312,6 +324,20 @@ class StudySettings(Recipe):
                     changed[setting] = axes.pop(name)
                     changed |= {"widths": None} if setting == "depths" else {}
         return changed | {"vary": tuple(axes.items())}
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        pairs = tuple(value.items()) if isinstance(value, Mapping) else value
+        for pair in pairs if isinstance(pairs, tuple | list) else ():
+            if isinstance(pair, tuple | list) and len(pair) == 2 and pair[1] not in get_args(ColumnKind):
+                raise ValueError(f"column {pair[0]!r} must be {', '.join(get_args(ColumnKind))}, not {pair[1]!r}")
+        return pairs
+
+    @field_validator("missing", mode="before")
+    @classmethod
+    def _single_mark(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("test", mode="before")
     @classmethod
@@ -377,7 +403,7 @@ class StudySettings(Recipe):
         A table's preprocessing is fitted without the study's own valid rows; where it varies their split, those of
         another have a part in it.
         """
-        names = ("target", "test", "groups", "valid_fraction", "split_seed")
+        names = ("target", "test", "groups", "columns", "missing", "valid_fraction", "split_seed")
         return {name: getattr(self, name) for name in names}
 
     @property

@@ -28,10 +28,11 @@ from droplab.data.catalog import CATALOG
 from droplab.data.files import dataset_at_hand
 from droplab.data.preprocessing import Number, Preprocessing
 from droplab.errors import ConfigError, ExportError
+from droplab.inputs import features_of, table_pieces
 from droplab.model.file import ModelInfo, separate, settings_of
 from droplab.model.general import General
 from droplab.model.network import Layer
-from droplab.predict import answers, features_of, table_of
+from droplab.predict import answers
 
 Ran = Literal["onnx", "torch"]
 FORMS = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".tensors.safetensors"}
@@ -192,7 +193,7 @@ def rows_of(
 
     Args:
         info: what the network is.
-        source: a file as `predict.features_of` takes it; `None` for the test examples of the data set of the catalog
+        source: a file as `inputs.features_of` takes it; `None` for the test examples of the data set of the catalog
             that it was trained on, if they are at hand.
         notify: told what is assumed.
 
@@ -210,8 +211,10 @@ def rows_of(
             )
         features = dataset.test_x
     elif info.preprocessing is not None:
-        frame = table_of(source)
-        return info.preprocessing.encode(frame), info.preprocessing.transform(frame)
+        made = info.preprocessing
+        read = [(table, made.read(table)) for table in table_pieces(info, source)]
+        made_of = [made.features_of(numbers, table) for table, numbers in read]
+        return np.concatenate([numbers for _, numbers in read]), np.concatenate(made_of)
     else:
         features = features_of(info, source, notify)
     stored = features.astype(np.float32)

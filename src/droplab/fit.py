@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from droplab.config import RunSettings
 from droplab.data.dataset import Dataset
-from droplab.model.file import ModelInfo, stacked, to_bytes
+from droplab.model.file import ModelInfo, stacked, to_bytes, weights_hash
 from droplab.predict import answers
 from droplab.report.fitted import render_fitted_card
 from droplab.report.intervals import Estimate, metric_intervals
@@ -57,10 +57,9 @@ class Fitted:
     summary: Summary
     log_probabilities: NDArray[np.float32]
 
-    @property
-    def content(self) -> bytes:
-        """The model file."""
-        return to_bytes(self.weights, self.info)
+    def content(self, card: str) -> bytes:
+        """The model file, which names its card by a hash, as the card names the weights."""
+        return to_bytes(self.weights, self.info, card)
 
     @cached_property
     def metrics(self) -> list[Estimate]:
@@ -82,6 +81,7 @@ class Fitted:
             self.records,
             Origin.of(self.dataset.card, valid, train_examples, self.summary, command),
             self.info,
+            weights_hash(self.weights),
             self.dataset.test_y,
             self.log_probabilities,
             self.metrics,
@@ -134,5 +134,5 @@ def fit(
         found = opened.load([run.key for run in runs])
         records = tuple(found[run.key] for run in runs)
         weights, info = stacked([opened.read_weights(record) for record in records])
-    said = answers(weights, info, dataset.test_x, scale=dataset.scale)
+    said = answers(weights, info, dataset.test_x, scale=dataset.scale, call=dataset.call_test)
     return Fitted(weights, info, dataset, runs, records, summary, said["off"].logs)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from droplab.cli import options
 from droplab.cli.tables import print_table
 
 app = typer.Typer(name="data", help="Data sets: list, fetch, verify, inspect, export.", no_args_is_help=True)
@@ -70,25 +71,27 @@ def verify(name: Name) -> None:
 
 
 @app.command()
+@options.takes(options.READING)
 def inspect(
     path: Annotated[
         str, typer.Argument(metavar="PATH", help="A table, IDX, npy or npz file, FEATURES,LABELS, a folder, or a name.")
     ],
-    target: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of a table, the column of the classes.")] = None,
-    test: Annotated[str | None, typer.Option(metavar="PATH|SHARE", help="As that of a study.")] = None,
-    groups: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of a table, as that of a study.")] = None,
+    **flags: Any,
 ) -> None:
     """Say what data files hold (arrays, shapes, ranges, classes), and take a first look at a whole data set.
 
+    Of a table it says what each column is taken for: a number, a category, or what can be no feature and why.
     The look is what a study says before it trains: examples of each class, those of test that are in train, too,
-    repeated ones, uneven classes, columns that never change.
+    repeated ones, uneven classes, columns that never change, that count rows or that give the class away.
 
     Example: droplab data inspect people.csv --target class
     """
     from droplab.data.contents import inspect as inspect_path
     from droplab.data.files import load_dataset
+    from droplab.data.images import shape_words
 
-    info = inspect_path(path)
+    reading = options.given(flags)
+    info = inspect_path(path, reading.get("missing", ()), reading.get("columns", {}))
     print(f"{path}: {info.kind}")
     rows = []
     for array in info.arrays:
@@ -97,11 +100,14 @@ def inspect(
         counts = ", ".join(f"{value}: {count:,}" for value, count in array.counts.items())
         rows.append((array.name, array.dtype, shape, value_range, str(len(array.counts) or ""), counts))
     if rows:
-        print_table(("array", "dtype", "shape", "range", "classes", "examples a class"), rows)
-    if not info.whole and (target, test, groups) == (None, None, None):
+        what = ("column", "taken for", "rows") if info.kind == "table" else ("array", "dtype", "shape")
+        print_table((*what, "range", "classes" if info.whole else "values", "examples of each"), rows)
+    for finding in info.findings:
+        print(f"- {finding}")
+    if not info.whole and not {"target", "test", "groups"} & reading.keys():
         return
-    dataset = load_dataset(path, target=target, test=test, groups=groups, notify=_notice)
-    shape = f" (images of {' × '.join(map(str, dataset.image_shape))})" if dataset.image_shape else ""
+    dataset = load_dataset(path, **reading, notify=_notice)
+    shape = f" (images of {shape_words(dataset.image_shape)})" if dataset.image_shape else ""
     print(
         f"{len(dataset.train_y):,} training and {len(dataset.test_y):,} test examples, {dataset.features:,} features"
         f"{shape}, {len(dataset.classes):,} classes: {dataset.look.counts(dataset.classes)}"
@@ -124,7 +130,10 @@ def export(name: Name, file: Annotated[Path, typer.Argument(help="The npz file t
 
     if file.suffix != ".npz":
         raise ConfigError(f"the file to write must end in .npz; found {str(file)!r}. Write {file.with_suffix('.npz')}.")
-    write_npz(load_dataset(name, notify=_notice), file)
+    dataset = load_dataset(name, notify=_notice)
+    write_npz(dataset, file)
+    if dataset.valid is not None:
+        _notice(f"{file}: an npz has no valid split; its {dataset.valid.sum():,} examples are the last of train")
     print(f"wrote {file} ({file.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -32,7 +32,7 @@ def export(
     text column goes in as the number of its category; FILE.columns.csv, written beside, says which. What a program says
     of real rows is compared with what droplab says before it is written.
 
-    Example: droplab export model.safetensors --to onnx --check people.csv
+    Example: droplab export wine.safetensors --to onnx --check wine.csv
     """
     from droplab.data.disk import write_atomically
     from droplab.errors import ConfigError

@@ -13,8 +13,6 @@ import typer
 
 from droplab.cli import options
 
-CARD = "MODEL_CARD.md"
-
 
 @options.takes(options.FIT)
 def fit(
@@ -25,14 +23,19 @@ def fit(
     precision: options.Precision = "auto",
     workers: options.Workers = None,
     store: options.StorePath = None,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the model goes.")] = Path("model.safetensors"),
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where the model goes.", show_default="the data's name, .safetensors"),
+    ] = None,
+    force: options.Force = False,
     **flags: Any,
 ) -> None:
     """Train a model on your data: one network, or with --seeds 5 five whose probabilities are averaged.
 
-    Writes the model and, beside it, MODEL_CARD.md: data, settings, metrics on test with 95 % intervals, calibration,
-    limits. Unless other settings are given it has hidden layers of 256 and 128 units, dropout 0.5, and 100 epochs of
-    Adam. To find out which settings are better, there is `droplab study`.
+    Writes the model (wine.safetensors for wine.csv) and, beside it, its card (wine.md): data, settings, metrics on test
+    with 95 % intervals, calibration, limits. Files that exist are kept unless --force is given. Unless other settings
+    are given it has hidden layers of 256 and 128 units, dropout 0.5, and 100 epochs of Adam. To find out which
+    settings are better, there is `droplab study`.
 
     Example: droplab fit people.csv --target class --seeds 5
     """
@@ -46,13 +49,16 @@ def fit(
     from droplab.train.device import resolve_way
 
     given = options.given(flags)
-    reading = {name: given.pop(name, None) for name in ("target", "test", "groups")}
+    reading = options.reading(given)
     seeds = options.seed_list(given.pop("seeds", 1))
     settings = RunSettings.parse(RECIPE | given)
     resolve_way(device, precision)  # before anything is fetched
-    options.check_file(out)
-    if out.name == CARD:
-        raise ConfigError(f"--out must not be the name of the card, {CARD}; found {out}. Give another.")
+    out = out or options.model_path(data)
+    card = out.with_suffix(".md")
+    if out == card:
+        raise ConfigError(f"--out must not be the name of the card, *.md; found {out}. Give another.")
+    for path in (out, card):
+        options.check_file(path, force, (data, reading.get("test"), store))
     with watch() as observer:
         dataset = load_dataset(
             data,
@@ -67,10 +73,9 @@ def fit(
     if fitted is None:
         typer.echo("stopped: the same command goes on; finished networks are kept")
         raise typer.Exit(130)
-    card = out.with_name(CARD)
     command = os.fsencode(shlex.join(["droplab", *sys.argv[1:]])).decode("utf-8", "replace")
     text = fitted.card(data, out.name, command)
-    for path, content in ((out, fitted.content), (card, text.encode())):
+    for path, content in ((out, fitted.content(text)), (card, text.encode())):
         with write_atomically(path) as handle:
             handle.write(content)
     for one in fitted.metrics:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +19,10 @@ def train(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     store: options.StorePath = None,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the network goes.")] = Path("model.safetensors"),
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where it goes.", show_default="the data's name, .safetensors")
+    ] = None,
+    force: options.Force = False,
     **flags: Any,
 ) -> None:
     """Train one network, file it in the store, and write it as a safetensors file.
@@ -37,10 +39,11 @@ def train(
     from droplab.train.device import resolve_way
 
     given = options.given(flags)
-    name, reading = given.pop("data", "mnist"), {name: given.pop(name, None) for name in ("target", "test", "groups")}
+    name, reading = given.pop("data", "mnist"), options.reading(given)
     settings = RunSettings.parse(given)
     resolve_way(device, precision)  # before anything is fetched
-    options.check_file(out)
+    out = out or options.model_path(name)
+    options.check_file(out, force, (name, reading.get("test"), store))
     with watch() as observer:
         dataset = load_dataset(
             name,
@@ -70,18 +73,19 @@ def train(
     typer.echo(f"network: {out}")
 
 
+@options.takes({name: options.READING[name] for name in ("target", "test", "groups")})
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A safetensors file that droplab wrote.")],
     data: Annotated[str, typer.Option(metavar="NAME|PATH", help="As that of train.")],
-    target: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of a table, the column of the classes.")] = None,
-    test: Annotated[str | None, typer.Option(metavar="PATH|SHARE", help="Of data without a test part.")] = None,
-    groups: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of a table, what no split parts.")] = None,
     samples: Annotated[int, typer.Option(min=1, help="Masks that mc averages over.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Of the masks.")] = 0,
+    **flags: Any,
 ) -> None:
     """Say how good a network is on a data set's test examples, in every inference mode.
 
-    Example: droplab evaluate model.safetensors --data mnist
+    A table's columns are read as the network's own were; classes are its own by their names.
+
+    Example: droplab evaluate mnist.safetensors --data mnist
     """
     import numpy as np
 
@@ -94,41 +98,39 @@ def evaluate(
     weights, info = read(model)
     dataset = load_dataset(
         data,
-        target=target,
-        test=test,
-        groups=groups,
+        **options.given(flags),
         preprocessing=info.preprocessing,
         notify=lambda text: typer.echo(text, err=True),
     )
     _check_fits(info, dataset, model)
+    truth = dataset.test_labels(info.classes)
     if info.precision == "bf16" and not has_bf16_units("cpu"):
         typer.echo("trained in bf16, for which this processor has no units: evaluated in fp32", err=True)
     scale = dataset.scale
     if dataset.train_x.dtype == np.uint8 and info.scale not in (1, scale):
         scale = info.scale
         typer.echo(f"stored features are multiplied by {scale:g}, as those the network was trained on", err=True)
-    said = answers(weights, info, dataset.test_x, ("off", "on", "mc"), samples, seed, scale)
+    said = answers(weights, info, dataset.test_x, ("off", "on", "mc"), samples, seed, scale, call=dataset.call_test)
     for inference, answer in said.items():
-        accuracy = float(np.mean(answer.logs.argmax(axis=1) == dataset.test_y))
-        typer.echo(
-            f"test, dropout {inference}: accuracy {accuracy:.4f}, nll {mean_nll(answer.logs, dataset.test_y):.4f}"
-        )
+        accuracy = float(np.mean(answer.logs.argmax(axis=1) == truth))
+        typer.echo(f"test, dropout {inference}: accuracy {accuracy:.4f}, nll {mean_nll(answer.logs, truth):.4f}")
 
 
 def _check_fits(info: ModelInfo, dataset: Dataset, model: Path) -> None:
-    """Raise unless the network takes such examples and knows their classes."""
+    """Raise unless the network takes such examples."""
     from droplab.errors import ModelFileError
 
-    if (info.features, info.classes) != (dataset.features, dataset.classes):
-        raise ModelFileError(
-            f"{model}: a network fits data of its own features and classes, {info.features} and "
-            f"{_abridged(info.classes)}; {dataset.name} has {dataset.features} and {_abridged(dataset.classes)}. "
-            f"It was trained on {info.data}."
-        )
     if (info.preprocessing is None) != (dataset.preprocessing is None):
         wanted = "a table with columns as those it was trained on" if info.preprocessing else "arrays or images"
         raise ModelFileError(f"{model}: takes {wanted}, as {info.data} was; {dataset.name} is another kind of data.")
+    shapes = (info.image_shape, dataset.image_shape)
+    if info.features != dataset.features or (all(shapes) and shapes[0] != shapes[1]):
+        raise ModelFileError(
+            f"{model}: a network fits data of its own features, {_sizes(info)}; {dataset.name} has {_sizes(dataset)}. "
+            f"It was trained on {info.data}."
+        )
 
 
-def _abridged(classes: Sequence[str]) -> str:
-    return f"{len(classes)} ({', '.join(classes[:3])}{', …' if len(classes) > 3 else ''})"
+def _sizes(data: ModelInfo | Dataset) -> str:
+    shape = data.image_shape
+    return f"{data.features}" + (f" (images of {' × '.join(map(str, shape))})" if shape else "")

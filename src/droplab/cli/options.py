@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -50,11 +50,22 @@ def seeds(text: str) -> int | list[int]:
     return integers(text) if "," in text else _number(text, int)
 
 
-RECIPE: dict[str, tuple[type, Any]] = {
-    "data": (
-        str,
-        typer.Option(metavar="NAME|PATH", help="A data set by name; a table, npz, FEATURES,LABELS, or folder."),
-    ),
+def columns(text: str) -> dict[str, str]:
+    """`zip=category,price=number` as a table; names may hold commas."""
+    found, ahead = {}, ""
+    for part in text.split(","):
+        name, given, kind = (ahead + part).rpartition("=")
+        ahead = "" if given else f"{ahead}{part},"
+        if given and name.strip() and kind.strip():
+            found[name.strip()] = kind.strip()
+        elif given:
+            raise typer.BadParameter(f"takes NAME=KIND with commas between; found {part!r}")
+    if ahead or not found:
+        raise typer.BadParameter(f"takes NAME=KIND with commas between; found {ahead.rstrip(',') or text!r}")
+    return found
+
+
+READING: dict[str, tuple[type, Any]] = {
     "target": (str, typer.Option(metavar="COLUMN", help="Of a table, the column of the classes.")),
     "test": (
         str,
@@ -63,6 +74,27 @@ RECIPE: dict[str, tuple[type, Any]] = {
         ),
     ),
     "groups": (str, typer.Option(metavar="COLUMN", help="Of a table, a column whose values no split parts.")),
+    "columns": (
+        str,
+        typer.Option(
+            parser=columns,
+            metavar="NAME=KIND,...",
+            help="Of a table, what columns are if not as guessed: number, category or ignore.",
+        ),
+    ),
+    "missing": (
+        list[str],
+        typer.Option(metavar="TEXT", help="Of a table, a cell that says that a value is missing; several times."),
+    ),
+}
+"""How data are read, as flags: name → (type, option)."""
+
+RECIPE: dict[str, tuple[type, Any]] = {
+    "data": (
+        str,
+        typer.Option(metavar="NAME|PATH", help="A data set by name; a table, npz, FEATURES,LABELS, or folder."),
+    ),
+    **READING,
     "epochs": (int, typer.Option(help="Passes over the training part.")),
     "batch_size": (int, typer.Option(help="Examples a step.")),
     "learning_rate": (float, typer.Option(help="Step size of SGD.")),
@@ -141,13 +173,33 @@ def seed_list(given: int | list[int]) -> list[int]:
     return list(range(given)) if isinstance(given, int) else given
 
 
-def check_file(out: Path) -> None:
-    """Raise unless a file can be written there."""
+Force = Annotated[bool, typer.Option("--force", help="Write over files that exist.")]
+
+
+def model_path(data: str) -> Path:
+    """Where a model goes if nothing else is said: `wine.csv` makes `wine.safetensors` in this folder."""
+    from droplab.data.files import dataset_name
+
+    name = dataset_name(data)
+    for ending in (".gz", ".csv", ".tsv", ".parquet", ".pq", ".npz", ".npy"):
+        name = name.removesuffix(ending) or name
+    return Path(f"{name}.safetensors")
+
+
+def check_file(out: Path, force: bool, inputs: Sequence[str | None]) -> None:
+    """Raise unless a file can be written there, which is none of `inputs`, and none that exists unless with `force`."""
     from droplab.errors import DroplabError
 
     folder = out.absolute().parent
     if (out.exists() and not out.is_file()) or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise DroplabError(f"--out must be a file in a folder that can be written; found {out}. Give another.")
+    read = [Path(part) for text in inputs if text for part in (text, *text.split(","))]
+    if out.exists() and any(os.path.lexists(path) and path.exists() and out.samefile(path) for path in read):
+        raise DroplabError(f"--out must not be what is read; found {out}. Give another.")
+    if out.exists() and not force:
+        raise DroplabError(
+            f"{out} is there already, and is kept. Give another file with --out, or write over it: --force."
+        )
 
 
 def takes(settings: dict[str, tuple[type, Any]]) -> Callable[[Command], Command]:
@@ -166,11 +218,16 @@ def takes(settings: dict[str, tuple[type, Any]]) -> Callable[[Command], Command]
     return decorate
 
 
+def reading(settings: dict[str, Any]) -> dict[str, Any]:
+    """How data are read, taken out of the flags that were given."""
+    return {name: settings.pop(name) for name in READING if name in settings}
+
+
 def given(flags: dict[str, Any]) -> dict[str, Any]:
     """Only the flags that were given; `vary` as a table."""
-    found = {name: value for name, value in flags.items() if value is not None}
-    varied = found.pop("vary", [])
-    return found | ({"vary": axes(varied)} if varied else {})
+    several = {name: value for name in ("vary", "missing") if (value := flags.get(name))}
+    found = {name: value for name, value in flags.items() if value is not None and name not in ("vary", "missing")}
+    return found | several | ({"vary": axes(several["vary"])} if "vary" in several else {})
 
 
 def axes(texts: list[str]) -> dict[str, str]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -21,21 +26,26 @@ def predict(
     uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Under many masks: entropy and more.")] = False,
     samples: Annotated[int, typer.Option(min=1, max=10_000, help="Masks of --uncertainty.")] = 20,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of the masks.")] = 0,
+    fit_image: Annotated[
+        bool, typer.Option("--fit-image", help="Bring pictures to the form of those it was trained on.")
+    ] = False,
     form: Annotated[str, typer.Option("--format", metavar="table|csv|json|parquet", help="Of what is said.")] = "table",
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where it goes.", show_default="the screen")] = None,
 ) -> None:
     """Say the class of each row of a file, or of each image.
 
     A network that was trained on a table takes one with the same columns, in any order; others are ignored, the column
-    of the classes among them. Any other takes images or arrays, shaped as its data. Where there are several files or a
-    folder, each row says which it is of.
+    of the classes among them; it is read some rows at a time, so it may be larger than memory. Any other takes images
+    or arrays, shaped as its data. With --fit-image a picture of any size is turned, inverted, cropped, scaled and
+    centred as the pictures that the network was trained on. Where there are several files or a folder, each row says
+    which it is of.
 
-    Example: droplab predict model.safetensors new.csv --probabilities --format csv
+    Example: droplab predict wine.safetensors new.csv --probabilities --format csv
     """
     from droplab.data.disk import write_atomically
     from droplab.errors import ConfigError
+    from droplab.inputs import pieces
     from droplab.model.file import read
-    from droplab.predict import features_of_files
     from droplab.predict import predict as predict_rows
 
     if form not in ("table", "csv", "json", "parquet"):
@@ -45,40 +55,75 @@ def predict(
             "--out takes csv, json or parquet, and parquet needs it; give both, as --format csv --out FILE."
         )
     weights, info = read(model)
-    features, places = features_of_files(info, files, lambda text: typer.echo(text, err=True))
-    said = predict_rows(
-        weights,
-        info,
-        features,
-        probabilities=probabilities,
-        uncertainty=uncertainty,
-        samples=samples,
-        seed=seed,
-    )
-    if places.file.nunique() > 1:
-        said = places.join(said.drop(columns="row"))
+
+    def frames() -> Iterator[pd.DataFrame]:
+        first, several = 0, False
+        for piece in pieces(info, files, lambda text: typer.echo(text, err=True), fit_image):
+            said = predict_rows(
+                weights,
+                info,
+                piece.features,
+                probabilities=probabilities,
+                uncertainty=uncertainty,
+                samples=samples,
+                seed=seed,
+                first=first,
+                call=piece.call,
+            )
+            several = several or len(set(files)) > 1 or len(set(piece.files)) > 1
+            if several:
+                said["row"] = piece.rows
+                said.insert(0, "file", piece.files)
+            first += len(said)
+            yield said
+
     if form == "table":
-        _show(said)
+        _show(frames())
     elif out is None:
-        typer.echo(_text(said, form), nl=False)
+        with io.TextIOWrapper(tempfile.TemporaryFile(), "utf-8", newline="") as spool:
+            _write(spool.buffer, form, frames())  # nothing is said before all rows could be read
+            spool.seek(0)
+            shutil.copyfileobj(spool, sys.stdout)
     else:
         with write_atomically(out) as handle:
-            if form == "parquet":
-                said.to_parquet(handle, index=False)
-            else:
-                handle.write(_text(said, form).encode())
-        typer.echo(f"wrote {out} ({len(said):,} rows)")
+            rows = _write(handle, form, frames())
+        typer.echo(f"wrote {out} ({rows:,} rows)")
 
 
-def _text(said: pd.DataFrame, form: str) -> str:
-    if form == "csv":
-        return said.to_csv(index=False, lineterminator="\n")
-    return f"{said.to_json(orient='records', force_ascii=False, indent=1)}\n"
+def _write(handle: BinaryIO, form: str, frames: Iterator[pd.DataFrame]) -> int:
+    """Write what is said, as it comes; how many rows that were."""
+    rows = 0
+    if form == "parquet":
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        writer = None
+        for said in frames:
+            table = pa.Table.from_pandas(said, preserve_index=False)
+            writer = writer or parquet.ParquetWriter(handle, table.schema)
+            writer.write_table(table.cast(writer.schema))
+            rows += len(said)
+        if writer is not None:
+            writer.close()
+        return rows
+    for said in frames:
+        if form == "csv":
+            handle.write(said.to_csv(index=False, header=not rows, lineterminator="\n").encode())
+        else:
+            records = said.to_json(orient="records", force_ascii=False, indent=1).strip("[]\n")
+            handle.write(f"{',' if rows else '['}\n{records}".encode())
+        rows += len(said)
+    if form == "json":
+        handle.write(b"\n]\n")
+    return rows
 
 
-def _show(said: pd.DataFrame) -> None:
+def _show(frames: Iterator[pd.DataFrame]) -> None:
+    import pandas as pd
+
     from droplab.cli.tables import print_table
 
+    said = pd.concat(list(frames))
     cells = [
         [f"{value:.4f}" if isinstance(value, float) else str(value) for value in row]
         for row in said.to_numpy().tolist()

@@ -29,12 +29,14 @@ class Labelled:
         y: labels, shape (examples,).
         where: how messages call the two.
         places: how messages call each example, shape (examples,); `None` for its row.
+        valid: which of them are the valid split, shape (examples,); `None` where they have none of their own.
     """
 
     x: NDArray[Any]
     y: NDArray[Any]
     where: tuple[str, str]
     places: NDArray[Any] | None = None
+    valid: NDArray[np.bool_] | None = None
 
 
 def held_out_of(
@@ -63,12 +65,14 @@ def held_out_of(
     if len(x) != len(y):
         raise DataError(f"{path}: there must be a label an example; found {len(x)} examples and {len(y)} labels.")
     x = flat_features(examples.where[0], x).reshape(x.shape)  # so that a message names the place in the file
-    rows = hold_out(str(path), y, test, notify)
+    free = np.arange(len(y)) if examples.valid is None else np.flatnonzero(~examples.valid)
+    rows = hold_out(str(path), y[free], test, notify)
     if rows is None:
         other = read(str(test))
         arrays, where = (x, y, other.x, other.y), (*examples.where, *other.where)
-        return to_dataset(path, source, arrays, where, (examples.places, other.places))
-    train, held = rows
+        return to_dataset(path, source, arrays, where, (examples.places, other.places), examples.valid)
+    held = free[rows[1]]
+    train = np.setdiff1d(np.arange(len(y)), held)
     places = np.arange(1, len(y) + 1) if examples.places is None else examples.places
     return to_dataset(
         path,
@@ -76,6 +80,7 @@ def held_out_of(
         (x[train], y[train], x[held], y[held]),
         (*examples.where, *examples.where),
         (places[train], places[held]),
+        None if examples.valid is None else examples.valid[train],
     )
 
 
@@ -85,12 +90,14 @@ def to_dataset(
     arrays: Sequence[NDArray[Any]],
     where: Sequence[str],
     places: tuple[NDArray[Any] | None, NDArray[Any] | None] = (None, None),
+    valid: NDArray[np.bool_] | None = None,
 ) -> Dataset:
     """Make a data set of four arrays.
 
-    Features are (examples, features), or (examples, rows, columns) for images; `uint8` stays and is scaled by 1/255,
-    any other number becomes `float32`. Labels are whole numbers, booleans or strings, shape (examples,); the classes
-    are their sorted distinct values. Mapped features that need no conversion stay mapped.
+    Features are (examples, features); of images (examples, rows, columns), or (examples, rows, columns, 3) in colour.
+    `uint8` stays and is scaled by 1/255, any other number becomes `float32`. Labels are whole numbers, booleans or
+    strings, shape (examples,); the classes are their sorted distinct values. Mapped features that need no conversion
+    stay mapped.
 
     Args:
         path: what the data set is named after.
@@ -98,6 +105,7 @@ def to_dataset(
         arrays: in the order of `KEYS`.
         where: how messages call each of them.
         places: how messages call each training and each test example; `None` for its row.
+        valid: which of the training examples are the valid split; `None` where that is not settled.
 
     Raises:
         DataError: if an array has the wrong shape or dtype, or a feature is not finite or overflows `float32`.
@@ -116,9 +124,10 @@ def to_dataset(
         test_y=test_y,
         classes=classes,
         scale=1 / 255 if train_x.dtype == np.uint8 else 1.0,
-        image_shape=(int(train_x.shape[1]), int(train_x.shape[2])) if train_x.ndim == 3 else None,
+        image_shape=tuple(map(int, train_x.shape[1:])) if train_x.ndim > 2 else None,
         source=source,
         places=places,
+        valid=valid,
     )
 
 
@@ -137,17 +146,17 @@ def flat_features(where: str, x: NDArray[Any]) -> NDArray[Any]:
 
     Args:
         where: how messages call them.
-        x: shape (examples, features) or (examples, rows, columns), real numbers.
+        x: shape (examples, features), (examples, rows, columns) or (examples, rows, columns, 3), real numbers.
 
     Raises:
         DataError: if they are anything else, or one is not finite or overflows `float32`.
     """
     if x.dtype.kind not in "uif":
         raise DataError(f"{where} must hold real numbers; found {x.dtype}. Encode it as numbers first.")
-    if x.ndim not in (2, 3) or x.size == 0:
+    if (x.ndim not in (2, 3) and (x.ndim != 4 or x.shape[3] != 3)) or x.size == 0:
         raise DataError(
-            f"{where} must be (examples, features) or (examples, rows, columns), at least one of each; "
-            f"found shape {x.shape}. Reshape it."
+            f"{where} must be (examples, features), (examples, rows, columns) or (examples, rows, columns, 3), at "
+            f"least one of each; found shape {x.shape}. Reshape it."
         )
     if x.dtype not in (np.uint8, np.float32) or not x.flags.aligned:
         x = _as_float32(where, x)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from droplab.config import ColumnKind
 from droplab.data import idx, npy
 from droplab.data.arrays import KEYS
 from droplab.data.catalog import CATALOG
+from droplab.data.cells import numbers_of
+from droplab.data.columns import Decision, decide
 from droplab.data.disk import is_folder, open_regular
 from droplab.data.folder import data_files
-from droplab.data.images import holds_images
+from droplab.data.image_folders import holds_images
 from droplab.data.npz import FEATURES, open_npz
 from droplab.data.pairs import is_pair, pair_of
-from droplab.data.tables import is_table, read_table
-
-if TYPE_CHECKING:
-    import pandas as pd
+from droplab.data.tables import Table, is_table, read_table
 
 _ZIP_MAGIC = b"PK"
 _MOST_TOLD = 20  # distinct values of a table's column that are counted one by one
@@ -33,7 +35,7 @@ class ArrayInfo:
 
     Attributes:
         name: its key in an npz, the name of the npy or IDX file, or that of a table's column.
-        dtype: as stored; of a column also how many values are missing.
+        dtype: as stored; of a column what it is taken for, and how many values are missing.
         shape: as stored.
         low: least value; `None` where the array is empty or holds no real numbers.
         high: greatest value, likewise.
@@ -57,15 +59,24 @@ class FileInfo:
         kind: in words.
         arrays: what is in it; of a folder of images nothing, since each is an array.
         whole: whether it is a data set without being told more (of a table, the column of the classes).
+        findings: of a table, why columns can be no features, a sentence each.
     """
 
     kind: str
     arrays: tuple[ArrayInfo, ...]
     whole: bool
+    findings: tuple[str, ...] = ()
 
 
-def inspect(name_or_path: str | Path) -> FileInfo:
+def inspect(
+    name_or_path: str | Path, missing: Sequence[str] = (), told: Mapping[str, ColumnKind] | None = None
+) -> FileInfo:
     """Say what is in a table, an IDX (plain or gzip), npy or npz file, two of them, a folder of such, or the catalog.
+
+    Args:
+        name_or_path: of it.
+        missing: of a table, cells that say that a value is missing.
+        told: of a table, what columns are by their names, where it is not to be guessed.
 
     Raises:
         DataError: if it is none of these, or damaged; if a folder holds no file of the names a data set has.
@@ -81,29 +92,34 @@ def inspect(name_or_path: str | Path) -> FileInfo:
         files = [file for kind in data_files(path) for file in kind.values()]
         arrays = tuple(array for file in files for array in _file(file).arrays)
         return FileInfo("folder", arrays, whole=len(files) == len(KEYS))
-    return _table(path) if is_table(path) else _file(path)
+    return _table(path, missing, told or {}) if is_table(path) else _file(path)
 
 
-def _table(path: Path) -> FileInfo:
-    frame = read_table(path)
-    return FileInfo("table", tuple(_column(str(name), frame[name]) for name in frame.columns), whole=False)
+def _table(path: Path, missing: Sequence[str], told: Mapping[str, ColumnKind]) -> FileInfo:
+    """Every column as it would be taken if it were a feature and all rows were trained on."""
+    table = read_table(path, missing)
+    decided = decide(table, told)
+    columns = tuple(_column(name, table, decided.get(name)) for name in table.columns)
+    faults = tuple(f"column {name!r} {one.fault}" for name, one in decided.items() if one.fault)
+    return FileInfo("table", columns, whole=False, findings=(*table.notes, *faults))
 
 
-def _column(name: str, column: pd.Series[Any]) -> ArrayInfo:
-    from pandas.api.types import is_bool_dtype, is_numeric_dtype
-
-    missing = int(column.isna().sum())
-    real = is_numeric_dtype(column) and not is_bool_dtype(column) and missing < len(column)
-    counts = column.value_counts()
-    low, high = (float(column.min()), float(column.max())) if real else (None, None)
-    return ArrayInfo(
-        name,
-        f"{column.dtype}, {missing} missing" if missing else str(column.dtype),
-        column.shape,
-        low,
-        high,
-        {str(value): int(count) for value, count in counts.items()} if len(counts) <= _MOST_TOLD else {},
-    )
+def _column(name: str, table: Table, decision: Decision | None) -> ArrayInfo:
+    cells = table.columns[name]
+    if decision is None:
+        return ArrayInfo(name, f"left out: {table.aside[name]}", (len(cells),), None, None, {})
+    kind = f"{decision.kind} ({decision.spelling.words})" if decision.spelling.words else decision.kind
+    if decision.kind == "unreadable":
+        return ArrayInfo(name, kind, (len(cells),), None, None, {})
+    values, _ = numbers_of(cells, decision.spelling)
+    texts = table.texts(name)
+    gaps = int(np.isnan(values).sum()) if decision.kind == "number" else texts.null_count
+    real = decision.kind == "number" and not decision.spelling.truth and gaps < len(cells)
+    low, high = (float(np.nanmin(values)), float(np.nanmax(values))) if real else (None, None)
+    counted = pc.value_counts(texts.drop_null()).to_pylist()
+    counts = {one["values"]: one["counts"] for one in sorted(counted, key=lambda one: -one["counts"])}
+    told = f"{kind}, {gaps} missing" if gaps else kind
+    return ArrayInfo(name, told, (len(cells),), low, high, counts if len(counts) <= _MOST_TOLD else {})
 
 
 def _file(path: Path) -> FileInfo:

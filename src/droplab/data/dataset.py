@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from droplab.data.cells import TEXT, codes_of
 from droplab.data.look import Look, look_at
 from droplab.data.mapped import row_chunks
 from droplab.data.preprocessing import Preprocessing
+from droplab.data.tables import listed
 from droplab.errors import DataError
+
+_MOST_BORDERS = 500  # images whose borders are looked at
 
 
 @dataclass(frozen=True)
@@ -52,13 +58,17 @@ class Dataset:
         test_y: shape (test examples,), `int64`.
         classes: the name of each class.
         scale: what a stored feature is multiplied by where batches are made (1/255 for bytes of an image).
-        image_shape: (rows, columns) where the features are an image, else `None`.
+        image_shape: (rows, columns) where the features are a grey image, (rows, columns, 3) where they are one in
+            colour, else `None`.
         source: where the bytes came from, in words.
         preprocessing: what made the features of a table's columns.
         train_groups: the group of each training example, shape (train examples,), which valid is not to part;
             `None` where there are none.
         places: how messages call each training and each test example, shape (examples,) each: its row in the file
             (from 1), or its own file; `None` where the examples lie in the file in this order.
+        findings: what was found where it was read, for the first look.
+        valid: which training examples are what is held out for validation, shape (train examples,); `None` where that
+            is a share of them, found by chance.
 
     Raises:
         DataError: if shapes, dtypes or labels contradict each other, or a feature is not finite.
@@ -71,11 +81,13 @@ class Dataset:
     test_y: NDArray[np.int64]
     classes: tuple[str, ...]
     scale: float = 1.0
-    image_shape: tuple[int, int] | None = None
+    image_shape: tuple[int, ...] | None = None
     source: str = ""
     preprocessing: Preprocessing | None = None
     train_groups: NDArray[np.int64] | None = None
     places: tuple[NDArray[Any] | None, NDArray[Any] | None] = (None, None)
+    findings: tuple[str, ...] = ()
+    valid: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if self.name != self.name.encode(errors="replace").decode():  # a file name may be no UTF-8
@@ -95,6 +107,11 @@ class Dataset:
                 f"{self.name}: train and test must have the same features; found {self.train_x.shape[1]} × "
                 f"{self.train_x.dtype} and {self.test_x.shape[1]} × {self.test_x.dtype}."
             )
+        if self.valid is not None and (self.valid.shape != self.train_y.shape or len(np.unique(self.valid)) < 2):
+            raise DataError(
+                f"{self.name}: valid must say of each of {len(self.train_y)} training examples whether it is held out, "
+                f"and be neither all nor none; found {int(self.valid.sum())} of {self.valid.size}."
+            )
 
     @property
     def features(self) -> int:
@@ -110,16 +127,54 @@ class Dataset:
             for _, rows in row_chunks(array):
                 digest.update(np.ascontiguousarray(rows).data)
         if self.preprocessing is not None:  # a network is kept with it, and finds columns by their names
-            digest.update(self.preprocessing.model_dump_json(exclude={"left_out"}).encode())
+            digest.update(self.preprocessing.identity.encode())
         if self.train_groups is not None:  # they decide what is held out
             digest.update(np.ascontiguousarray(self.train_groups).data)
+        if self.valid is not None:  # and so does this
+            digest.update(b"|valid|" + self.valid.tobytes())
         return digest.hexdigest()
+
+    @cached_property
+    def background(self) -> int | None:
+        """What lies behind what grey images show, 0 (black) … 255: the median of the borders of some for training."""
+        if self.image_shape is None or len(self.image_shape) != 2:
+            return None
+        some = np.asarray(self.train_x[:: math.ceil(len(self.train_x) / _MOST_BORDERS)]).reshape(-1, *self.image_shape)
+        inner = np.zeros(self.image_shape, bool)
+        inner[1:-1, 1:-1] = True
+        level = 255 * self.scale * float(np.median(some[:, ~inner]))
+        return round(level) if 0 <= level <= 255 else None
 
     @property
     def card(self) -> DatasetCard:
         """What a report says of it."""
         sizes = (len(self.train_y), len(self.test_y))
         return DatasetCard(self.name, self.fingerprint, self.source, self.classes, *sizes, self.look)
+
+    def test_labels(self, classes: tuple[str, ...]) -> NDArray[np.int64]:
+        """The class of each test example among classes of these names, shape (test examples,).
+
+        Raises:
+            DataError: if an example's is none of them.
+        """
+        codes = codes_of(pa.array(self.classes, TEXT), classes)[self.test_y]
+        if (codes < 0).any():
+            row = int((codes < 0).argmax())
+            raise DataError(
+                f"{self.name}: test examples must be of the classes {listed(classes)}; found "
+                f"{self.classes[self.test_y[row]]!r} in {self.call_test(row)}. Leave such examples out."
+            )
+        return codes.astype(np.int64)
+
+    def call_test(self, row: int) -> str:
+        """How messages call a test example, by its place, from 0."""
+        return self.call(1, row)
+
+    def call(self, split: int, row: int) -> str:
+        """How messages call an example of train (0) or test (1): its row in the file, counted from 1, or its file."""
+        places = self.places[split]
+        place = row + 1 if places is None else places[row]
+        return str(place) if isinstance(place, str) else f"row {place}"
 
     @cached_property
     def look(self) -> Look:

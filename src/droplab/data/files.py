@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from droplab.config import ColumnKind
 from droplab.data import fetch
 from droplab.data.arrays import name_of
 from droplab.data.catalog import CATALOG, find
 from droplab.data.dataset import Dataset
 from droplab.data.disk import is_folder
 from droplab.data.folder import load_folder
-from droplab.data.images import holds_images, load_images
+from droplab.data.image_folders import holds_images, load_images
 from droplab.data.npz import load_npz
 from droplab.data.pairs import is_pair, load_pair, pair_of
 from droplab.data.preprocessing import Preprocessing
 from droplab.data.tables import SUFFIXES, is_table
-from droplab.data.tabular import load_tabular
+from droplab.data.tabular import Reading, load_tabular
 from droplab.errors import ConfigError, DroplabError
 
 
@@ -29,6 +30,8 @@ def load_dataset(
     target: str | None = None,
     test: str | None = None,
     groups: str | None = None,
+    columns: Mapping[str, ColumnKind] | Sequence[tuple[str, ColumnKind]] = (),
+    missing: Sequence[str] = (),
     valid_fraction: float = 0.0,
     split_seed: int = 1,
     preprocessing: Preprocessing | None = None,
@@ -46,6 +49,9 @@ def load_dataset(
         test: of data without a test part of their own, such data to test on by their path, or the share of the
             examples to test on.
         groups: of a table, a column whose values no split parts.
+        columns: of a table, what columns are by their names (`number`, `category`, `ignore`), where it is not to be
+            guessed.
+        missing: of a table, cells that say that a value is missing, as `?`, beside empty ones, `NA` and the like.
         valid_fraction: share of a table's training rows that will be held out, and have no part in its preprocessing.
         split_seed: of that split.
         preprocessing: of a table, what makes its features, instead of what would be fitted.
@@ -60,10 +66,15 @@ def load_dataset(
     text = os.fspath(name_or_path)
     path, notify = Path(text), notify or _to_stderr
     if text not in CATALOG and is_table(path) and not is_folder(path):
-        return load_tabular(path, target, test, groups, (valid_fraction, split_seed), preprocessing, notify)
-    if target is not None or groups is not None:
+        reading = Reading(
+            target, test, groups, dict(columns), tuple(missing), valid_fraction, split_seed, preprocessing
+        )
+        return load_tabular(path, reading, notify)
+    of_tables = {"target": target, "groups": groups, "columns": columns, "missing": missing}
+    if idle := [name for name, value in of_tables.items() if value]:
         raise ConfigError(
-            f"target and groups are columns of a table ({', '.join(SUFFIXES)}); found them with {text}. Leave them out."
+            f"{', '.join(idle)} can act on columns of a table ({', '.join(SUFFIXES)}) alone; found them with {text}. "
+            "Leave them out."
         )
     if text not in CATALOG and is_pair(text):
         return load_pair(text, test, notify)

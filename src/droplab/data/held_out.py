@@ -36,7 +36,7 @@ def hold_out(
         ConfigError: if `test` is no share.
         DataError: if the examples cannot be split so, as `train_valid_split` says.
     """
-    share = _share_of(test)
+    share = share_of(test)
     if share is None:
         return None
     if test is None:
@@ -46,8 +46,12 @@ def hold_out(
     return np.sort(train), np.sort(held)
 
 
-def _share_of(test: str | None) -> float | None:
-    """The share that `test` asks for; `None` where it is a path."""
+def share_of(test: str | None) -> float | None:
+    """The share that `test` asks for; `None` where it is a path.
+
+    Raises:
+        ConfigError: if it is a number that is no share.
+    """
     if test is None:
         return TEST_SHARE
     try:

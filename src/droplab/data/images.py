@@ -1,31 +1,34 @@
-"""A folder with a folder of images for each class → Dataset."""
+"""Image files → pixels: one, or those of a folder that are all of one form."""
 
 from __future__ import annotations
 
-import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from droplab.data.arrays import Labelled, held_out_of, to_dataset
-from droplab.data.dataset import Dataset
-from droplab.data.disk import is_folder, open_regular
-from droplab.errors import ConfigError, DataError
+from droplab.data.disk import open_regular
+from droplab.errors import DataError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pbm")
+if TYPE_CHECKING:
+    from PIL import Image
+
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
+    *(".pgm", ".ppm", ".pbm", ".pnm"),
+)
 """How the names of images end."""
 
 MOST_PIXELS = 1_000_000
 """Most pixels of an image: 512 units fully connected to more would have half a thousand million weights."""
 
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-_GREY, _COLOUR = ("1", "L"), ("RGB", "P")  # Pillow's modes: a palette is one of colours
-_MANY = 10_000  # images that take long enough to say so
+_GREY, _COLOUR = ("1", "L", "LA"), ("RGB", "RGBA", "P", "PA")  # Pillow's modes: a palette is one of colours
+_JUNK = ("__macosx", "@eadir", "$recycle.bin", "thumbs.db", "ehthumbs.db", "desktop.ini")  # what systems leave behind
+_ORIENTATION, _BITS, _SAMPLE_FORMAT = 274, 258, 339  # tags of TIFF, the first of EXIF, too
 
 
 def is_image(path: Path) -> bool:
@@ -33,62 +36,117 @@ def is_image(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
-def holds_images(folder: Path) -> bool:
-    """Whether a folder is laid out as `load_images` takes it: with folders in it, and no data files beside them."""
-    arrays = any(entry.name.endswith((".npy", "-ubyte", "-ubyte.gz")) for entry in _entries(folder))
-    return not arrays and bool(_folders(folder))
-
-
-def load_images(path: Path, test: str | None, notify: Callable[[str], None]) -> Dataset:
-    """Load a data set from a folder with a folder of images for each class, or with such folders `train` and `test`.
-
-    The images of a class may lie in folders of its folder. Files that are no images by their names are passed over.
-    Grey images become (rows, columns), those in colour rows × columns × 3 features without a shape; bytes stay bytes.
-
-    Args:
-        path: of the folder.
-        test: another such folder, or the share of the images to test on; `None` for `TEST_SHARE`.
-        notify: told what is assumed.
-
-    Raises:
-        ConfigError: if `test` is no share, or the folder has a test part of its own.
-        DataError: if an image cannot be taken, or they are not all of one size and kind; if a class has no image.
-    """
-    if {folder.name for folder in _folders(path)} == {"train", "test"} and all(map(_folders, _folders(path))):
-        if test is not None:
-            raise ConfigError(f"{path}: has a test part of its own, the folder test, so test cannot act. Leave it out.")
-        train, held = (_read(path / part, notify) for part in ("train", "test"))
-        arrays = (train.x, train.y, held.x, held.y)
-        return to_dataset(path, f"folder {path}", arrays, (*train.where, *held.where), (train.places, held.places))
-    return held_out_of(path, f"folder {path}", _read(path, notify), test, partial(_read, notify=notify), notify)
-
-
 def read_image(path: Path) -> NDArray[np.uint8]:
     """The pixels of an image: (rows, columns) of a grey one, (rows, columns, 3) of one in colour.
 
+    It is turned as its EXIF orientation says. Of the several pictures that cameras put into a JPEG the first is meant.
+
     Raises:
-        DataError: if it is none that Pillow reads, is damaged, has more than `MOST_PIXELS`, transparency, more than 8
-            bits a channel or more than one picture.
+        DataError: if it is none that Pillow reads, is damaged, has more than `MOST_PIXELS`, pixels that are
+            transparent, more than 8 bits a channel, colours other than RGB, or more than one picture, as a film.
+    """
+    pixels, opacity = decode(path, MOST_PIXELS)
+    clear = 0 if opacity is None else int((opacity < 255).sum())
+    if opacity is not None and clear:
+        raise DataError(
+            f"{path}: must not be transparent; found {clear:,} of {opacity.size:,} pixels that are. Lay all images on "
+            "a background."
+        )
+    return pixels
+
+
+def decode(path: Path, most_pixels: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """The pixels of an image, as `read_image` gives them, and how opaque each is.
+
+    Returns:
+        The pixels; and 0 (transparent) … 255, shape (rows, columns), or `None` where the file says nothing of it.
+
+    Raises:
+        DataError: as `read_image`, but for transparent pixels.
     """
     from PIL import Image, UnidentifiedImageError
 
     with open_regular(path) as handle, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's own limit is wider, and what it mends is mended
         try:
-            image = Image.open(handle, formats=_FORMATS)
-            _check(path, image)
-            return np.asarray(image.convert("L" if image.mode in _GREY else "RGB"))
-        except DataError:  # which is a ValueError
+            image: Image.Image = Image.open(handle, formats=_FORMATS)
+            _check(path, image, most_pixels)
+            image.load()
+            image = _turned(image)
+            opacity = np.asarray(image.convert("RGBA").getchannel("A")) if image.has_transparency_data else None
+            return np.asarray(image.convert("L" if image.mode in _GREY else "RGB")), opacity
+        except DataError:
             raise
         except Image.DecompressionBombError:
-            raise DataError(f"{path}: an image may have {MOST_PIXELS:,} pixels; it has far more. Shrink it.") from None
+            raise DataError(f"{path}: an image may have {most_pixels:,} pixels; it has far more. Shrink it.") from None
         except UnidentifiedImageError:
             raise DataError(
                 f"{path}: must be an image ({', '.join(_FORMATS)}); found other content. Take it out of the folder."
             ) from None
-        except (OSError, ValueError, SyntaxError, EOFError) as error:  # whatever its decoders raise on damaged bytes
+        except Exception as error:  # decoders raise whatever they please on damaged bytes
             reason = " ".join(str(error).split()) or "it ends too early"
             raise DataError(f"{path}: must be a sound image; found: {reason}. Save it again.") from None
+
+
+def _check(path: Path, image: Image.Image, most_pixels: int) -> None:
+    """Raise unless an image that is not decoded yet may be."""
+    columns, rows = image.size
+    if rows * columns == 0:
+        raise DataError(f"{path}: must have pixels; found {columns} × {rows}. Take it out of the folder.")
+    if rows * columns > most_pixels:
+        raise DataError(
+            f"{path}: an image may have {most_pixels:,} pixels; found {columns} × {rows}. Shrink all of them alike."
+        )
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # a camera's JPEG: the picture, then previews or other views of it
+        raise DataError(f"{path}: must be one picture; found {frames}, as of a film. Save one of them.")
+    if odd := _odd(image):
+        raise DataError(f"{path}: must be grey or RGB with 8 bits a channel; found {odd}. Convert all of them alike.")
+    if image.format == "PNG" and image.mode == "L" and "transparency" in image.info:
+        # Pillow spreads 2 and 4 bits over 0 … 255, but not the grey that is said to be transparent.
+        image.info["transparency"] *= {"L;2": 85, "L;4": 17}.get(_raw(image), 1)
+
+
+def _odd(image: Any) -> str:
+    """What an image's numbers are that cannot be taken as they are; Pillow's mode alone does not say it in colour."""
+    if image.mode not in _GREY + _COLOUR:
+        return f"mode {image.mode}"
+    told = _raw(image)
+    if image.format == "PNG" and str(told).endswith("16B"):
+        return "16"
+    if image.format == "PPM" and not isinstance(told, str) and told[-1] > 255:
+        return f"a largest value of {told[-1]:,}"
+    if image.format == "TIFF" and (deep := max(image.tag_v2.get(_BITS, (1,)))) > 8:
+        return str(deep)
+    if image.format == "TIFF" and 2 in image.tag_v2.get(_SAMPLE_FORMAT, ()):
+        return "numbers with a sign"
+    return ""
+
+
+def _raw(image: Any) -> Any:
+    """How the pixels lie in the file, in the words of Pillow's decoders."""
+    return image.tile[0][3] if image.tile else ""
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """A decoded image as it is meant to be seen; as it is stored where what says so cannot be read."""
+    from PIL import Image
+
+    turns = Image.Transpose
+    methods = {
+        2: turns.FLIP_LEFT_RIGHT,
+        3: turns.ROTATE_180,
+        4: turns.FLIP_TOP_BOTTOM,
+        5: turns.TRANSPOSE,
+        6: turns.ROTATE_270,
+        7: turns.TRANSVERSE,
+        8: turns.ROTATE_90,
+    }
+    try:
+        method = methods.get(image.getexif().get(_ORIENTATION, 1))  # Pillow has turned a TIFF already, and says 1 then
+    except Exception:  # a damaged block, which no viewer minds
+        return image
+    return image if method is None else image.transpose(method)
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -97,58 +155,14 @@ def image_files(folder: Path) -> list[Path]:
     Raises:
         DataError: if there is none.
     """
-    found = [file for file in _files(folder) if is_image(file)]
+    found = [file for file in files_in(folder) if is_image(file)]
     if not found:
         raise DataError(f"{folder}: must hold images ({', '.join(SUFFIXES)}); found none. Name another folder.")
     return found
 
 
-def _check(path: Path, image: Any) -> None:
-    """Raise unless an image that is not decoded yet may be."""
-    columns, rows = image.size
-    if rows * columns > MOST_PIXELS:
-        raise DataError(
-            f"{path}: an image may have {MOST_PIXELS:,} pixels; found {columns} × {rows}. Shrink all of them alike."
-        )
-    if getattr(image, "n_frames", 1) > 1:
-        raise DataError(f"{path}: must be one picture; found {image.n_frames}, as of a film. Save one of them.")
-    if image.has_transparency_data:
-        raise DataError(
-            f"{path}: must not be transparent; found {image.mode} that is. Lay all of them on a background."
-        )
-    if image.mode not in _GREY + _COLOUR:
-        raise DataError(
-            f"{path}: must be grey or RGB with 8 bits a channel; found mode {image.mode}. Convert all of them alike."
-        )
-
-
-def _read(folder: str | Path, notify: Callable[[str], None]) -> Labelled:
-    """Every image of a folder of classes; `places` are their paths in it."""
-    path = Path(folder)
-    if not is_folder(path) or not _folders(path):
-        raise DataError(f"{path}: must be a folder with a folder of images for each class; found none. Name another.")
-    found, others = [], [file for file in _entries(path) if not file.is_dir()]
-    for one in _folders(path):
-        files = list(_files(one))
-        images = [file for file in files if is_image(file)]
-        if not images:
-            raise DataError(
-                f"{one}: the folder of a class must hold images ({', '.join(SUFFIXES)}); found "
-                f"{f'{len(files)} other files' if files else 'none'}. Add some, or take the folder away."
-            )
-        found += [(file, one.name) for file in images]
-        others += [file for file in files if not is_image(file)]
-    if others:
-        notify(f"{path}: {len(others)} files that are no images of a class are passed over, {others[0]} among them")
-    if len(found) >= _MANY:
-        notify(f"{path}: reading {len(found):,} images")
-    x = stacked_images([file for file, _ in found])
-    places = np.array([os.fspath(file.relative_to(path)) for file, _ in found])
-    return Labelled(x, _numbered([label for _, label in found]), (f"{path}: images", f"{path}: classes"), places)
-
-
 def stacked_images(files: Sequence[Path]) -> NDArray[np.uint8]:
-    """Images as `to_dataset` takes them: (images, rows, columns) of grey ones, else (images, features).
+    """Images as `to_dataset` takes them: (images, rows, columns) of grey ones, (images, rows, columns, 3) in colour.
 
     Raises:
         DataError: as `read_image`, or if they are not all as the first.
@@ -163,35 +177,43 @@ def stacked_images(files: Sequence[Path]) -> NDArray[np.uint8]:
                 f"{_words(first)} in {files[0]}. Bring them to one."
             )
         x[place] = image
-    return x if x.ndim == 3 else x.reshape(len(x), -1)
+    return x
+
+
+def shape_words(shape: Sequence[int]) -> str:
+    """The form of images in words.
+
+    >>> shape_words((8, 6)), shape_words((8, 6, 3))
+    ('8 × 6', '8 × 6 in colour')
+    """
+    return f"{shape[0]} × {shape[1]}{' in colour' if len(shape) == 3 else ''}"
 
 
 def _words(image: NDArray[np.uint8]) -> str:
-    return f"{image.shape[1]} × {image.shape[0]} {'grey' if image.ndim == 2 else 'in colour'}"
+    size = f"{image.shape[1]} × {image.shape[0]}"
+    if image.ndim == 2:
+        return f"{size} grey"
+    grey = (image == image[..., :1]).all()
+    return f"{size} in colour" + (", though all its pixels are grey" if grey else "")
 
 
-def _numbered(labels: Sequence[str]) -> NDArray[Any]:
-    """The names of folders; as numbers if all of them are, so that 10 comes after 9."""
-    numbers = all(label.isdecimal() and label.isascii() and str(int(label)) == label for label in set(labels))
-    return np.array([int(label) for label in labels] if numbers else labels)
+def entries(folder: Path) -> list[Path]:
+    """What a folder holds, in order, apart from what is hidden and what systems leave behind.
 
-
-def _entries(folder: Path) -> list[Path]:
-    """What a folder holds, in order, hidden things apart."""
+    Raises:
+        DataError: if it cannot be listed.
+    """
     try:
-        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        there = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed: {error.strerror or error}. Check its permissions.") from None
+    return sorted(entry for entry in there if entry.name.lower() not in _JUNK)
 
 
-def _folders(folder: Path) -> list[Path]:
-    return [entry for entry in _entries(folder) if entry.is_dir()]
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """The files of a class, those of its folders among them; links to folders are not followed."""
-    for entry in _entries(folder):
-        if not entry.is_dir():
+def files_in(folder: Path) -> Iterator[Path]:
+    """The files of a folder, those of its folders among them; a link to a folder is not followed, but given itself."""
+    for entry in entries(folder):
+        if entry.is_dir() and not entry.is_symlink():
+            yield from files_in(entry)
+        else:
             yield entry
-        elif not entry.is_symlink():
-            yield from _files(entry)

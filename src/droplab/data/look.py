@@ -30,26 +30,36 @@ class Look:
         train: examples of each class, those held out for validation among them.
         test: likewise.
         findings: a sentence each: examples of test that are in train, too (leakage), repeated ones, equal ones of
-            different classes, uneven classes, classes that are not in both, columns that never change.
+            different classes, uneven classes, classes that are not in both, columns that never change; of a table also
+            what `table_look` finds in its columns.
+        valid: those of each class in train that are the data's own valid split; empty where they have none.
     """
 
     train: tuple[int, ...]
     test: tuple[int, ...]
     findings: tuple[str, ...]
+    valid: tuple[int, ...] = ()
 
     def counts(self, classes: Sequence[str]) -> str:
         """How many examples there are of each class, in words; `classes` are their names."""
-        told = [f"{name} {a:,} + {b:,}" for name, a, b in zip(classes, self.train, self.test, strict=True)]
+        held = self.valid or (0,) * len(self.train)
+        parts = zip(classes, self.train, held, self.test, strict=True)
+        told = [
+            f"{name} {a - v:,} + {v:,} + {b:,}" if self.valid else f"{name} {a:,} + {b:,}" for name, a, v, b in parts
+        ]
         more = f" and {len(told) - _MOST_CLASSES} classes more" if len(told) > _MOST_CLASSES else ""
-        return f"{', '.join(told[:_MOST_CLASSES])}{more} (train + test)"
+        return f"{', '.join(told[:_MOST_CLASSES])}{more} ({'train + valid' if self.valid else 'train'} + test)"
 
 
 def look_at(dataset: Dataset) -> Look:
     """Look at a data set; examples are equal where all their features are."""
     classes = len(dataset.classes)
     train, test = (np.bincount(y, minlength=classes) for y in (dataset.train_y, dataset.test_y))
-    findings = [*_equal(dataset), *_classes(dataset.classes, train, test), *_constant(dataset)]
-    return Look(tuple(map(int, train)), tuple(map(int, test)), tuple(findings))
+    valid = None if dataset.valid is None else np.bincount(dataset.train_y[dataset.valid], minlength=classes)
+    classes_found = _classes(dataset.classes, train, test, valid)
+    findings = [*_equal(dataset), *classes_found, *dataset.findings, *_constant(dataset)]
+    held = () if valid is None else tuple(map(int, valid))
+    return Look(tuple(map(int, train)), tuple(map(int, test)), tuple(findings), held)
 
 
 def _equal(dataset: Dataset) -> Iterator[str]:
@@ -59,7 +69,7 @@ def _equal(dataset: Dataset) -> Iterator[str]:
     place = np.minimum(np.searchsorted(values, test), len(values) - 1)
     leaked = np.flatnonzero(values[place] == test)
     if len(leaked):
-        pairs = [f"{_name(dataset, 1, i)} = {_name(dataset, 0, first[place[i]])}" for i in leaked[:_NAMED]]
+        pairs = [f"{dataset.call(1, i)} = {dataset.call(0, first[place[i]])}" for i in leaked[:_NAMED]]
         yield (
             f"leakage: {len(leaked):,} of the {len(test):,} test examples are equal to a training example in all their "
             f"features, which makes test accuracy look better than it is (test = train: {_listed(pairs, len(leaked))})"
@@ -68,7 +78,7 @@ def _equal(dataset: Dataset) -> Iterator[str]:
     if len(repeats):
         earlier = first[np.searchsorted(values, train[repeats])]
         pairs = [
-            f"{_name(dataset, 0, i)} = {_name(dataset, 0, k)}" for i, k in zip(repeats[:_NAMED], earlier, strict=False)
+            f"{dataset.call(0, i)} = {dataset.call(0, k)}" for i, k in zip(repeats[:_NAMED], earlier, strict=False)
         ]
         yield (
             f"{len(repeats):,} of the {len(train):,} training examples repeat an earlier one, which may put one "
@@ -80,7 +90,7 @@ def _equal(dataset: Dataset) -> Iterator[str]:
             a, b = (dataset.classes[dataset.train_y[row]] for row in (k, i))
             yield (
                 f"{len(torn):,} training examples are equal to one of another class, and no network can get both right "
-                f"(the first: {_name(dataset, 0, k)} is {a}, {_name(dataset, 0, i)} is {b})"
+                f"(the first: {dataset.call(0, k)} is {a}, {dataset.call(0, i)} is {b})"
             )
 
 
@@ -93,23 +103,25 @@ def _hashes(x: NDArray[Any]) -> NDArray[np.uint64]:
     return np.concatenate(parts)
 
 
-def _name(dataset: Dataset, split: int, row: int) -> str:
-    """How an example is called: its row in the file, counted from 1, or its own file."""
-    places = dataset.places[split]
-    place = row + 1 if places is None else places[row]
-    return str(place) if isinstance(place, str) else f"row {place}"
-
-
 def _listed(named: Sequence[str], count: int) -> str:
     return ", ".join(named) + (f" and {count - len(named):,} more" if count > len(named) else "")
 
 
-def _classes(names: Sequence[str], train: NDArray[np.int64], test: NDArray[np.int64]) -> Iterator[str]:
-    """Classes that are not in both splits, and uneven ones."""
-    for there, lacking, where, words in (
-        (test, train, "test and not in train", "which no network can learn"),
-        (train, test, "train and not in test", "of which nothing is found out"),
-    ):
+def _classes(
+    names: Sequence[str], train: NDArray[np.int64], test: NDArray[np.int64], valid: NDArray[np.int64] | None
+) -> Iterator[str]:
+    """Classes that are not in all splits, and uneven ones."""
+    learned = train if valid is None else train - valid
+    pairs = [
+        (test, learned, "test and not in train", "which no network can learn"),
+        (learned, test, "train and not in test", "of which nothing is found out"),
+    ]
+    if valid is not None:
+        pairs += [
+            (valid, learned, "valid and not in train", "which no network can learn while valid is held out"),
+            (learned, valid, "train and not in valid", "which nothing is chosen by"),
+        ]
+    for there, lacking, where, words in pairs:
         only = [names[int(k)] for k in np.flatnonzero((there > 0) & (lacking == 0))]
         if only:
             yield f"classes in {where}, {words}: {_listed(only[:_NAMED], len(only))} ({len(only)} of {len(names)})"

@@ -1,28 +1,29 @@
 """Preprocessing of tables: from columns of any kind to numbers, fitted on training rows and kept as plain data.
 
 What each column becomes is found by scikit-learn's transformers; what they found is a description that JSON can hold,
-and that NumPy alone carries out.
+and that NumPy alone carries out. A table goes through it in two steps: its cells are read as numbers (`read`), of which
+arithmetic alone makes features (`features_of`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
+from droplab.config import ColumnKind
+from droplab.data.cells import PLAIN, UNKNOWN, Spelling, codes_of, numbers_of
+from droplab.data.columns import MOST_CATEGORIES, check_decided, decide
+from droplab.data.tables import Table, listed
+from droplab.data.unseen import FAR, Unseen
 from droplab.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_NAMED = 10  # columns that a message names
-_MOSTLY = 0.5  # share of a column's texts that are numbers, from which on the others are slips
-
-MOST_CATEGORIES = 1_000
-"""Most categories of a column: one with more is an identifier or free text, or numbers that were read as text."""
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -36,6 +37,7 @@ class Number(BaseModel):
         mean: of the training rows, filled.
         scale: their standard deviation.
         indicator: whether a second feature says that the value is missing: where training rows have missing values.
+        spelling: how text is read as a number.
     """
 
     model_config = _STRICT
@@ -46,27 +48,67 @@ class Number(BaseModel):
     mean: float
     scale: float = Field(gt=0)
     indicator: bool
+    spelling: Spelling = PLAIN
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_special(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a plain spelling, so that older columns, and their data sets' fingerprints, are what they were."""
+        told: dict[str, Any] = handler(self)
+        return {name: value for name, value in told.items() if name != "spelling" or self.spelling != PLAIN}
 
     @property
     def feature_names(self) -> tuple[str, ...]:
         """One, or two with the indicator."""
         return (self.name, f"{self.name} is missing") if self.indicator else (self.name,)
 
-    def features(self, column: pd.Series[Any]) -> Iterator[NDArray[np.float64]]:
-        """The features of rows, shape (rows,) each."""
-        values = numbers_of(column, self.name)
+    def read(self, table: Table, unseen: Unseen) -> NDArray[np.float64]:
+        """The numbers of rows, NaN where missing, shape (rows,).
+
+        Raises:
+            DataError: naming the first cell that is no number, or too large a one.
+        """
+        cells = table.columns[self.name]
+        values, fault = numbers_of(cells, self.spelling)
+        if fault is not None and self._is_binary:  # as a bool column of one file is 1 and 0 in another
+            values, fault = numbers_of(cells, Spelling(truth=True))
+        if fault is not None:
+            raise DataError(
+                f"{table.name}: column {self.name!r} must hold finite numbers or nothing{self._must}; found "
+                f"{fault.text!r} in row {table.rows[fault.row]}. Correct the cell, or leave it empty."
+            )
+        if not self.indicator and (gaps := int(np.isnan(values).sum())):
+            unseen.gaps[self.name] += gaps
+        far = np.abs(values - self.mean) > FAR * self.scale
+        if far.any():
+            unseen.far.setdefault(self.name, (f"{values[far][0]:g}", int(table.rows[int(far.argmax())])))
+        return values
+
+    @property
+    def _is_binary(self) -> bool:
+        """Whether all training rows had 0 or 1: only then is the variance m − m² for the mean m (gaps at 0.5 aside)."""
+        halves = self.indicator and self.fill == self.mean == 0.5
+        spread = math.isclose(self.scale**2, self.mean - self.mean**2, rel_tol=1e-9)
+        return self.spelling == PLAIN and (spread or halves)
+
+    @property
+    def _must(self) -> str:
+        if self.spelling.truth:
+            return " (true or false, 1 or 0)"
+        return f" (as in training: {self.spelling.words})" if self.spelling != PLAIN else ""
+
+    def features(self, values: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
+        """The features of rows, shape (rows,) each, of what `read` gave."""
         missing = np.isnan(values)
         yield (np.where(missing, self.fill, values) - self.mean) / self.scale
         if self.indicator:
             yield missing.astype(np.float64)
 
-    def encode(self, column: pd.Series[Any]) -> NDArray[np.float64]:
-        """The numbers of rows, NaN where missing, shape (rows,)."""
-        return numbers_of(column, self.name)
-
 
 class Category(BaseModel):
     """A column of categories: a feature for each, 1 where a row has it; an unknown category has none.
+
+    A cell is the category of the same text; where there is none, the one that differs in spaces around it, in `.0`, or
+    in the case of a truth value alone, if that is one.
 
     Attributes:
         name: of the column.
@@ -87,20 +129,25 @@ class Category(BaseModel):
         named = tuple(f"{self.name}={category}" for category in self.categories)
         return (*named, f"{self.name} is missing") if self.missing else named
 
-    def features(self, column: pd.Series[Any]) -> Iterator[NDArray[np.float64]]:
-        """The features of rows, shape (rows,) each."""
-        values = texts_of(column)
-        for category in self.categories:
-            yield (values == category).astype(np.float64)
-        if self.missing:
-            yield np.array([value is None for value in values], dtype=np.float64)
+    def read(self, table: Table, unseen: Unseen) -> NDArray[np.float64]:
+        """The number of each row's category, shape (rows,); NaN where it has none, −1 where training rows lack it.
 
-    def encode(self, column: pd.Series[Any]) -> NDArray[np.float64]:
-        """The number of each row's category, shape (rows,); −1 where it has none."""
-        numbers: dict[str | None, int] = {category: place for place, category in enumerate(self.categories)}
+        Raises:
+            DataError: if cells hold several values each.
+        """
+        texts = table.texts(self.name)
+        codes = codes_of(texts, self.categories)
+        unseen.note(self.name, texts, codes == UNKNOWN)
+        if not self.missing and (gaps := int(np.isnan(codes).sum())):
+            unseen.gaps[self.name] += gaps
+        return codes
+
+    def features(self, values: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
+        """The features of rows, shape (rows,) each, of what `read` gave."""
+        for place in range(len(self.categories)):
+            yield (values == place).astype(np.float64)
         if self.missing:
-            numbers[None] = len(self.categories)
-        return np.array([numbers.get(value, -1) for value in texts_of(column)], np.float64)
+            yield np.isnan(values).astype(np.float64)
 
 
 Column = Annotated[Number | Category, Field(discriminator="kind")]
@@ -112,6 +159,7 @@ class Preprocessing(BaseModel):
     Attributes:
         columns: those that are used, in the order of their features.
         left_out: those that never change in the training rows.
+        missing: cells that say that a value is missing, beside those that always do.
 
     Example:
         >>> import pandas as pd
@@ -127,63 +175,113 @@ class Preprocessing(BaseModel):
 
     columns: tuple[Column, ...] = Field(min_length=1)
     left_out: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_there(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        told: dict[str, Any] = handler(self)
+        return {name: value for name, value in told.items() if name != "missing" or value}
 
     @classmethod
-    def fit(cls, frame: pd.DataFrame) -> Preprocessing:
+    def fit(
+        cls, rows: Table | pd.DataFrame, told: Mapping[str, ColumnKind] | None = None, missing: tuple[str, ...] = ()
+    ) -> Preprocessing:
         """Find what the columns of training rows become; those that never change are left out.
 
+        Args:
+            rows: the training rows; of a table, in which `missing` was heeded when it was read.
+            told: what columns are by their user's word, by name; the others are guessed.
+            missing: cells that say that a value is missing, for later files.
+
         Raises:
-            DataError: if no column is left, or one has too many categories or infinite numbers.
+            ConfigError: if there is no column of a name in `told`.
+            DataError: if no column is left, or one can be no feature: dates, cells of several values, numbers spelt in
+                two ways or among other texts, too many categories.
         """
-        made = {str(name): _fitted(frame[name], str(name)) for name in frame.columns}
+        table = Table.of(rows)
+        decisions = decide(table, told or {})
+        check_decided(table, decisions)
+        used = {name: one for name, one in decisions.items() if one.kind != "ignore"}
+        made = {
+            name: _number(table, name, one.spelling) if one.kind == "number" else _category(table, name)
+            for name, one in used.items()
+        }
         columns = tuple(column for column in made.values() if column is not None)
         if not columns:
-            raise DataError("a table needs a column that changes from row to row beside the target; found none.")
-        return cls(columns=columns, left_out=tuple(name for name, column in made.items() if column is None))
+            raise DataError(
+                f"{table.name}: a table needs a column that changes from row to row beside the target; found none."
+            )
+        left_out = tuple(name for name, column in made.items() if column is None)
+        return cls(columns=columns, left_out=left_out, missing=missing)
 
-    def transform(self, frame: pd.DataFrame) -> NDArray[np.float32]:
+    def read(self, rows: Table | pd.DataFrame, unseen: Unseen | None = None) -> NDArray[np.float64]:
+        """The columns of rows as numbers, from which arithmetic alone makes the features: what exported networks take.
+
+        Args:
+            rows: columns are found by name, in any order; others are ignored.
+            unseen: is told what the rows have that the training rows lacked.
+
+        Returns:
+            Shape (rows, columns): a number, NaN where it is missing; of a category its place among the column's, NaN
+            where it is missing, −1 where training rows lack it.
+
+        Raises:
+            DataError: if a column is missing, or a cell is not what its column holds.
+        """
+        table, unseen = Table.of(rows), unseen or Unseen()
+        if lacking := [column.name for column in self.columns if column.name not in table.columns]:
+            raise DataError(
+                f"{table.name}: the table must have the columns {', '.join(c.name for c in self.columns)}; found no "
+                f"{', '.join(lacking)} among {table.columns_words}. Add or rename columns."
+            )
+        unseen.begin(len(table))
+        return np.stack([column.read(table, unseen) for column in self.columns], axis=1)
+
+    def features_of(self, numbers: NDArray[np.float64], table: Table) -> NDArray[np.float32]:
         """The features of rows.
 
         Args:
-            frame: its columns are found by name, in any order; others are ignored.
+            numbers: as `read` gives them, shape (rows, columns).
+            table: what was read, for messages.
 
         Returns:
             Shape (rows, features).
 
         Raises:
-            DataError: if a column is missing, or has a text where numbers are meant.
+            DataError: if a number is so far from those of training that `float32` has it not.
         """
-        self._check_columns(frame)
-        made = np.empty((len(frame), self.features), np.float32)
+        made = np.empty((len(numbers), self.features), np.float32)
         place = 0
-        for column in self.columns:
-            for feature in column.features(frame[column.name]):
-                made[:, place] = feature
-                place += 1
+        with np.errstate(over="ignore"):
+            for k, column in enumerate(self.columns):
+                for feature in column.features(numbers[:, k]):
+                    made[:, place] = feature
+                    if not np.isfinite(made[:, place]).all():
+                        row = int(np.isfinite(made[:, place]).argmin())
+                        raise DataError(
+                            f"{table.name}: column {column.name!r} must hold numbers like those of training; found "
+                            f"{numbers[row, k]:g} in row {table.rows[row]}, too far from them to compute with. Correct "
+                            "the cell."
+                        )
+                    place += 1
         return made
 
-    def encode(self, frame: pd.DataFrame) -> NDArray[np.float64]:
-        """The columns of rows as numbers, from which arithmetic alone makes the features: what exported networks take.
+    def transform(self, rows: Table | pd.DataFrame, unseen: Unseen | None = None) -> NDArray[np.float32]:
+        """The features of rows, shape (rows, features): `read`, then `features_of`."""
+        table = Table.of(rows)
+        return self.features_of(self.read(table, unseen), table)
 
-        Args:
-            frame: as that of `transform`.
+    @property
+    def identity(self) -> str:
+        """What decides the features, as JSON: part of a data set's fingerprint.
 
-        Returns:
-            Shape (rows, columns): a number, NaN where it is missing; of a category its place among the column's, one
-            more where it is missing and that is a feature, −1 where it has none.
-
-        Raises:
-            DataError: as `transform`.
+        How truth values are spelt decides none, and older droplabs did not tell.
         """
-        self._check_columns(frame)
-        return np.stack([column.encode(frame[column.name]) for column in self.columns], axis=1)
-
-    def _check_columns(self, frame: pd.DataFrame) -> None:
-        if lacking := [column.name for column in self.columns if column.name not in frame.columns]:
-            raise DataError(
-                f"the table must have the columns {', '.join(c.name for c in self.columns)}; found no "
-                f"{', '.join(lacking)}. Add or rename columns."
-            )
+        columns = tuple(
+            one.model_copy(update={"spelling": PLAIN}) if isinstance(one, Number) and one.spelling.truth else one
+            for one in self.columns
+        )
+        return self.model_copy(update={"columns": columns}).model_dump_json(exclude={"left_out"})
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -194,6 +292,18 @@ class Preprocessing(BaseModel):
     def features(self) -> int:
         """How many features there are."""
         return len(self.feature_names)
+
+    @property
+    def summary(self) -> str:
+        """What each column was taken for, in a line."""
+        numbers = [
+            f"{one.name} ({one.spelling.words})" if one.spelling.words else one.name
+            for one in self.columns
+            if isinstance(one, Number)
+        ]
+        categories = [f"{one.name} ({len(one.categories)})" for one in self.columns if isinstance(one, Category)]
+        parts = (("numbers", numbers), ("categories", categories), ("left out, never changing", self.left_out))
+        return "; ".join(f"{what}: {listed(names)}" for what, names in parts if names)
 
     @property
     def words(self) -> str:
@@ -207,6 +317,10 @@ class Preprocessing(BaseModel):
             parts.append(f"{len(numbers)} of numbers{gaps if missing else ''}, minus the mean, over the deviation")
         if categories:
             parts.append(f"{len(categories)} of categories, a feature for each; one that training rows lack has none")
+        if spelt := [f"{one.name} ({one.spelling.words})" for one in numbers if one.spelling.words]:
+            parts.append(f"read as numbers: {listed(spelt)}")
+        if self.missing:
+            parts.append(f"taken for missing values: {listed([repr(mark) for mark in self.missing])}")
         if self.left_out:
             parts.append(f"left out, since they never change in the training rows: {listed(self.left_out)}")
         return (
@@ -214,72 +328,35 @@ class Preprocessing(BaseModel):
         )
 
 
-def listed(names: Sequence[str]) -> str:
-    """The names of columns, the first of them if they are many."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
-
-
-def numbers_of(column: pd.Series[Any], name: str) -> NDArray[np.float64]:
-    """A column's values as numbers, NaN where missing.
-
-    Raises:
-        DataError: naming the first row that has none, or an infinite one.
-    """
-    import pandas as pd
-
-    values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    odd = np.isnan(values) & column.notna().to_numpy() | np.isinf(values)
-    if odd.any():
-        row = int(odd.argmax())
-        raise DataError(
-            f"column {name!r} must hold finite numbers or nothing; found {column.iloc[row]!r} in row "
-            f"{column.index[row] + 1} of the data. Correct the value, or leave it empty."
-        )
-    return values
-
-
-def texts_of(column: pd.Series[Any]) -> NDArray[np.object_]:
-    """A column's values as text, `None` where missing."""
-    return np.array(
-        [None if missing else str(value) for value, missing in zip(column, column.isna(), strict=True)], object
-    )
-
-
-def _fitted(column: pd.Series[Any], name: str) -> Number | Category | None:
-    """What a column becomes; nothing where it never changes."""
-    from pandas.api.types import infer_dtype, is_bool_dtype, is_numeric_dtype
-
-    if infer_dtype(column).startswith(("date", "time")):
-        raise DataError(f"column {name!r} must hold numbers or categories; found dates. Make numbers of them, as days.")
-    missing = bool(column.isna().any())
-    if not column.notna().any() or (column.nunique(dropna=True) == 1 and not missing):
-        return None
-    return (_number if is_numeric_dtype(column) or is_bool_dtype(column) else _category)(column, name, missing)
-
-
-def _number(column: pd.Series[Any], name: str, missing: bool) -> Number:
+def _number(table: Table, name: str, spelling: Spelling) -> Number | None:
+    """What a column of numbers becomes; nothing where it never changes."""
     from sklearn.impute import SimpleImputer
     from sklearn.preprocessing import StandardScaler
 
-    imputer = SimpleImputer(strategy="median").fit(values := numbers_of(column, name)[:, None])
-    scaler = StandardScaler().fit(imputer.transform(values))
+    column = Number(name=name, fill=0.0, mean=0.0, scale=1.0, indicator=False, spelling=spelling)
+    values = column.read(table, Unseen())
+    missing, different = bool(np.isnan(values).any()), len(np.unique(values[~np.isnan(values)]))
+    if not different or (different == 1 and not missing):
+        return None
+    imputer = SimpleImputer(strategy="median").fit(values[:, None])
+    scaler = StandardScaler().fit(imputer.transform(values[:, None]))
     fill, mean, scale = (float(found[0]) for found in (imputer.statistics_, scaler.mean_, scaler.scale_))
-    return Number(name=name, fill=fill, mean=mean, scale=scale, indicator=missing)
+    return Number(name=name, fill=fill, mean=mean, scale=scale, indicator=missing, spelling=spelling)
 
 
-def _category(column: pd.Series[Any], name: str, missing: bool) -> Category:
-    import pandas as pd
+def _category(table: Table, name: str) -> Category | None:
+    """What a column of categories becomes; nothing where it never changes."""
     from sklearn.preprocessing import OneHotEncoder
 
-    texts = texts_of(column)
-    present = texts[[text is not None for text in texts]]
-    if pd.to_numeric(pd.Series(present), errors="coerce").notna().mean() >= _MOSTLY:
-        numbers_of(column, name)  # which says what is odd
+    texts = table.texts(name)
+    present = np.asarray(texts.drop_null().to_pylist(), object)
+    missing = bool(texts.null_count)
+    if not len(present) or (len(set(present)) == 1 and not missing):
+        return None
     categories = tuple(OneHotEncoder().fit(present[:, None]).categories_[0].tolist())
     if len(categories) > MOST_CATEGORIES:
         raise DataError(
-            f"column {name!r} must be numbers or at most {MOST_CATEGORIES:,} categories; found {len(categories):,} "
-            f"texts, such as {categories[0]!r}. Leave the column out, or make numbers of it."
+            f"{table.name}: column {name!r} must be numbers or at most {MOST_CATEGORIES:,} categories; found "
+            f"{len(categories):,} texts, such as {categories[0]!r}. Leave the column out: --columns {name}=ignore."
         )
     return Category(name=name, categories=categories, missing=missing)

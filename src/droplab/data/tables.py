@@ -1,20 +1,26 @@
-"""Tables as text or Parquet: a file → a frame with named columns."""
+"""Tables as files hold them: CSV or Parquet → named columns of cells, whole or a piece at a time."""
 
 from __future__ import annotations
 
+import difflib
 import io
-import re
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from droplab.data import disk
-from droplab.data.idx import GZIP_MAGIC
-from droplab.data.preprocessing import listed
+from droplab.data.cells import TEXT, texts_of
 from droplab.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".pq")
 """How the names of tables end."""
@@ -22,8 +28,88 @@ SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".pq")
 MOST_COLUMNS = 10_000
 """A table with more is one of numbers, for which npz and npy are meant."""
 
-_PARQUET_MAGIC = b"PAR1"
-_SEPARATORS = ",;\t|"
+UNNAMED = "it has no name, and counts rows or is empty"
+"""Why a column without a name is no feature, if that is so."""
+
+PARQUET_MAGIC = b"PAR1"
+_ROWS_AT_ONCE = 16_384  # of a Parquet file
+_NAMED = 10  # columns that a message names
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Rows of a table: columns of cells, each found by its name.
+
+    Attributes:
+        name: how messages call its file.
+        columns: the cells of each, shape (rows,): text where the file has text, else of the file's type; null where
+            there is none.
+        rows: the number of each row in its file, from 1 for the first below the names, shape (rows,).
+        aside: columns that are no features unless they are asked for, and why: a pandas index, one without a name.
+        separator: what parts the cells of a text file; empty elsewhere.
+        notes: what was assumed when it was read, a sentence each.
+    """
+
+    name: str
+    columns: Mapping[str, pa.Array]
+    rows: NDArray[np.int64]
+    aside: Mapping[str, str] = field(default_factory=dict)
+    separator: str = ""
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, rows: Table | pd.DataFrame) -> Table:
+        """Of a DataFrame, whose index is no column; a table as it is."""
+        if isinstance(rows, Table):
+            return rows
+        made = pa.Table.from_pandas(rows.rename(columns=str), preserve_index=False)
+        columns = {name: _cells(made.column(name)) for name in made.column_names}
+        return cls("the table", columns, np.arange(1, len(rows) + 1))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def names(self) -> list[str]:
+        """The columns that may be features, in order."""
+        return [name for name in self.columns if name not in self.aside]
+
+    def take(self, places: NDArray[np.int64]) -> Table:
+        """Some of the rows, by their places here, from 0."""
+        picked = pa.array(places)
+        columns = {name: cells.take(picked) for name, cells in self.columns.items()}
+        return replace(self, columns=columns, rows=self.rows[places])
+
+    def texts(self, column: str) -> pa.Array:
+        """The cells of a column as text, null where there is none, shape (rows,).
+
+        Raises:
+            DataError: if cells hold several values each, or bytes that are no text.
+        """
+        try:
+            return texts_of(self.columns[column])
+        except pa.ArrowException as error:
+            raise DataError(
+                f"{self.name}: column {column!r} must hold one text or number a row; found "
+                f"{self.columns[column].type} ({line(error)}). Convert it, or leave the column out."
+            ) from None
+
+    def hint(self, column: str) -> str:
+        """The name that was meant where there is no such column, if one is near."""
+        near = difflib.get_close_matches(column, list(self.columns), n=1)
+        return f" Did you mean {near[0]!r}?" if near else ""
+
+    @property
+    def columns_words(self) -> str:
+        """Its columns, and whether they may have been meant to be several."""
+        alone = ", no separator (, ; | or tab) was found" if len(self.columns) == 1 and self.separator else ""
+        return listed(list(self.columns)) + alone
+
+
+def listed(names: Sequence[str]) -> str:
+    """The names of columns, the first of them if they are many."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def is_table(path: Path) -> bool:
@@ -31,135 +117,131 @@ def is_table(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, missing: Collection[str] = (), written: Collection[str] = ()) -> Table:
     """Read a CSV file (UTF-8, perhaps gzip; `,`, `;`, `|` or tab between, names of columns first) or a Parquet file.
 
-    Empty cells, `NA`, `NaN`, `null` and the like are missing values.
+    Args:
+        path: of the file.
+        missing: cells that say that a value is missing, beside empty ones and `cells.MISSING` without quotes.
+        written: columns of which only empty cells are missing, as of classes.
 
     Raises:
         DataError: if it is no such file, is damaged, has no row, a row of another length, columns without a name of
             their own, or more than `MOST_COLUMNS`.
     """
     with disk.open_regular(path) as handle:
-        return read_stream(str(path), handle)
+        table = _whole(str(path), pieces_of(str(path), handle, missing), path.stat().st_size)
+        if table.separator and (again := [name for name in written if name in table.columns]):
+            handle.seek(0)
+            size = path.stat().st_size
+            exact = _whole(str(path), pieces_of(str(path), handle, None), size)
+            table = replace(table, columns=dict(table.columns) | {name: exact.columns[name] for name in again})
+    return table
 
 
-def read_stream(name: str, handle: BinaryIO) -> pd.DataFrame:
-    """Read a table from an open file or pipe, all of it, as `read_table`; `name` is what messages call it."""
-    content = handle.read()
-    if not content:
+def pieces_of(name: str, handle: BinaryIO, missing: Collection[str] | None = ()) -> Iterator[Table]:
+    """Read a table from an open file or pipe, some rows at a time, so that memory stays flat.
+
+    Args:
+        name: what messages call it.
+        handle: at its beginning.
+        missing: as that of `read_table`; `None` where only empty cells are missing.
+
+    Raises:
+        DataError: as `read_table`, once the reading gets there.
+    """
+    from droplab.data.csv_file import csv_pieces
+
+    start = handle.read(len(PARQUET_MAGIC))
+    if not start:
         raise DataError(f"{name}: must be a table; found nothing in it.")
-    table = _parquet(name, content) if content.startswith(_PARQUET_MAGIC) else _csv(name, content)
-    if not table.num_rows:
+    if start == PARQUET_MAGIC:
+        pieces = _parquet_pieces(name, handle if handle.seekable() else io.BytesIO(start + handle.read()))
+    else:
+        pieces = csv_pieces(name, start, handle, missing)
+    rows = 0
+    for piece in pieces:
+        rows += len(piece)
+        yield replace(piece, columns={key: _marked(cells, missing or ()) for key, cells in piece.columns.items()})
+    if not rows:
         raise DataError(f"{name}: must have at least one row below the names of its columns; found none.")
-    frame: pd.DataFrame = table.to_pandas()
-    return frame
 
 
-def _parquet(name: str, content: bytes) -> pa.Table:
-    import pyarrow as pa
+def _whole(name: str, pieces: Iterator[Table], size: int) -> Table:
+    """Pieces as one table, as long as they are not far more than their file."""
+    found: list[Table] = []
+    held = 0
+    for piece in pieces:
+        held += sum(cells.nbytes for cells in piece.columns.values())
+        check_expansion(name, size, held)
+        found.append(piece)
+    columns = {key: pa.chunked_array([one.columns[key] for one in found]).combine_chunks() for key in found[0].columns}
+    return replace(found[0], columns=columns, rows=np.concatenate([one.rows for one in found]))
+
+
+def _parquet_pieces(name: str, handle: BinaryIO | io.BytesIO) -> Iterator[Table]:
     from pyarrow import parquet
 
     try:
-        file = parquet.ParquetFile(io.BytesIO(content))
-        _check_names(name, file.schema_arrow.names)
-        unpacked = sum(file.metadata.row_group(k).total_byte_size for k in range(file.metadata.num_row_groups))
-        _check_expansion(name, len(content), unpacked)
-        return file.read()
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{name}: must be a sound Parquet file; found: {_line(error)}. Write it again.") from None
+        handle.seek(0)
+        file = parquet.ParquetFile(handle)
+        names = file.schema_arrow.names
+        check_names(name, names)
+        aside = dict.fromkeys(_index_of(file.schema_arrow.metadata, names), "it is the index of a pandas table")
+        rows = 0
+        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
+            columns = {key: _cells(cells) for key, cells in zip(names, batch.columns, strict=True)}
+            yield Table(name, columns, np.arange(rows + 1, rows + len(batch) + 1), aside)
+            rows += len(batch)
+    except DataError:  # which is a ValueError
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{name}: must be a sound Parquet file; found: {line(error)}. Write it again.") from None
 
 
-def _csv(name: str, content: bytes) -> pa.Table:
-    import pyarrow as pa
-    from pyarrow import csv
-
-    content = _text_of(name, content)
-    first = _first_line(name, content)
-    separator = max(_SEPARATORS, key=first.count)
+def _index_of(metadata: Mapping[bytes, bytes] | None, names: Collection[str]) -> list[str]:
+    """The columns that were the index of the pandas table that was written."""
     try:
-        (names,) = csv.read_csv(
-            io.BytesIO(f"{first}\n".encode()),
-            read_options=csv.ReadOptions(autogenerate_column_names=True),
-            parse_options=csv.ParseOptions(delimiter=separator),
-            convert_options=csv.ConvertOptions(strings_can_be_null=False, null_values=[]),
-        ).to_pylist()
-        _check_names(name, [str(name) for name in names.values()])
-        return csv.read_csv(
-            io.BytesIO(content),
-            parse_options=csv.ParseOptions(delimiter=separator, newlines_in_values=True),
-            convert_options=csv.ConvertOptions(strings_can_be_null=True),
-        )
-    except (pa.ArrowException, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(
-            f"{name}: must be a CSV file whose rows have as many cells as the first line has names; found: "
-            f"{_line(error)}. Correct the row."
-        ) from None
+        told = json.loads((metadata or {})[b"pandas"])["index_columns"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return []
+    return [name for name in told if isinstance(name, str) and name in names] if isinstance(told, list) else []
 
 
-def _text_of(name: str, content: bytes) -> bytes:
-    """The file's bytes, unpacked; UTF-8 for certain, without the mark that some programs put before it."""
-    import gzip
-    import zlib
-
-    if content.startswith(GZIP_MAGIC):
-        limit = disk.expansion_limit(len(content))
-        try:
-            with gzip.open(io.BytesIO(content)) as packed:
-                unpacked = packed.read(limit + 1)
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{name}: must be a sound gzip file; found: {_line(error)}. Pack it again.") from None
-        _check_expansion(name, len(content), len(unpacked))
-        content = unpacked
-    content = content.removeprefix(b"\xef\xbb\xbf")
-    try:
-        content.decode()
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{name}: must be text in UTF-8; found byte 0x{content[error.start]:02x} at {error.start}. Save it so."
-        ) from None
-    if b"\0" in content:
-        raise DataError(f"{name}: must be text; found a zero byte at {content.index(0)}. Is it another kind of file?")
-    return content
+def _cells(cells: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Cells in one piece, text of any type as `TEXT`."""
+    whole = cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells
+    if pa.types.is_dictionary(whole.type):
+        whole = whole.dictionary_decode()
+    kind = whole.type
+    text = pa.types.is_string(kind) or pa.types.is_string_view(kind)
+    return whole.cast(TEXT) if text else whole
 
 
-def _first_line(name: str, content: bytes) -> str:
-    first = re.split(r"\r\n|\r|\n", content[: 64 << 20].decode(errors="ignore").lstrip("\r\n"), maxsplit=1)[0]
-    if not first.strip():
-        raise DataError(f"{name}: must begin with the names of its columns; found nothing but empty lines.")
-    return first
+def _marked(cells: pa.Array, missing: Collection[str]) -> pa.Array:
+    """Cells of which blank ones, and those that say that a value is missing, are null."""
+    if cells.type == TEXT:
+        texts = pc.utf8_trim_whitespace(cells)
+    elif missing and not pa.types.is_nested(cells.type) and not pa.types.is_binary(cells.type):
+        texts = texts_of(cells)
+    else:
+        return cells
+    none = pc.is_in(texts, pa.array({"", *missing}, TEXT))
+    return pc.if_else(none, pa.scalar(None, cells.type), cells)
 
 
-def _check_names(name: str, names: list[str]) -> None:
+def check_names(name: str, names: Sequence[str]) -> None:
+    """Raise `DataError` unless these can be the names of a table's columns."""
     if len(names) > MOST_COLUMNS:
         raise DataError(
             f"{name}: a table may have {MOST_COLUMNS:,} columns; found {len(names):,}. Keep so many as npz or npy."
         )
-    if any(not name.strip() for name in names):
-        raise DataError(f"{name}: each column must have a name; found none for column {_unnamed(names) + 1}. Name it.")
-    if all(_is_number(name) for name in names):
-        raise DataError(
-            f"{name}: the first line must name the columns; found numbers ({listed(names)}). Put a line of names first."
-        )
-    if twice := sorted({name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()):
+    if twice := sorted({one for one in names if names.count(one) > 1} if len(set(names)) < len(names) else ()):
         raise DataError(f"{name}: each column must have a name of its own; found {twice[0]!r} twice. Rename one.")
 
 
-def _unnamed(names: list[str]) -> int:
-    return next(place for place, name in enumerate(names) if not name.strip())
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _check_expansion(name: str, size: int, unpacked: int) -> None:
+def check_expansion(name: str, size: int, unpacked: int) -> None:
+    """Raise `DataError` where so few bytes hold so many."""
     if unpacked > disk.expansion_limit(size):
         raise DataError(
             f"{name}: {size:,} bytes must not unpack to {unpacked:,} or more: this looks like a bomb. If it is meant, "
@@ -167,5 +249,6 @@ def _check_expansion(name: str, size: int, unpacked: int) -> None:
         )
 
 
-def _line(error: Exception) -> str:
+def line(error: Any) -> str:
+    """What another library says of a fault, in one line."""
     return " ".join(str(error).split()).rstrip(".") or "it ends too early"

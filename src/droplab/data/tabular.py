@@ -2,133 +2,230 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from droplab.data.arrays import labels_of, labels_to_numbers, name_of
+from droplab.config import ColumnKind
+from droplab.data.arrays import name_of
+from droplab.data.cells import TEXT, canonical, codes_of, numbers_of
+from droplab.data.columns import check_told, decide, is_count
 from droplab.data.dataset import Dataset
 from droplab.data.held_out import hold_out
-from droplab.data.preprocessing import Preprocessing, listed
+from droplab.data.preprocessing import Preprocessing
 from droplab.data.splits import train_valid_split
-from droplab.data.tables import read_table
-from droplab.errors import DataError
+from droplab.data.table_look import look_at_columns, measured
+from droplab.data.tables import UNNAMED, Table, listed, read_table
+from droplab.data.unseen import Unseen
+from droplab.errors import ConfigError, DataError
 
-if TYPE_CHECKING:
-    import pandas as pd
+_WHOLE = re.compile(r"-?(0|[1-9]\d{0,14})(\.0+)?").fullmatch
 
 
-def load_tabular(
-    path: Path,
-    target: str | None,
-    test: str | None,
-    groups: str | None,
-    valid: tuple[float, int],
-    preprocessing: Preprocessing | None,
-    notify: Callable[[str], None],
-) -> Dataset:
-    """Load a data set from a CSV or Parquet file.
+@dataclass(frozen=True)
+class Reading:
+    """How a table is read.
 
-    Columns become features as `Preprocessing` says, fitted on the rows that are trained on: neither those of test nor
-    those of valid.
-
-    Args:
-        path: of the table.
+    Attributes:
         target: the column of the classes.
         test: a table of test rows, or the share of the rows to test on, each class by the same share; `None` for
             `TEST_SHARE`.
         groups: a column whose values no split parts, as that of a patient; it is no feature.
-        valid: the share of the training rows that `Examples.of` will hold out, and the seed of that split.
+        columns: what columns are, by name, where it is not to be guessed.
+        missing: cells that say that a value is missing, beside those that always do.
+        valid_fraction: the share of the training rows that `Examples.of` will hold out, and that have no part in the
+            preprocessing.
+        split_seed: of that split.
         preprocessing: what makes the features, instead of what would be fitted.
-        notify: told what is assumed.
+    """
+
+    target: str | None = None
+    test: str | None = None
+    groups: str | None = None
+    columns: Mapping[str, ColumnKind] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    valid_fraction: float = 0.0
+    split_seed: int = 1
+    preprocessing: Preprocessing | None = None
+
+
+def load_tabular(path: Path, reading: Reading, notify: Callable[[str], None]) -> Dataset:
+    """Load a data set from a CSV or Parquet file.
+
+    What each column is, is decided on the rows that are trained on (neither those of test nor those of valid), and
+    becomes features as `Preprocessing` says. Classes and groups are text as the file has it, where only an empty cell
+    is none; another file's are the same ones if `codes_of` says so.
+
+    Args:
+        path: of the table.
+        reading: how it is read.
+        notify: told what is assumed, and what columns were taken for.
 
     Raises:
-        ConfigError: if `test` is no share.
-        DataError: if the table is not what it must be, a class has too few rows, or groups are in train and test.
+        ConfigError: if `test` is no share, or `columns` names what is no feature.
+        DataError: if a table is not what it must be, a class has too few rows or is not among those of training, or
+            groups are in train and test.
     """
-    frame = read_table(path)
-    target = _column(path, frame, "target", target, "the column of the classes")
-    labels, members = _labels(path, frame, target), None
-    if groups is not None:
-        members = _groups(path, frame, _column(path, frame, "groups", groups, "a column"), target)
-    places: tuple[NDArray[Any] | None, NDArray[Any] | None] = (None, None)
-    rows = hold_out(str(path), labels, test, notify, members)
+    fitted, names = reading.preprocessing, [name for name in (reading.target, reading.groups) if name]
+    missing = fitted.missing if fitted else reading.missing
+    table = read_table(path, missing, names)
+    target = _column(table, "target", reading.target, "the column of the classes")
+    groups = None if reading.groups is None else _column(table, "groups", reading.groups, "a column")
+    if groups == target:
+        raise DataError(f"{path}: groups and target must be two columns; found {groups!r} for both. Name another.")
+    features = table if fitted else _features(table, (target, groups), reading.columns, notify)
+    labels = _present(table, target, "class")
+    classes = _classes(table, target, labels)
+    members = None if groups is None else _members(table, groups)
+    codes = codes_of(labels, classes).astype(np.int64)
+    try:
+        rows = hold_out(str(path), _named(classes)[codes], reading.test, notify, members)
+    except DataError as error:
+        raise DataError(" ".join([str(error), *measured(classes, len(table), target)])) from None
     if rows is None:
-        other = Path(str(test))
-        train, held = frame, read_table(other)
-        _column(other, held, "target", target, "the column of the classes")
-        test_labels = _labels(other, held, target)
+        train, held = features, read_table(Path(str(reading.test)), missing, names)
+        _column(held, "target", target, "the column of the classes")
+        train_y, test_y = codes, _known(held, target, classes)
         if groups is not None:
-            _check_apart(frame[groups], held[_column(other, held, "groups", groups, "a column")], other)
+            _check_apart(table, held, _column(held, "groups", groups, "a column"))
     else:
         chosen, left = rows
-        train, held, places = frame.iloc[chosen], frame.iloc[left], (chosen + 1, left + 1)
-        labels, test_labels, members = labels[chosen], labels[left], None if members is None else members[chosen]
-    features = train.drop(columns=[name for name in (target, groups) if name])
-    classes, train_y, test_y = labels_to_numbers(path, labels, test_labels)
-    if preprocessing is None:
-        (share, seed), fitted_on = valid, np.arange(len(features))
-        if share:
-            fitted_on, _ = train_valid_split(train_y, test_size=share, random_state=seed, groups=members)
-        preprocessing = Preprocessing.fit(features.iloc[np.sort(fitted_on)])
+        train, held = features.take(chosen), features.take(left)
+        train_y, test_y, members = codes[chosen], codes[left], None if members is None else members[chosen]
+    for note in dict.fromkeys((*table.notes, *held.notes)):
+        notify(note)
+    if fitted is None:
+        fitted_on = np.arange(len(train))
+        if reading.valid_fraction:
+            fitted_on, _ = train_valid_split(
+                train_y, test_size=reading.valid_fraction, random_state=reading.split_seed, groups=members
+            )
+        fitted = Preprocessing.fit(train.take(np.sort(fitted_on)), reading.columns, reading.missing)
+        notify(f"{path}: columns taken for {fitted.summary}; --columns NAME=number|category|ignore says otherwise")
+    unseen = Unseen()
+    numbers, held_numbers = fitted.read(train), fitted.read(held, unseen)
+    for words in unseen.words:
+        notify(f"test: {words}")
     return Dataset(
         name=name_of(path),
-        train_x=preprocessing.transform(features),
+        train_x=fitted.features_of(numbers, train),
         train_y=train_y,
-        test_x=preprocessing.transform(held),
+        test_x=fitted.features_of(held_numbers, held),
         test_y=test_y,
         classes=classes,
         source=f"file {path}",
-        preprocessing=preprocessing,
+        preprocessing=fitted,
         train_groups=members,
-        places=places,
+        places=(train.rows, held.rows),
+        findings=look_at_columns(fitted, numbers, train_y, classes, target),
     )
 
 
-def _column(path: Path, frame: pd.DataFrame, option: str, name: str | None, what: str) -> str:
+def _features(
+    table: Table, taken: Collection[str | None], told: Mapping[str, ColumnKind], notify: Callable[[str], None]
+) -> Table:
+    """The table without its classes and groups, and without columns that are no features by themselves.
+
+    Raises:
+        ConfigError: if something is told of a class, a group, or a column that is not there.
+        DataError: if a column has no name, and is no index.
+    """
+    check_told(table, told)
+    for name in told:
+        if name in taken:
+            raise ConfigError(f"columns says what features are; found {name!r}, which is none. Leave it out.")
+    aside = {name: why for name, why in table.aside.items() if name not in taken and name not in told}
+    for name, why in aside.items():
+        if why == UNNAMED and not is_count(table.columns[name]):
+            raise DataError(f"{table.name}: each column must have a name; found none for {name}. Name it.")
+        notify(f"{table.name}: {name} is left out: {why}")
+    columns = {name: cells for name, cells in table.columns.items() if name not in taken and name not in aside}
+    return replace(table, columns=columns)
+
+
+def _column(table: Table, option: str, name: str | None, what: str) -> str:
     """The name of a column that the table must have."""
-    names = [str(column) for column in frame.columns]
     if name is None:
-        raise DataError(f"{path}: a table needs {option}, {what}; it has {listed(names)}. Name one.")
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise DataError(f"{path}: {option} must be one of the columns {listed(names)}; found {name!r}.{hint}")
+        raise DataError(f"{table.name}: a table needs {option}, {what}; it has {table.columns_words}. Name one.")
+    if name not in table.columns:
+        must = f"{table.name}: {option} must be one of the columns {table.columns_words}"
+        raise DataError(f"{must}; found {name!r}.{table.hint(name)}")
     return name
 
 
-def _labels(path: Path, frame: pd.DataFrame, target: str) -> NDArray[Any]:
-    """The column of the classes, as whole numbers, truth values or text."""
-    column = frame[target]
-    if column.isna().any():
-        row = int(column.isna().to_numpy().argmax())
-        raise DataError(f"{path}: each row must have a class; found none in row {row + 1} of {target!r}. Leave it out.")
-    values = column.to_numpy()
-    if values.dtype.kind not in "biuf":
-        values = np.array([str(value) for value in values])
-    return labels_of(f"{path}: {target!r}", values)
-
-
-def _groups(path: Path, frame: pd.DataFrame, groups: str, target: str) -> NDArray[np.int64]:
-    """The group of each row, numbered."""
-    import pandas as pd
-
-    column = frame[groups]
-    if groups == target:
-        raise DataError(f"{path}: groups and target must be two columns; found {groups!r} for both. Name another.")
-    if column.isna().any():
-        row = int(column.isna().to_numpy().argmax())
-        raise DataError(f"{path}: each row must have a group; found none in row {row + 1} of {groups!r}. Fill it in.")
-    return pd.factorize(column)[0].astype(np.int64)
-
-
-def _check_apart(train: pd.Series[Any], held: pd.Series[Any], test: Path) -> None:
-    if both := sorted({str(value) for value in train} & {str(value) for value in held}):
+def _present(table: Table, name: str, what: str) -> pa.Array:
+    """The texts of a column that each row must have."""
+    texts = table.texts(name)
+    if texts.null_count:
+        row = table.rows[int(np.asarray(texts.is_null()).argmax())]
         raise DataError(
-            f"{test}: no group may be in train and test; found {len(both)} of {train.name!r} in both ({listed(both)}). "
-            "Take their rows out of one."
+            f"{table.name}: each row must have a {what}; found none in row {row} of {name!r}. Fill it in, or leave the "
+            "row out."
+        )
+    return texts
+
+
+def _classes(table: Table, target: str, labels: pa.Array) -> tuple[str, ...]:
+    """The different classes, in order: whole numbers by their size.
+
+    Raises:
+        DataError: if they are measured values.
+    """
+    found = pc.unique(labels)
+    texts = found.to_pylist()
+    if len(texts) < 2:
+        raise DataError(f"{table.name}: {target!r} must have at least 2 classes; found only {texts[0]!r}. Add rows.")
+    decided = decide(replace(table, columns={target: labels}, aside={}), {})[target]
+    values, fault = numbers_of(found, decided.spelling)
+    odd = np.flatnonzero(values != np.floor(values))
+    if decided.kind == "number" and fault is None and len(odd):
+        raise DataError(
+            f"{table.name}: {target!r} must hold classes; found measured values, as for a regression "
+            f"({texts[int(odd[0])]}). Name another column, or make classes of the values."
+        )
+    return tuple(sorted(texts, key=float) if all(map(_WHOLE, texts)) else sorted(texts))
+
+
+def _named(classes: Sequence[str]) -> NDArray[Any]:
+    """The classes as a split takes them and its messages name them: whole numbers as such."""
+    whole = all(map(_WHOLE, classes)) and len({float(text) for text in classes}) == len(classes)
+    return np.asarray([int(float(text)) for text in classes] if whole else classes)
+
+
+def _known(table: Table, target: str, classes: Sequence[str]) -> NDArray[np.int64]:
+    """The classes of rows, which must be among those of training."""
+    labels = _present(table, target, "class")
+    codes = codes_of(labels, tuple(classes))
+    if (codes < 0).any():
+        row = int((codes < 0).argmax())
+        raise DataError(
+            f"{table.name}: {target!r} must hold classes of training ({listed(classes)}); found "
+            f"{labels[row].as_py()!r} in row {table.rows[row]}. Correct it, or leave such rows out."
+        )
+    return codes.astype(np.int64)
+
+
+def _members(table: Table, groups: str) -> NDArray[np.int64]:
+    """The group of each row, numbered."""
+    coded = pa.array(_names(table, groups), TEXT).dictionary_encode()
+    return np.asarray(coded.indices).astype(np.int64)
+
+
+def _names(table: Table, groups: str) -> list[str]:
+    """The group of each row, so spelt that one is not two by accident."""
+    return [canonical(text) for text in _present(table, groups, "group").to_pylist()]
+
+
+def _check_apart(train: Table, held: Table, groups: str) -> None:
+    if both := sorted(set(_names(train, groups)) & set(_names(held, groups))):
+        raise DataError(
+            f"{held.name}: no group may be in train and test; found {len(both)} of {groups!r} in both "
+            f"({listed(both)}). Take their rows out of one."
         )

@@ -2,11 +2,12 @@
 
 The tensors are `layers.K.weight` of shape (outputs, inputs) and `layers.K.bias` of shape (outputs,), K counted from 0,
 all `float32`; of several networks whose probabilities are averaged, each has the networks as its first axis. One
-metadata entry, `droplab`, holds a `ModelInfo` as JSON, the `format` and a `sha256` of all of it, which catches damage
-that leaves a file in shape. (One entry, because safetensors writes several in no fixed order, and the same network must
-give the same bytes.)
+metadata entry, `droplab`, holds a `ModelInfo` as JSON, the `format`, the SHA-256 of the `card` written beside it if
+there is one, and a `sha256` of all of it, which catches damage that leaves a file in shape. (One entry, because
+safetensors writes several in no fixed order, and the same network must give the same bytes.)
 
-Formats: 1 has no `format` and no hash, and is read as ever; 2 has both.
+Formats: 1 has no `format` and no hash, and is read as ever; 2 has both; 3 may tell how a table's numbers are spelt,
+what says that a value is missing, the card, and the channels and background of images.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Annotated, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
@@ -33,10 +34,17 @@ from droplab.data.preprocessing import Preprocessing
 from droplab.errors import DataError, ModelFileError
 
 _ENTRY = "droplab"
-_FORMAT = 2
-_LATER = ("activation", "pieces", "regularizers", "preprocessing", "networks")
+_FORMAT = 3
+_OWN = ("format", "card", "sha256")  # what a file says of itself
+_LATER = ("activation", "pieces", "regularizers", "preprocessing", "networks", "background")
 _LONGEST_HEADER = 100_000_000  # safetensors' own limit
 _ADVICE = "Take the file from its source again, or train the network anew."
+
+
+def _of_an_image(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) == 2 or shape[2:] == (3,):
+        return shape
+    raise ValueError(f"must be (rows, columns) or (rows, columns, 3), found {shape}")
 
 
 class ModelInfo(BaseModel):
@@ -48,7 +56,8 @@ class ModelInfo(BaseModel):
         features: features of an example.
         classes: the name of each class, in the order of the logits.
         scale: what a stored feature is multiplied by before the first layer.
-        image_shape: (rows, columns) where the features are an image.
+        image_shape: (rows, columns) where the features are a grey image, (rows, columns, 3) where they are one in
+            colour; `None` where they are no image, and for one in colour in files of old.
         data: name of the data set it was trained on.
         fingerprint: that data set's.
         key: content key of the run that trained it; of several networks those of all, with commas between.
@@ -58,6 +67,7 @@ class ModelInfo(BaseModel):
         regularizers: what else it was trained with, by name, with the strengths.
         preprocessing: what makes its features of a table's columns, where it was trained on a table.
         networks: how many there are, alike but for their seeds; their probabilities are averaged.
+        background: what lies behind what its grey images show, 0 (black) … 255; `None` where that is not known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -67,7 +77,7 @@ class ModelInfo(BaseModel):
     features: int = Field(ge=1)
     classes: tuple[str, ...] = Field(min_length=2)
     scale: float
-    image_shape: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None
+    image_shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], AfterValidator(_of_an_image)] | None
     data: str
     fingerprint: str
     key: str
@@ -77,6 +87,7 @@ class ModelInfo(BaseModel):
     regularizers: Regularizers = ()
     preprocessing: Preprocessing | None = None
     networks: int = Field(1, ge=1)
+    background: int | None = Field(None, ge=0, le=255)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -96,12 +107,13 @@ class ModelInfo(BaseModel):
         return sum(math.prod(shape) for shape in self.shapes.values())
 
 
-def to_bytes(weights: Mapping[str, NDArray[np.float32]], info: ModelInfo) -> bytes:
+def to_bytes(weights: Mapping[str, NDArray[np.float32]], info: ModelInfo, card: str | None = None) -> bytes:
     """The model file of a network; the same network gives the same bytes.
 
     Args:
         weights: of the names and shapes that `info.shapes` says, `float32`, in any memory layout.
         info: what the network is.
+        card: the text of the card that is written beside it.
 
     Raises:
         ModelFileError: if the weights are not those of the network that `info` describes.
@@ -117,7 +129,7 @@ def to_bytes(weights: Mapping[str, NDArray[np.float32]], info: ModelInfo) -> byt
     # safetensors reads memory from the first element on and trusts it to be in row order: a transposed view would be
     # kept scrambled.
     rows = {name: np.ascontiguousarray(array) for name, array in weights.items()}
-    told = _told(info)
+    told = _told(info) | ({} if card is None else {"card": hashlib.sha256(card.encode()).hexdigest()})
     return safetensors.save(rows, {_ENTRY: json.dumps(told | {"sha256": _hash(told, rows)}, sort_keys=True)})
 
 
@@ -159,10 +171,19 @@ def _told(info: ModelInfo) -> dict[str, object]:
 
 def _hash(told: Mapping[str, object], weights: Mapping[str, NDArray[np.float32]]) -> str:
     """SHA-256 of what is told and of every tensor's name and bytes, in the order of the names."""
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    return _digest(json.dumps(told, sort_keys=True).encode(), weights)
+
+
+def weights_hash(weights: Mapping[str, NDArray[np.float32]]) -> str:
+    """SHA-256 of every tensor's name and bytes, in the order of the names."""
+    return _digest(b"", weights)
+
+
+def _digest(start: bytes, weights: Mapping[str, NDArray[np.float32]]) -> str:
+    digest = hashlib.sha256(start)
     for name in sorted(weights):
         digest.update(name.encode())
-        digest.update(weights[name].data)
+        digest.update(np.ascontiguousarray(weights[name]).data)
     return digest.hexdigest()
 
 
@@ -204,7 +225,7 @@ def _parse(handle: BinaryIO, size: int, origin: str) -> tuple[dict[str, NDArray[
         )
     header = handle.read(length)
     told = _parse_told(header, origin)
-    info = _parse_info({name: value for name, value in told.items() if name not in ("format", "sha256")}, origin)
+    info = _parse_info({name: value for name, value in told.items() if name not in _OWN}, origin)
     expected = 8 + length + 4 * info.parameters
     if size != expected:
         raise ModelFileError(f"{origin}: must be {expected} bytes, as its header says; found {size}. {_ADVICE}")
@@ -238,14 +259,15 @@ def _parse_told(header: bytes, origin: str) -> dict[str, object]:
         ) from None
     if not isinstance(told, dict):
         raise ModelFileError(f"{origin}: its {_ENTRY!r} metadata must describe a network; found {told!r}. {_ADVICE}")
-    made = told.get("format", _FORMAT)
+    made = told.get("format", 1)
     if isinstance(made, int) and made > _FORMAT:
         raise ModelFileError(
             f"{origin}: must be a model file of format {_FORMAT} or older; found format {made}, which a newer droplab "
             "wrote. Update droplab."
         )
-    if "format" in told and made != _FORMAT:
-        raise ModelFileError(f"{origin}: its format must be {_FORMAT} where it names one; found {made!r}. {_ADVICE}")
+    if "format" in told and made not in range(2, _FORMAT + 1):
+        must = f"must be 2 to {_FORMAT} where it names one"
+        raise ModelFileError(f"{origin}: its format {must}; found {made!r}. {_ADVICE}")
     return told
 
 

@@ -11,6 +11,7 @@ from scipy import stats
 
 from droplab import __version__
 from droplab.data.catalog import CATALOG
+from droplab.data.images import shape_words
 from droplab.report import tables
 from droplab.report.cells import Table
 from droplab.report.markdown import code, escaped, table
@@ -98,22 +99,21 @@ def data_words(origin: Origin, info: ModelInfo, name: str, split: str) -> str:
     source = escaped(origin.source) or "a source that is not known"
     made = f" {escaped(info.preprocessing.words)}" if info.preprocessing else ""
     counts = f" Examples a class: {escaped(origin.counts)}." if origin.counts else ""
+    form = f" (images of {shape_words(info.image_shape)})" if info.image_shape else ""
     found = "\n\nA first look found:\n" if origin.findings else ""
     found += "".join(f"\n- {escaped(finding)}" for finding in origin.findings)
     return (
         f"{escaped(origin.data)}, from {source}: {split} "
-        f"{len(info.classes)} classes; {info.features} features, multiplied by {info.scale:g} before the first layer."
-        f"{made}{counts} Fingerprint `{info.fingerprint}`.{licence}{found}"
+        f"{len(info.classes)} classes; {info.features} features{form}, multiplied by {info.scale:g} before the first "
+        f"layer.{made}{counts} Fingerprint `{info.fingerprint}`.{licence}{found}"
     )
 
 
 def _split(plan: Plan, origin: Origin) -> str:
     train, valid, test = (origin.examples[split] for split in ("train", "valid", "test"))
     groups = f", in whole groups of {escaped(plan.settings.groups)}" if plan.settings.groups else ""
-    return (
-        f"{train:,} examples were trained on, {valid:,} held out for validation (stratified{groups}, `split_seed` "
-        f"{plan.settings.split_seed}), and {test:,} are the test split."
-    )
+    held = origin.held_out(plan.settings.split_seed, groups)
+    return f"{train:,} examples were trained on, {valid:,} {held}, and {test:,} are the test split."
 
 
 def network_rows(run: Run, info: ModelInfo, seeds: str) -> list[tuple[str, str]]:

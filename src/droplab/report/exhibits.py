@@ -15,7 +15,7 @@ from droplab.report import tables
 from droplab.report.activations import MOST_EXAMPLES, activation_chart, activation_frames
 from droplab.report.confusion import confusion_chart, confusion_frame
 from droplab.report.mistakes import Mistakes, find_mistakes
-from droplab.report.pictures import grey_png, signed_grid_png
+from droplab.report.pictures import image_png, signed_grid_png
 
 if TYPE_CHECKING:
     from droplab.data.dataset import Dataset
@@ -37,7 +37,8 @@ class Exhibits:
         mistakes: what it gets wrong; `None` likewise.
         images: PNG files of the mistakes shown, by example; empty where the data are no images or not at hand.
         first_layer: what the units of the first layer weigh most, a PNG file; `None` where the data are no images.
-        units: how many of how many units that picture shows.
+        in_colour: whether that picture has red, green and blue of each unit side by side.
+        units: how many of how many units it shows.
         sparsity: the frames of `activation_frames` for this architecture; `None` without hidden layer or data.
         missing: what is not shown and why, in words; empty where all is.
     """
@@ -47,6 +48,7 @@ class Exhibits:
     mistakes: Mistakes | None
     images: Mapping[int, bytes] = field(default_factory=dict)
     first_layer: bytes | None = None
+    in_colour: bool = False
     units: tuple[int, int] = (0, 0)
     sparsity: tuple[pd.DataFrame, pd.DataFrame] | None = None
     missing: str = ""
@@ -66,7 +68,7 @@ def collect(
     records: Mapping[str, RunRecord],
     best: Run,
     classes: tuple[str, ...],
-    image_shape: tuple[int, int] | None,
+    image_shape: tuple[int, ...] | None,
     weights: Weights,
     data: Dataset | None,
 ) -> Exhibits:
@@ -77,7 +79,7 @@ def collect(
         records: the finished runs by content key, that of `best` among them.
         best: the network that valid chose.
         classes: the name of each class.
-        image_shape: (rows, columns) where the features are an image.
+        image_shape: (rows, columns) where the features are a grey image, (rows, columns, 3) where they are in colour.
         weights: gives those of a run.
         data: the study's, where it is at hand.
     """
@@ -93,7 +95,7 @@ def collect(
     else:
         if image_shape is not None and mistakes is not None:
             images = {
-                one.example: grey_png(np.asarray(data.test_x[one.example]).reshape(image_shape))
+                one.example: image_png(np.asarray(data.test_x[one.example]).reshape(image_shape))
                 for one in mistakes.shown
             }
         if best.settings.widths:
@@ -106,6 +108,7 @@ def collect(
         mistakes=mistakes,
         images=images,
         first_layer=None if image_shape is None else signed_grid_png(first[strongest], image_shape),
+        in_colour=image_shape is not None and len(image_shape) == 3,
         units=(len(strongest), len(first)),
         sparsity=sparsity,
         missing=missing,

@@ -27,6 +27,7 @@ def render_fitted_card(
     records: Sequence[RunRecord],
     origin: Origin,
     info: ModelInfo,
+    weights: str,
     labels: NDArray[np.int64],
     log_probabilities: NDArray[np.float32],
     metrics: Sequence[Estimate],
@@ -41,6 +42,7 @@ def render_fitted_card(
         records: what came of each.
         origin: where the data and the numbers come from.
         info: what its file says beside its weights.
+        weights: their SHA-256, as `model.file.weights_hash` gives it.
         labels: of the test examples, shape (N,).
         log_probabilities: what the model says of them with dropout off, shape (N, classes).
         metrics: how good that is.
@@ -60,7 +62,8 @@ def render_fitted_card(
     limits = (*any_limits(info.classes), _calibration(labels, log_probabilities), _NO_CONTROL)
     parts = [
         f"# Model card: {escaped(file)}",
-        f"`{file}` holds {holds}. It was trained with settings that were given, and compared with nothing.",
+        f"`{file}` holds {holds}. It was trained with settings that were given, and compared with nothing. "
+        f"The SHA-256 of its weights is `{weights}`; the file names this card by its own.",
         "## Data",
         data_words(origin, info, data, _split(origin, settings.split_seed, grouped)),
         "## Network and training",
@@ -97,7 +100,7 @@ _NO_CONTROL = (
 
 def _split(origin: Origin, split_seed: int, grouped: bool) -> str:
     train, valid, test = (origin.examples[split] for split in ("train", "valid", "test"))
-    held = f", {valid:,} held out for validation (stratified, `split_seed` {split_seed})," if valid else ""
+    held = f", {valid:,} {origin.held_out(split_seed)}," if valid else ""
     apart = " No group is on two sides of a split." if grouped else ""
     return f"{train:,} examples were trained on{held} and {test:,} are the test split, which chose nothing.{apart}"
 

@@ -71,6 +71,13 @@ class Origin:
         """What the first look found, in sentences; nothing where it found nothing or is not known."""
         return self.look.findings if self.look else ()
 
+    def held_out(self, split_seed: int, groups: str = "") -> str:
+        """How the examples of valid were held out, in words; `groups` says what was not parted."""
+        own = self.look is not None and self.look.valid
+        return "held out for validation " + (
+            "(the data's own valid split)" if own else f"(stratified{groups}, `split_seed` {split_seed})"
+        )
+
     @property
     def counts(self) -> str:
         """How many examples there are of each class, in words; empty where that is not known."""

@@ -13,30 +13,34 @@ _NEGATIVE, _POSITIVE = (0, 114, 178), (213, 94, 0)
 """Okabe and Ito's blue and vermillion, which the colour-blind can tell apart."""
 
 
-def grey_png(values: NDArray[np.generic]) -> bytes:
-    """An image in greys, the smallest value black and the largest white.
+def image_png(values: NDArray[np.generic]) -> bytes:
+    """An image, the smallest value black and the largest white; bytes in colour as they are.
 
     Args:
-        values: shape (rows, columns), finite.
+        values: shape (rows, columns) in greys, (rows, columns, 3) in colour; finite.
     """
+    if values.ndim == 3 and values.dtype == np.uint8:
+        return _png(np.asarray(values, np.uint8))
     return _png(np.rint(255 * _unit(values.astype(np.float64))).astype(np.uint8))
 
 
-def signed_grid_png(values: NDArray[np.float32], shape: tuple[int, int], enlarged: int = 3) -> bytes:
+def signed_grid_png(values: NDArray[np.float32], shape: tuple[int, ...], enlarged: int = 3) -> bytes:
     """Vectors as images in a grid: blue below 0, white at 0, vermillion above, each by its own largest magnitude.
 
     Args:
-        values: shape (images, rows × columns), at least one image.
-        shape: (rows, columns) of an image.
+        values: shape (images, features), at least one image.
+        shape: (rows, columns) of an image, or (rows, columns, 3), whose red, green and blue are put side by side.
         enlarged: side of a value, in pixels.
     """
-    rows, columns = shape
+    if len(shape) == 3:
+        values = values.reshape(-1, *shape).transpose(0, 1, 3, 2).reshape(len(values), -1)
+    rows, columns = shape[0], math.prod(shape[1:])
     across = math.ceil(math.sqrt(len(values)))
     down = math.ceil(len(values) / across)
     grid = np.full((down * (rows + 1) - 1, across * (columns + 1) - 1, 3), 255, np.uint8)
     for place, vector in enumerate(values):
         top, left = (place // across) * (rows + 1), (place % across) * (columns + 1)
-        grid[top : top + rows, left : left + columns] = _signed(vector.reshape(shape))
+        grid[top : top + rows, left : left + columns] = _signed(vector.reshape(rows, columns))
     return _png(grid.repeat(enlarged, axis=0).repeat(enlarged, axis=1))
 
 

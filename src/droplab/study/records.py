@@ -239,6 +239,7 @@ def model_info(run: Run, dataset: Dataset) -> ModelInfo:
         pieces=run.settings.pieces if run.settings.activation == "maxout" else 1,
         regularizers=run.settings.regularizers,
         preprocessing=dataset.preprocessing,
+        background=dataset.background,
     )
 
 

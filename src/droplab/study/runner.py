@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from droplab.config import Recipe
-from droplab.data.dataset import Dataset
+from droplab.data.dataset import Dataset, DatasetCard
 from droplab.errors import TrainingError
 from droplab.study.backends import choose_backend, worker_count
 from droplab.study.backends.base import Answer
@@ -121,7 +121,7 @@ def run_all(
         summary.notices.append(text)
         observer.notice(text)
 
-    for clipped in dict.fromkeys(clipped_batch(run.settings, len(dataset.train_y)) for run in runs):
+    for clipped in dict.fromkeys(clipped_batch(run.settings, dataset.card) for run in runs):
         if clipped:
             notice(clipped)
     if not todo:
@@ -188,9 +188,9 @@ def _parts(todo: Sequence[Run], dataset: Dataset) -> list[tuple[Examples, list[R
     return parts
 
 
-def clipped_batch(recipe: Recipe, train_examples: int) -> str | None:
-    """What to say where a batch is larger than the training part; `train_examples` counts those held out, too."""
-    train, _ = recipe.split_sizes(train_examples)
+def clipped_batch(recipe: Recipe, card: DatasetCard) -> str | None:
+    """What to say where a batch is larger than the training part of a data set."""
+    train, _ = recipe.split_sizes(card.train_examples, sum(card.look.valid) if card.look else 0)
     if recipe.batch_size <= train:
         return None
     return f"batch_size={recipe.batch_size} is clipped to the {train} training examples there are"

@@ -53,6 +53,7 @@ def evaluate(
     samples: int = 1,
     keep: int = 0,
     general: General | None = None,
+    first: int = 0,
 ) -> dict[Inference, Evaluation]:
     """Evaluate R networks on a part, in chunks, in all `modes` at once.
 
@@ -68,6 +69,7 @@ def evaluate(
         keep: of how many examples, the first ones, probabilities are kept; in `mc` also after the first `mc_points`
             masks.
         general: how a network computes that the fast step cannot train; R is 1 then.
+        first: the number of the first example, by which masks are addressed, where the part is a piece of one.
     """
     device = part.rows.device
     count = (samples if "mc" in modes else 1) if {"on", "mc"} & set(modes) else 0
@@ -84,7 +86,7 @@ def evaluate(
     kept = _Kept(runs, min(keep, len(part)), layers[-1].weight.shape[1], device)
     for start, stored, labels in part.chunks():
         truth = labels.expand(runs, -1)
-        passes.begin(stored, scale, start)
+        passes.begin(stored, scale, first + start)
         if "off" in tallies:
             logs = passes.off()
             tallies["off"].add(start, logs, truth)

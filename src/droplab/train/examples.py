@@ -116,11 +116,15 @@ class Examples:
     def of(cls, dataset: Dataset, valid_fraction: float, split_seed: int) -> Examples:
         """Split `dataset` as a study's settings say; with `valid_fraction` 0, valid is empty.
 
+        Where the data have a valid split of their own, that is valid, whatever the fraction.
+
         Raises:
             DataError: if the labels cannot be split class by class, or groups so that none is parted.
         """
         train_rows, valid_rows = np.arange(len(dataset.train_y)), np.arange(0)
-        if valid_fraction:
+        if valid_fraction and dataset.valid is not None:
+            train_rows, valid_rows = np.flatnonzero(~dataset.valid), np.flatnonzero(dataset.valid)
+        elif valid_fraction:
             train_rows, valid_rows = train_valid_split(
                 dataset.train_y, test_size=valid_fraction, random_state=split_seed, groups=dataset.train_groups
             )
