@@ -51,6 +51,9 @@ def many(*texts):
         many("+4912345", "+4398765"),
         many("+49 151 23", "+43 1 5"),
         many("0x1f", "0x2A"),
+        [f"0x{k:04x}" for k in range(60)],
+        [f"+49 30 {k}" for k in range(1000, 1060)],
+        [f"0049 {k}" for k in range(1000, 1060)],
         many("1", "2", "3", "4", ">5"),
         many("10-20", "20-30", "30+"),
         many("1.2.3", "1.2.4"),
@@ -75,6 +78,7 @@ def test_codes_and_names_are_categories(cells):
         (many("(5)", "4"), ",", "", [-5, 4]),
         (many("1,5", "2,75"), ";", "decimal comma", [1.5, 2.75]),
         (many("1,5", "2,75"), ",", "decimal comma", [1.5, 2.75]),
+        (many("0,123", "0,999"), ",", "decimal comma", [0.123, 0.999]),
         (many("1,234", "2,500"), ";", "decimal comma", [1.234, 2.5]),
         (many("1,234", "2,500"), ",", ", between thousands", [1234, 2500]),
         (many("1,234,567.25", "999"), ",", ", between thousands", [1234567.25, 999]),
@@ -125,6 +129,12 @@ def test_a_slip_among_the_rows_trained_on_is_named_with_what_to_do(numbers, slip
         ([f"USD {k}" for k in range(60)], "looks like numbers"),
         ([f"{k}K" for k in range(60)], "looks like numbers"),
         ([f"{k}_000" for k in range(60)], "looks like numbers"),
+        ([f"{k}.5 °C" for k in range(60)], "looks like numbers"),
+        ([f"3.{k} ± 0.1" for k in range(60)], "looks like numbers"),
+        ([f'="{k}.25"' for k in range(60)], "looks like numbers"),
+        ([f"[{k}.25]" for k in range(60)], "looks like numbers"),
+        ([f"{k} kilograms" for k in range(60)], "looks like numbers"),
+        (["?"] * 140 + MEASURED, "found '\\?' in row 1"),
         (["٣٤", *[chr(0x660 + k % 10) + chr(0x660 + k // 10) for k in range(60)]], "looks like numbers"),
         (pa.array([[1, 2], [3]]), "one value a row; found list"),
         (pa.array([{"a": 1}, {"a": 2}]), "one value a row; found struct"),
@@ -149,6 +159,16 @@ def test_what_nobody_can_read_is_refused_and_never_a_feature_a_value(cells, word
         many("2. Feb 2024", "3rd May 2021"),
         many("2024-01-02T10:11:12Z", "2024-01-02 10:11:12.5+02:00"),
         many("12:30", "7:05"),
+        many("Feb 2020", "Mar-2021"),
+        many("21Feb2020", "03MAR2021:03:03:07"),
+        many("2020-Feb-21", "2021-Mar-01"),
+        many("Fri Feb 21 03:03:07 2020", "Sat Mar 7 03:03:07 2020"),
+        many("20200221T030307Z", "2020-02-21T030307"),
+        many("02/21/2020 03:03 AM EST", "2020-02-21T03:03:07+01:00[Europe/Berlin]"),
+        many("2020-02", "2021-11"),
+        many("2020-W08", "2020Q1"),
+        many("0 days 02:03:00", "PT3H3M"),
+        many("21.02.2020", "-"),
         many("Mon, 2 Jan 2006 15:04:05 GMT", "Tue, 3 Jan 2006 15:04:05 GMT"),
         pa.array(pd.to_datetime(["2024-01-02", "2024-01-03"])),
         pa.array(pd.to_datetime(["2024-01-02", "2024-01-03"]).date),
@@ -247,6 +267,8 @@ def test_categories_that_mean_another_thing_are_unknown(other):
     ("trained", "asked"),
     [
         (pa.array([True, False, None] * 10), ["1", "0", None]),
+        (pa.array([True, False, None] * 10), pa.array([1, 0, None])),
+        (many("true", "false", None), pa.array([1.0, 0.0, float("nan")], pa.float32())),
         (many("True", "False", None), ["1", "0", None]),
         (many("1", "0", None), ["true", "FALSE", ""]),
         (many("1", "0", "1", "0", "1"), pa.array([True, False])),
@@ -301,6 +323,25 @@ def test_what_training_lacked_is_told():
     assert "age: 1" in gaps
     assert "x: 1" in gaps
     assert "99999 in row 5" in far
+
+
+def test_a_column_of_nought_and_one_is_read_cell_by_cell():
+    made = Preprocessing.fit(table(many("1", "0", "1")))
+    assert made.read(table(["true", "2", "FALSE"]))[:, 0].tolist() == [1, 2, 0]
+    assert [made.read(table([cell]))[0, 0] for cell in ("true", "2", "FALSE")] == [1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame({"x": [1, "a", 2.5]}),
+        pd.DataFrame({"x": [1 + 2j, 3j]}),
+        pd.DataFrame([[1, 2]], columns=["x", "x"]),
+    ],
+)
+def test_a_frame_that_is_no_table_is_one_error_of_ours(frame):
+    with pytest.raises(DataError, match="a DataFrame must have a name for each column"):
+        Preprocessing.fit(frame)
 
 
 @given(st.floats(-1e300, 1e300), st.sampled_from([".", ","]), st.sampled_from(["", ",", ".", " ", "'"]))

@@ -48,10 +48,11 @@ def caught(monkeypatch):
 
 
 def test_what_is_kept_has_the_lowest_log_loss_on_the_rows_held_out():
-    clf = stopping(learning_rate_init=0.02, validation_fraction=0.3).fit(X, y)
+    clf = stopping(learning_rate_init=0.01, validation_fraction=0.3).fit(X, y)
     held, network = rows_held_out(fraction=0.3), clf.networks_[0]
     best = int(np.argmin(network.validation_losses))
     assert 0 < best < clf.n_iter_ - 1
+    assert best != np.argmax(clf.validation_scores_), "else it could as well be the highest accuracy"
     np.testing.assert_allclose(log_loss(y[held], clf.predict_proba(X[held])), network.validation_losses[best])
     assert accuracy_score(y[held], clf.predict(X[held])) == clf.validation_scores_[best], "scores are accuracies"
     assert clf.best_validation_score_ == max(clf.validation_scores_)
@@ -115,14 +116,13 @@ def test_rows_are_held_out_in_the_same_share_of_each_class(weights, monkeypatch)
 
 
 def test_many_classes_are_held_out_at_random_and_all_of_them_trained_on(monkeypatch):
-    parts, many = caught(monkeypatch), np.arange(300) % 60
-    with pytest.warns(
-        UserWarning, match="30 of 300 rows are held out, and the rarest class has 5.*no classes are left"
-    ):
-        stopping(max_iter=1).fit(X, many)
+    """By chance alone 23 classes would have no row to train on."""
+    parts, many = caught(monkeypatch), np.arange(300) % 145
+    with pytest.warns(UserWarning, match=r"120 of 300 rows are held out, and the rarest class has 2\..*no classes are"):
+        stopping(max_iter=1, validation_fraction=0.4).fit(X, many)
     train, valid = parts[0]
-    assert (len(train), len(valid)) == (270, 30)
-    assert set(train.targets.argmax(dim=1).tolist()) == set(range(60))
+    assert (len(train), len(valid)) == (180, 120)
+    assert set(train.targets.argmax(dim=1).tolist()) == set(range(145))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_many_classes_are_held_out_at_random_and_all_of_them_trained_on(monkeypa
 def test_a_class_with_one_row_is_trained_on(labels, monkeypatch):
     parts = caught(monkeypatch)
     with pytest.warns(UserWarning, match="the rarest class has 1"):
-        stopping(max_iter=1).fit(X, labels)
+        stopping(max_iter=1, validation_fraction=0.9).fit(X, labels)
     assert X[7] in parts[0][0].features.table.numpy()
     assert not (parts[0][1].features.table.numpy() == X[7]).all(axis=1).any()
 
@@ -162,6 +162,13 @@ def test_rows_without_weight_are_not_stopped_by(monkeypatch):
 def test_too_few_rows_with_a_weight_are_an_error():
     with pytest.raises(DataError, match="found 1 and 4"):
         stopping().fit(X, y, (np.arange(300) < 5).astype(float))
+
+
+def test_what_is_not_finite_on_the_rows_held_out_is_an_error(monkeypatch):
+    """It could never be the best, and the last epoch would be taken instead."""
+    monkeypatch.setattr(stochastic, "held_out", lambda *_: [stochastic.HeldOut(0.9, float("nan"))])
+    with pytest.raises(DataError, match="finite; found a log-loss of nan on the rows held out after epoch 1"):
+        stopping().fit(X, y)
 
 
 def test_the_draw_depends_on_the_seed_alone(monkeypatch):

@@ -131,7 +131,15 @@ def test_a_slip_in_a_row_held_out_is_named_and_changes_no_column(folder, slip):
 
 def test_the_words_of_a_user_are_kept_in_the_model(folder):
     frame = pd.DataFrame({"zip": [1, 2, 3, 4] * 20, "n": ["1", "?", "3", "4"] * 20, "y": ["a", "b", "a", "b"] * 20})
-    fitted(write("t.csv", frame), "--columns", "zip=category", "--missing", "?")
+    fitted(
+        write("t.csv", frame.assign(id=frame.index)),
+        "--columns",
+        "zip=category",
+        "--columns",
+        "id=ignore",
+        "--missing",
+        "?",
+    )
     info = read("t.safetensors")[1]
     assert info.preprocessing.feature_names == ("zip=1", "zip=2", "zip=3", "zip=4", "n", "n is missing")
     assert said_of("t.csv")[0]["class"].tolist() == frame.y.tolist()
@@ -172,7 +180,7 @@ def test_labels_of_a_typed_file_are_those_of_a_text_file(folder):
 def test_groups_that_two_files_type_differently_do_overlap(folder):
     frame = pd.DataFrame({"n": np.arange(60.0), "g": ["01", "02", "x"] * 20, "y": ["a", "b"] * 30})
     write("t.csv", frame)
-    for other in (frame[frame.g != "x"], frame[frame.g == "02"].assign(g=" 02")):
+    for other in (frame[frame.g != "x"], *(frame[frame.g == "02"].assign(g=g) for g in (" 02", "2", "X", "2.0"))):
         write("test.csv", other)
         done = droplab("fit", "t.csv", "--target", "y", "--groups", "g", "--test", "test.csv", *QUICK)
         assert "no group may be in train and test" in done.errors

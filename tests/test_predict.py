@@ -14,8 +14,9 @@ from PIL import Image
 
 from droplab.data import idx
 from droplab.data.files import load_dataset
+from droplab.data.picture import fit_picture
 from droplab.errors import ConfigError, DroplabError
-from droplab.inputs import features_of
+from droplab.inputs import features_of, pieces
 from droplab.model.file import ModelInfo, stacked, to_bytes
 from droplab.predict import predict
 from study_help import droplab
@@ -237,6 +238,51 @@ def test_images_are_read_one_by_one_and_by_folders(pictures, tmp_path):
         assert [Path(file).name for file in said["file"]] == [f"{k}.png" for k in range(6)]
     one = said_by(["new/y/4.png", "--format", "json"], tmp_path)
     assert json.loads(one.stdout) == [{"row": 1, "class": expected[4]}]
+
+
+def test_a_picture_has_256_greys_whatever_the_data_had(tmp_path):
+    """As those of scikit-learn's digits, whose bytes are 0 … 16."""
+    weights, info = network(tmp_path, 20, ("a", "b"), scale=1 / 16, image_shape=(4, 5))
+    pixels = RANDOM.integers(0, 256, (4, 5), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    (piece,) = pieces(info, [str(tmp_path / "x.png")], print)
+    frame = predict(weights, info, piece.features, probabilities=True, scale=piece.scale)
+    np.testing.assert_allclose(frame["p_a"], by_hand(weights, pixels.reshape(1, 20) / 255)[:, 0], atol=1e-5)
+    said = pd.read_csv(io.BytesIO(said_by(["x.png", "--probabilities", "--format", "csv"], tmp_path).stdout))
+    np.testing.assert_allclose(said["p_a"], frame["p_a"], atol=1e-5)
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    """A network for 28 × 28, and a dark drawing on white paper of 90 × 60."""
+    made = network(tmp_path, 784, ("a", "b"), scale=1 / 255, image_shape=(28, 28), background=0)
+    paper = np.full((90, 60), 255, np.uint8)
+    paper[20:70, 25:35] = 0
+    Image.fromarray(paper).save(tmp_path / "drawn.png")
+    return made
+
+
+def test_a_picture_is_brought_to_a_models_form_when_asked(drawn, tmp_path):
+    weights, _ = drawn
+    plain = said_by(["drawn.png"], tmp_path)
+    assert plain.returncode == 1
+    assert b"must hold images of 28" in plain.stderr
+    assert b"--fit-image brings pictures to that form" in plain.stderr
+    done = said_by(["drawn.png", "--fit-image", "--probabilities", "--format", "csv"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    fitted = fit_picture(tmp_path / "drawn.png", (28, 28), 0)
+    assert (fitted[0, 0], fitted[14, 14]) == (0, 255)
+    said = pd.read_csv(io.BytesIO(done.stdout))
+    np.testing.assert_allclose(said["p_a"], by_hand(weights, fitted.reshape(1, -1) / 255)[:, 0], atol=1e-5)
+
+
+@pytest.mark.usefixtures("drawn")
+def test_fitting_what_is_no_picture_is_an_error(tmp_path):
+    FRAME.to_csv(tmp_path / "people.csv", index=False)
+    np.save(tmp_path / "x.npy", np.zeros((1, 28, 28), np.uint8))
+    assert b"--fit-image can act on images alone; found x.npy" in said_by(["x.npy", "--fit-image"], tmp_path).stderr
+    network(tmp_path, 784, ("a", "b"))
+    assert b"--fit-image needs a network of images" in said_by(["x.npy", "--fit-image"], tmp_path).stderr
 
 
 def test_idx_files_are_read_as_npy_files_are(pictures, tmp_path):

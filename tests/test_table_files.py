@@ -51,6 +51,8 @@ def path(tmp_path):
         ('a,b\n"x\ny","say ""hi"""\n', {"a": ["x\ny"], "b": ['say "hi"']}),
         ("a,b\n1,2", {"a": ["1"], "b": ["2"]}),
         ("a\n1\n2\n", {"a": ["1", "2"]}),
+        ("a\u2028z,b\x0c\n1,2\n", {"a\u2028z": ["1"], "b": ["2"]}),
+        ("a,b\n1," + "z" * 200_000 + "\n", {"a": ["1"], "b": ["z" * 200_000]}),
     ],
 )
 def test_a_file_is_read_by_the_separator_that_its_rows_have(path, content, expected):
@@ -70,6 +72,15 @@ def test_a_users_marks_are_missing_in_typed_columns_too(tmp_path):
     found = read_table(tmp_path / "t.parquet", missing=["-999", "?"]).columns
     assert found["n"].to_pylist() == [1, None, 3]
     assert found["t"].to_pylist() == ["x", None, None]
+
+
+@pytest.mark.parametrize("mark", ["-999", "-999.0"])
+@pytest.mark.parametrize("written", ["-999", "-999.0"])
+def test_a_mark_that_is_a_number_is_met_by_its_value(tmp_path, mark, written):
+    (tmp_path / "t.csv").write_text(f"n\n1\n{written}\n")
+    assert read_table(tmp_path / "t.csv", missing=[mark]).columns["n"].to_pylist() == ["1", None]
+    pd.DataFrame({"n": [1, float(written)]}).to_parquet(tmp_path / "t.parquet")
+    assert read_table(tmp_path / "t.parquet", missing=[mark]).columns["n"].to_pylist() == [1, None]
 
 
 @pytest.mark.parametrize(

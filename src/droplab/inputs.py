@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from droplab.data.arrays import flat_features
 from droplab.data.disk import is_folder, open_regular
-from droplab.data.images import image_files, is_image, stacked_images
+from droplab.data.images import image_files, is_image, shape_words, stacked_images
 from droplab.data.npz import FEATURES, open_npz
 from droplab.data.pairs import open_array
 from droplab.data.picture import fit_picture
@@ -34,13 +34,13 @@ class Piece:
         features: as the network takes them, shape (rows, features).
         files: the file of each row.
         rows: the number of each in its file, from 1, shape (rows,).
-        table: the rows as they stand in a table, if they do.
+        scale: what bytes are multiplied by; `None` for what those of training were.
     """
 
     features: NDArray[np.uint8 | np.float32]
     files: Sequence[str]
     rows: NDArray[np.int64]
-    table: Table | None = None
+    scale: float | None = None
 
     def call(self, row: int) -> str:
         """How messages call a row, by its place here."""
@@ -76,7 +76,7 @@ def pieces(
         for source in sources:
             for table in table_pieces(info, source):
                 made = info.preprocessing.transform(table, unseen)
-                yield Piece(made, [source] * len(table), table.rows, table)
+                yield Piece(made, [source] * len(table), table.rows)
         for words in unseen.words:
             notify(words)
         return
@@ -87,8 +87,10 @@ def pieces(
         if len(set(kinds.values())) > 1:
             found = ", ".join(f"{name}: {kind}" for name, kind in kinds.items())
             raise DataError(f"files must all hold bytes or all scaled numbers; found {found}. Ask them one by one.")
-        rows = np.arange(1, len(features) + 1) if files is None else np.ones(len(files), np.int64)
-        yield Piece(features, files or [source] * len(features), rows)
+        if files is None:
+            yield Piece(features, [source] * len(features), np.arange(1, len(features) + 1))
+        else:  # pictures have 256 greys, whatever the data had that it was trained on
+            yield Piece(features, files, np.ones(len(files), np.int64), scale=1 / 255)
 
 
 def features_of(info: ModelInfo, source: str, notify: Callable[[str], None]) -> NDArray[np.uint8 | np.float32]:
@@ -135,7 +137,7 @@ def _of_array(
     features = flat_features(source, array)
     shape = array.shape[1:] if array.ndim > 2 else None
     if features.shape[1] != info.features or (shape and info.image_shape and shape != info.image_shape):
-        wanted = f"images of {' × '.join(map(str, info.image_shape))}" if info.image_shape else "rows"
+        wanted = f"images of {shape_words(info.image_shape)}" if info.image_shape else "rows"
         way = " --fit-image brings pictures to that form." if images and info.image_shape else ""
         raise ModelFileError(
             f"{source}: must hold {wanted}, {info.features} features each, as the network's data ({info.data}); found "

@@ -36,6 +36,7 @@ def predict(
     uncertainty: bool = False,
     samples: int = 20,
     seed: int = 0,
+    scale: float | None = None,
     first: int = 0,
     call: Callable[[int], str] = _row,
 ) -> pd.DataFrame:
@@ -49,6 +50,7 @@ def predict(
         uncertainty: whether `samples` masks are asked, too.
         samples: how many.
         seed: of the masks.
+        scale: what bytes are multiplied by; `None` for what `answers` says.
         first: how many rows were asked before, where they are asked some at a time; a mask depends on a row's number.
         call: how messages call a row, by its place in `features`.
 
@@ -66,7 +68,7 @@ def predict(
             "uncertainty needs a network with dropout or noise; this one was trained without. Leave it out."
         )
     modes: tuple[Inference, ...] = ("off", "mc") if uncertainty else ("off",)
-    said = answers(weights, info, features, modes, samples, seed, first=first, call=call)
+    said = answers(weights, info, features, modes, samples, seed, scale, first, call)
     names = np.asarray(info.classes, dtype=object)
     off = said["off"].logs
     frame = pd.DataFrame({"row": np.arange(first + 1, first + len(off) + 1), "class": names[off.argmax(axis=1)]})

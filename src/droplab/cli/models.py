@@ -132,5 +132,6 @@ def _check_fits(info: ModelInfo, dataset: Dataset, model: Path) -> None:
 
 
 def _sizes(data: ModelInfo | Dataset) -> str:
-    shape = data.image_shape
-    return f"{data.features}" + (f" (images of {' × '.join(map(str, shape))})" if shape else "")
+    from droplab.data.images import shape_words
+
+    return f"{data.features}" + (f" (images of {shape_words(data.image_shape)})" if data.image_shape else "")

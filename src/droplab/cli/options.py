@@ -50,18 +50,17 @@ def seeds(text: str) -> int | list[int]:
     return integers(text) if "," in text else _number(text, int)
 
 
-def columns(text: str) -> dict[str, str]:
-    """`zip=category,price=number` as a table; names may hold commas."""
-    found, ahead = {}, ""
-    for part in text.split(","):
-        name, given, kind = (ahead + part).rpartition("=")
+def columns(texts: Sequence[str]) -> dict[str, str]:
+    """`zip=category,price=number`, perhaps several times, as a table; names may hold commas."""
+    found: dict[str, str] = {}
+    ahead = ""
+    for part in ",".join(texts).split(","):
+        name, given, kind = (word.strip() for word in (ahead + part).rpartition("="))
         ahead = "" if given else f"{ahead}{part},"
-        if given and name.strip() and kind.strip():
-            found[name.strip()] = kind.strip()
-        elif given:
-            raise typer.BadParameter(f"takes NAME=KIND with commas between; found {part!r}")
-    if ahead or not found:
-        raise typer.BadParameter(f"takes NAME=KIND with commas between; found {ahead.rstrip(',') or text!r}")
+        if given and (not name or not kind or found.setdefault(name, kind) != kind):
+            raise typer.BadParameter(f"--columns takes NAME=KIND with commas between, a kind a name; found {part!r}")
+    if ahead:
+        raise typer.BadParameter(f"--columns takes NAME=KIND with commas between; found {ahead.rstrip(',')!r}")
     return found
 
 
@@ -75,9 +74,8 @@ READING: dict[str, tuple[type, Any]] = {
     ),
     "groups": (str, typer.Option(metavar="COLUMN", help="Of a table, a column whose values no split parts.")),
     "columns": (
-        str,
+        list[str],
         typer.Option(
-            parser=columns,
             metavar="NAME=KIND,...",
             help="Of a table, what columns are if not as guessed: number, category or ignore.",
         ),
@@ -225,9 +223,9 @@ def reading(settings: dict[str, Any]) -> dict[str, Any]:
 
 def given(flags: dict[str, Any]) -> dict[str, Any]:
     """Only the flags that were given; `vary` as a table."""
-    several = {name: value for name in ("vary", "missing") if (value := flags.get(name))}
-    found = {name: value for name, value in flags.items() if value is not None and name not in ("vary", "missing")}
-    return found | several | ({"vary": axes(several["vary"])} if "vary" in several else {})
+    several: dict[str, Callable[[list[str]], Any]] = {"vary": axes, "columns": columns, "missing": list}
+    found = {name: value for name, value in flags.items() if value is not None and name not in several}
+    return found | {name: made(flags[name]) for name, made in several.items() if flags.get(name)}
 
 
 def axes(texts: list[str]) -> dict[str, str]:

@@ -67,6 +67,7 @@ def predict(
                 uncertainty=uncertainty,
                 samples=samples,
                 seed=seed,
+                scale=piece.scale,
                 first=first,
                 call=piece.call,
             )

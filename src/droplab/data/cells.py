@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -62,7 +63,7 @@ class Spelling(BaseModel):
         """What the digits of a number match."""
         decimal, mark = (f"\\{sign}" if sign in (".", ",") else sign for sign in (self.decimal, self.thousands))
         # groups of three, or as in India of two before the last three
-        grouped = f"|[0-9]{{1,3}}(?:{mark}[0-9]{{2,3}})*{mark}[0-9]{{3}}" if mark else ""
+        grouped = f"|[1-9][0-9]{{0,2}}(?:{mark}[0-9]{{2,3}})*{mark}[0-9]{{3}}" if mark else ""
         return f"^(?:(?:[0-9]+{grouped})(?:{decimal}[0-9]*)?|{decimal}[0-9]+)$"
 
     @property
@@ -123,6 +124,24 @@ def canonical(text: str) -> str:
     return text.lower() if text.lower() in _TRUTH else re.sub(r"^(-?(?:0|[1-9]\d*))\.0+$", r"\1", text)
 
 
+def group_of(text: str) -> str:
+    """What texts that may mean one group have in common, so that none is in train and test under two spellings.
+
+    Letters of any form and case, spaces, invisible signs; a number by its value; a moment with or without a time of 0.
+
+    >>> group_of("05") == group_of("5.0"), group_of("Patient  5") == group_of("patient 5")
+    (True, True)
+    """
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    plain = " ".join("".join(sign for sign in plain if unicodedata.category(sign) != "Cf").split())
+    try:
+        value = float(re.sub(r"(?<=\d),(?=\d{3}\b)", "", plain)) + 0.0  # no minus before 0
+    except ValueError:
+        plain = re.sub(r"(?<=\d)t(?=\d)", " ", plain)
+        return re.sub(r"( 00:00(:00)?)?(\.0+)?z?$", "", re.sub(r"(\.\d*?)0+z?$", r"\1", plain)).rstrip(".")
+    return repr(value)
+
+
 def codes_of(texts: pa.Array, known: tuple[str, ...]) -> NDArray[np.float64]:
     """The place of each text among those that are known; NaN for null, `UNKNOWN` where there is none.
 
@@ -154,12 +173,15 @@ def parts_of(texts: pa.Array) -> dict[str, pa.Array]:
     return {name: pc.if_else(sound, array, None) for name, array in made.items()}
 
 
-def numbers_of(cells: pa.Array, spelling: Spelling = PLAIN) -> tuple[NDArray[np.float64], Fault | None]:
+def numbers_of(
+    cells: pa.Array, spelling: Spelling = PLAIN, words: bool = False
+) -> tuple[NDArray[np.float64], Fault | None]:
     """Cells as numbers.
 
     Args:
         cells: of any type, shape (rows,).
         spelling: of those that are text.
+        words: whether truth values are 1 and 0 where others are numbers, too; where `spelling` is of them, they are.
 
     Returns:
         Shape (rows,), NaN where there is no value, which a cell of numbers says with quotes, too; and the first cell
@@ -167,12 +189,13 @@ def numbers_of(cells: pa.Array, spelling: Spelling = PLAIN) -> tuple[NDArray[np.
     """
     kind = cells.type
     if pa.types.is_dictionary(kind):
-        return numbers_of(cells.dictionary_decode(), spelling)
+        return numbers_of(cells.dictionary_decode(), spelling, words)
+    words = words or spelling.truth
     if kind == TEXT:
         cells = pc.utf8_trim_whitespace(cells)
         cells = pc.if_else(pc.is_in(cells, pa.array(MISSING, TEXT)), None, cells)
-        found = _parsed(cells, spelling)
-    elif pa.types.is_boolean(kind) if spelling.truth else is_number(kind) and not spelling.unit:
+        found = _parsed(cells, spelling, words)
+    elif (pa.types.is_boolean(kind) and words) or (is_number(kind) and not spelling.unit):
         found = pc.cast(cells, pa.float64(), safe=False)
     else:
         found = pa.nulls(len(cells), pa.float64())
@@ -195,12 +218,12 @@ def is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
-def _parsed(texts: pa.Array, spelling: Spelling) -> pa.Array:
+def _parsed(texts: pa.Array, spelling: Spelling, words: bool) -> pa.Array:
     """Texts as numbers, null where they are none of that spelling."""
-    if spelling.truth:
+    if words:
         lower = pc.utf8_lower(texts)
         texts = pc.if_else(pc.equal(lower, "true"), "1", pc.if_else(pc.equal(lower, "false"), "0", texts))
-    elif spelling == PLAIN:
+    if spelling in (PLAIN, Spelling(truth=True)):
         try:
             return pc.cast(texts, pa.float64())
         except pa.ArrowInvalid:

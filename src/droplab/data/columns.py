@@ -60,22 +60,29 @@ _ANY_NUMBER = "|".join(one.pattern for one in _SPELLINGS)
 
 _DAY, _MONTH, _YEAR = r"(?:0?[1-9]|[12][0-9]|3[01])", r"(?:0?[1-9]|1[0-2])", r"(?:[12][0-9]{3}|[0-9]{2})"
 _NAME = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\.?"
-_ZONE = r"(?: ?(?:z|utc|gmt|[-+][0-9]{2}:?[0-9]{2}))?"
+_ZONE = r"(?: ?(?:z|[a-z]{3,4}|[-+][0-9]{2}:?[0-9]{2}))?(?:\[[a-z_/]+\])?"
 _TIME = rf"[0-2]?[0-9]:[0-5][0-9](?::[0-5][0-9](?:[.,][0-9]+)?)?(?: ?[ap]\.?m\.?)?{_ZONE}"
 _DATE = "|".join(
     [
         *(rf"[12][0-9]{{3}}{mark}{_MONTH}{mark}{_DAY}" for mark in ("-", "/", r"\.")),
         *(rf"{_DAY}{mark}{_MONTH}{mark}{_YEAR}" for mark in ("-", "/", r"\.")),
         *(rf"{_MONTH}{mark}{_DAY}{mark}{_YEAR}" for mark in ("-", "/")),
-        rf"{_DAY}(?:st|nd|rd|th)?[ .-]{{0,2}}{_NAME}[ ,.-]{{1,2}}{_YEAR}",
+        rf"{_DAY}(?:st|nd|rd|th)?[ ./-]{{0,2}}{_NAME}[ ,./-]{{0,2}}{_YEAR}(?::{_TIME})?",
+        rf"[12][0-9]{{3}}[-/ ]{_NAME}[-/ ]{_DAY}",
+        rf"{_NAME} {{1,2}}{_DAY} {_TIME} [12][0-9]{{3}}",
+        rf"{_NAME}[ -]?[12][0-9]{{3}}",
+        rf"[12][0-9]{{3}}[-/]{_MONTH}|{_MONTH}/[12][0-9]{{3}}",
+        r"[12][0-9]{3}-?w[0-5][0-9](?:-?[1-7])?|[12][0-9]{3}-?q[1-4]|q[1-4][ /-]?[12][0-9]{3}",
+        rf"[12][0-9]{{3}}-?[01][0-9]-?[0-3][0-9]t[0-9]{{4,6}}{_ZONE}",
+        rf"[0-9]+ days?,? {_TIME}|p(?:[0-9.]+[ymwd])*t?(?:[0-9.]+[hms])+",
         rf"{_NAME} {_DAY}(?:st|nd|rd|th)?,? {_YEAR}",
     ]
 )
-_MOMENT = rf"(?i)^(?:(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,? )?(?:{_DATE})(?:(?:[t ]|, ){_TIME})?|{_TIME})$"
+_MOMENT = rf"(?i)^(?:(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,? )?(?:{_DATE})(?:(?:[t ]|, ) ?{_TIME})?|{_TIME})$"
 
-# Digits with few other signs, as numbers have that are spelt in a way nobody reads here: 5 kg, 10^3, 1/2, 10-20.
+# What begins with digits, as numbers do that are spelt in a way nobody reads here: 5 kg, 10^3, 1/2, 3 ± 0.1, ="3.25".
 _CURRENCY = r"(?:(?:AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|INR|JPY|NOK|PLN|RUB|SEK|USD|US\$|Rs|kr)\.? ?)?"
-_LIKE_A_NUMBER = rf"(?i)^{_CURRENCY}[^\pL\p{{Nd}}]{{0,2}}\p{{Nd}}[\p{{Nd}}.,:/' _^*x×-]* ?\pL{{0,3}}[²³%)]{{0,2}}$"
+_LIKE_A_NUMBER = rf"(?i)^{_CURRENCY}[^\pL\p{{Nd}}]{{0,3}}\p{{Nd}}"
 _INFINITE = r"(?i)^[-+]?inf(?:inity)?$"
 
 
@@ -228,24 +235,23 @@ def _guessed(table: Table, name: str, texts: pa.Array, spelling: Spelling | None
     texts, counts = counted.field(0), np.asarray(counted.field(1))
     share = counts / counts.sum()
     part = _parts(texts)
-    sign, digits = part["sign"], part["digits"]
-    numbers, moments = np.asarray(digits.is_valid()), np.asarray(pc.match_substring_regex(texts, _MOMENT))
-    if share[moments].sum() >= _MOSTLY and not (numbers.all() and spelling):
+    sign = part["sign"]
+    numbers, moments = np.asarray(part["digits"].is_valid()), np.asarray(pc.match_substring_regex(texts, _MOMENT))
+    marks = np.asarray(pc.is_in(texts, pa.array(_MARKS, TEXT)))
+    said = share[~marks].sum()  # of cells that say something
+    if share[moments].sum() >= _MOSTLY * said > 0 and not (numbers.all() and spelling):
         return Decision("date", fault=_no_dates(name, _first(texts, moments)))
-    codes = pc.or_(
-        pc.match_substring_regex(digits, "^0[0-9]+$"), pc.match_substring_regex(texts, "^0[xX][0-9a-fA-F]+$")
-    )
-    plus = pc.and_(pc.equal(sign, "+"), pc.match_substring_regex(digits, "^[0-9 ]+$"))
+    codes = pc.match_substring_regex(texts, r"^(?:0[0-9][0-9 /-]*|0[xX][0-9a-fA-F]+)$")
+    plus = pc.match_substring_regex(texts, r"^\+[0-9][0-9 ()/-]*$")
     if pc.any(codes).as_py() or (pc.any(plus).as_py() and not pc.any(pc.equal(sign, "-")).as_py()):
         return _category(table, name, texts, codes=True)
-    if not numbers.any() or (share[numbers].sum() < _MOSTLY):
+    if not numbers.any() or share[numbers].sum() < _MOSTLY * said:
         return _category(table, name, texts, codes=False)
     odd = np.flatnonzero(~numbers)
     if len(odd):
         first = _first(texts, ~numbers)
-        marks = bool(pc.all(pc.is_in(texts.take(pa.array(odd)), pa.array(_MARKS, TEXT))).as_py())
         infinite = pc.any(pc.match_substring_regex(texts, _INFINITE)).as_py()
-        if not marks and not infinite and share[odd].sum() >= _SLIPS and numbers.sum() <= FEW:
+        if not marks[odd].all() and not infinite and share[odd].sum() >= _SLIPS and numbers.sum() <= FEW:
             return _category(table, name, texts, codes=False)
         return Decision("unreadable", fault=_slip(table, name, first))
     if spelling is None:

@@ -100,7 +100,10 @@ def _table(path: Path, missing: Sequence[str], told: Mapping[str, ColumnKind]) -
     table = read_table(path, missing)
     decided = decide(table, told)
     columns = tuple(_column(name, table, decided.get(name)) for name in table.columns)
-    faults = tuple(f"column {name!r} {one.fault}" for name, one in decided.items() if one.fault)
+    faults = [f"column {name!r} {one.fault}" for name, one in decided.items() if one.fault]
+    for name in (name for name, one in decided.items() if one.kind == "number"):
+        if fault := numbers_of(table.columns[name], decided[name].spelling)[1]:
+            faults.append(f"column {name!r} must hold numbers; found {fault.text!r} in row {table.rows[fault.row]}")
     return FileInfo("table", columns, whole=False, findings=(*table.notes, *faults))
 
 

@@ -18,7 +18,7 @@ from pyarrow import csv as arrow_csv
 
 from droplab.data.cells import MISSING, TEXT
 from droplab.data.idx import GZIP_MAGIC
-from droplab.data.tables import UNNAMED, Table, check_expansion, check_names, line, listed
+from droplab.data.tables import ROWS_AT_ONCE, UNNAMED, Table, check_expansion, check_names, line, listed
 from droplab.errors import DataError
 
 _SEPARATORS = "\t;|,"  # of equally good ones the first: a comma is most often part of a text
@@ -43,7 +43,11 @@ def csv_pieces(name: str, start: bytes, handle: BinaryIO, missing: Collection[st
     """
     text = _Text(name, start, handle)
     head = _head(name, text)
-    separator, raw, skip = _layout(name, head)
+    limit = csv.field_size_limit(_LONGEST_HEAD)
+    try:
+        separator, raw, skip = _layout(name, head)
+    finally:
+        csv.field_size_limit(limit)
     names = [one.strip() for one in raw]
     aside = {f"column {k + 1}": UNNAMED for k, one in enumerate(names) if not one}
     unnamed = iter(aside)
@@ -74,9 +78,11 @@ def csv_pieces(name: str, start: bytes, handle: BinaryIO, missing: Collection[st
             ),
         )
         for batch in reader:
-            columns = dict(zip(names, batch.columns, strict=True))
-            yield Table(name, columns, np.arange(rows + 1, rows + len(batch) + 1), aside, separator, notes)
-            rows += len(batch)
+            for place in range(0, len(batch), ROWS_AT_ONCE):
+                part = batch.slice(place, ROWS_AT_ONCE)
+                columns = dict(zip(names, part.columns, strict=True))
+                yield Table(name, columns, np.arange(rows + 1, rows + len(part) + 1), aside, separator, notes)
+                rows += len(part)
             last = str(batch.columns[-1][-1]) if len(batch) else last
         if text.quotes % 2 and "\n" in last:
             raise DataError(f"{name}: each quote must be closed; found one open from row {rows} to the end. Close it.")
@@ -203,7 +209,8 @@ def _layout(name: str, head: bytes) -> tuple[str, list[str], int]:
     except (StopIteration, csv.Error) as error:
         reason = line(error) if isinstance(error, csv.Error) else "none"
         raise DataError(f"{name}: must begin with the names of its columns; found {reason}.") from None
-    return separator, names, len((content[:begin] + "".join(body.splitlines(True)[: reader.line_num])).encode())
+    taken = itertools.islice(io.StringIO(body, newline=""), reader.line_num)  # as the reader counts lines
+    return separator, names, len((content[:begin] + "".join(taken)).encode())
 
 
 def _fit(content: str, separator: str) -> tuple[float, int]:

@@ -68,9 +68,7 @@ class Number(BaseModel):
             DataError: naming the first cell that is no number, or too large a one.
         """
         cells = table.columns[self.name]
-        values, fault = numbers_of(cells, self.spelling)
-        if fault is not None and self._is_binary:  # as a bool column of one file is 1 and 0 in another
-            values, fault = numbers_of(cells, Spelling(truth=True))
+        values, fault = numbers_of(cells, self.spelling, words=self._is_binary)
         if fault is not None:
             raise DataError(
                 f"{table.name}: column {self.name!r} must hold finite numbers or nothing{self._must}; found "
@@ -85,7 +83,10 @@ class Number(BaseModel):
 
     @property
     def _is_binary(self) -> bool:
-        """Whether all training rows had 0 or 1: only then is the variance m − m² for the mean m (gaps at 0.5 aside)."""
+        """Whether all training rows had 0 or 1, which are truth values in another file.
+
+        Only then is the variance m − m² for the mean m; where gaps were filled with 0.5 it is taken for so.
+        """
         halves = self.indicator and self.fill == self.mean == 0.5
         spread = math.isclose(self.scale**2, self.mean - self.mean**2, rel_tol=1e-9)
         return self.spelling == PLAIN and (spread or halves)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from droplab.data.cells import canonical
 from droplab.data.columns import FEW
 from droplab.data.preprocessing import Category, Column, Preprocessing
 from droplab.data.tables import listed
@@ -98,11 +99,11 @@ def _parted(values: NDArray[np.float64], labels: NDArray[np.int64]) -> int:
 
 def _alike(name: str, what: str, texts: Sequence[str]) -> Iterator[str]:
     """Texts that differ in case or spaces alone."""
-    key = {text: "".join(text.casefold().split()) for text in texts}
+    key = {text: "".join(canonical(text).casefold().split()) for text in texts}
     for _, same in itertools.groupby(sorted(texts, key=lambda text: (key[text], text)), key=key.__getitem__):
         if len(alike := list(same)) > 1:
             yield (
-                f"{what} of {name!r} differ in case or spaces alone and are taken for different ones: "
+                f"{what} of {name!r} differ in case or spaces alone (or in .0) and are taken for different ones: "
                 f"{listed([repr(text) for text in alike])}"
             )
 

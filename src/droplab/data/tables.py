@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from droplab.data import disk
-from droplab.data.cells import TEXT, texts_of
+from droplab.data.cells import TEXT, canonical, texts_of
 from droplab.errors import DataError
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ UNNAMED = "it has no name, and counts rows or is empty"
 """Why a column without a name is no feature, if that is so."""
 
 PARQUET_MAGIC = b"PAR1"
-_ROWS_AT_ONCE = 16_384  # of a Parquet file
+ROWS_AT_ONCE = 16_384
+"""Most rows of a piece."""
+
 _NAMED = 10  # columns that a message names
 
 
@@ -62,7 +64,13 @@ class Table:
         """Of a DataFrame, whose index is no column; a table as it is."""
         if isinstance(rows, Table):
             return rows
-        made = pa.Table.from_pandas(rows.rename(columns=str), preserve_index=False)
+        try:
+            made = pa.Table.from_pandas(rows.rename(columns=str), preserve_index=False)
+        except (pa.ArrowException, TypeError, ValueError):
+            raise DataError(
+                "a DataFrame must have a name for each column, and values of one type in each: numbers, texts, truth "
+                "values; found others. Convert them, as by astype(str)."
+            ) from None
         columns = {name: _cells(made.column(name)) for name in made.column_names}
         return cls("the table", columns, np.arange(1, len(rows) + 1))
 
@@ -88,10 +96,10 @@ class Table:
         """
         try:
             return texts_of(self.columns[column])
-        except pa.ArrowException as error:
+        except pa.ArrowException:
             raise DataError(
                 f"{self.name}: column {column!r} must hold one text or number a row; found "
-                f"{self.columns[column].type} ({line(error)}). Convert it, or leave the column out."
+                f"{self.columns[column].type}. Convert it, or leave the column out."
             ) from None
 
     def hint(self, column: str) -> str:
@@ -189,7 +197,7 @@ def _parquet_pieces(name: str, handle: BinaryIO | io.BytesIO) -> Iterator[Table]
         check_names(name, names)
         aside = dict.fromkeys(_index_of(file.schema_arrow.metadata, names), "it is the index of a pandas table")
         rows = 0
-        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
+        for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
             columns = {key: _cells(cells) for key, cells in zip(names, batch.columns, strict=True)}
             yield Table(name, columns, np.arange(rows + 1, rows + len(batch) + 1), aside)
             rows += len(batch)
@@ -226,7 +234,8 @@ def _marked(cells: pa.Array, missing: Collection[str]) -> pa.Array:
         texts = texts_of(cells)
     else:
         return cells
-    none = pc.is_in(texts, pa.array({"", *missing}, TEXT))
+    same = {f"{canonical(mark)}{end}" for mark in missing for end in ("", ".0")}  # a number by its value
+    none = pc.is_in(texts, pa.array({"", *missing, *same}, TEXT))
     return pc.if_else(none, pa.scalar(None, cells.type), cells)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from droplab.config import ColumnKind
 from droplab.data.arrays import name_of
-from droplab.data.cells import TEXT, canonical, codes_of, numbers_of
+from droplab.data.cells import TEXT, codes_of, group_of, numbers_of
 from droplab.data.columns import check_told, decide, is_count
 from droplab.data.dataset import Dataset
 from droplab.data.held_out import hold_out
@@ -220,7 +220,7 @@ def _members(table: Table, groups: str) -> NDArray[np.int64]:
 
 def _names(table: Table, groups: str) -> list[str]:
     """The group of each row, so spelt that one is not two by accident."""
-    return [canonical(text) for text in _present(table, groups, "group").to_pylist()]
+    return [group_of(text) for text in _present(table, groups, "group").to_pylist()]
 
 
 def _check_apart(train: Table, held: Table, groups: str) -> None:

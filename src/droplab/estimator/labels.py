@@ -39,8 +39,8 @@ def check_cells(y: Any, name: str = "y") -> None:
     if odd.any() and (dtype == np.dtype(object) or not odd.all()):
         first = int(odd.argmax())
         raise DataError(
-            f"Unknown label type: {name} must be text throughout, or numbers or truth values of a dtype that says so; found "
-            f"{cells.flat[first]!r} among objects, in row {first // (cells.size // len(cells))} (the first is 0). "
+            f"Unknown label type: {name} must be text throughout, or numbers or truth values of a dtype that says so; "
+            f"found {cells.flat[first]!r} in row {first // (cells.size // len(cells))} (the first is 0). "
             "Convert it: y.astype(str), or y.astype(int)."
         )
 
@@ -107,7 +107,7 @@ class Labels:
             )
         if unknown := set(unique_labels(y).tolist()) - set(self.classes.tolist()):
             raise DataError(f"y must be of the classes {self.classes.tolist()}; found {sorted(unknown)}.")
-        return np.asarray(self.binarizer.transform(y.toarray() if sparse.issparse(y) else y))
+        return np.asarray(self.binarizer.transform(y))
 
     def told(self, outputs: NDArray[np.floating]) -> Any:
         """The labels that probabilities of shape (N, O) say, as `y` was given: sparse where it was."""
