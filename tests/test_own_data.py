@@ -145,7 +145,7 @@ def test_the_words_of_a_user_are_kept_in_the_model(folder):
     assert said_of("t.csv")[0]["class"].tolist() == frame.y.tolist()
     Path("s.toml").write_text(
         'data = "t.csv"\ntarget = "y"\nwidths = [4]\nepochs = 1\nseeds = 2\nmissing = "?"\n'
-        '[columns]\nzip = "category"\n'
+        '[columns]\nzip = "category"\nid = "ignore"\n'
     )
     done = droplab("study", "s.toml", "--out", "out")
     assert done.code == 0, done.errors
