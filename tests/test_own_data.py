@@ -124,6 +124,7 @@ def test_a_slip_in_a_row_held_out_is_named_and_changes_no_column(folder, slip):
     done = droplab("fit", write("t.csv", frame), "--target", "y", *QUICK)
     assert done.code == 1
     assert f"t.csv: column 'price' must hold finite numbers or nothing; found {slip!r} in row {held}" in done.errors
+    assert f"--missing {slip!r}" in done.errors
     assert droplab("fit", "t.csv", "--target", "y", *QUICK, "--missing", slip).code == 0
     new = write("new.csv", pd.DataFrame({"price": ["1.5", slip]}))
     assert said_of(new)[1].count("cells are empty in columns where no training row lacked a value") == 1

@@ -72,7 +72,8 @@ class Number(BaseModel):
         if fault is not None:
             raise DataError(
                 f"{table.name}: column {self.name!r} must hold finite numbers or nothing{self._must}; found "
-                f"{fault.text!r} in row {table.rows[fault.row]}. Correct the cell, or leave it empty."
+                f"{fault.text!r} in row {table.rows[fault.row]}. Correct the cell, or leave it empty; if it "
+                f"stands for a missing value, fit with --missing {fault.text!r}."
             )
         if not self.indicator and (gaps := int(np.isnan(values).sum())):
             unseen.gaps[self.name] += gaps
