@@ -33,7 +33,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report")
     study = droplab.Study.preset("mnist-depth", data="digits", depths=(1, 2, 3), epochs=6, batch_size=64, seeds=3)
     with pytest.warns(UserWarning, match="trained again on train and valid"):
-        result = study.run(store=out / "store.sqlite", refit=True, precision="fp32")  # which no machine has a word about
+        # fp32: where there are no bf16 units, auto is a warning
+        result = study.run(store=out / "store.sqlite", refit=True, precision="fp32")
     result.write(out / "out", "droplab study mine")
     return out / "out" / "report.html"
 
