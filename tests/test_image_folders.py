@@ -149,9 +149,9 @@ def test_names_that_are_easily_one_are_told(tmp_path, names):
     path = tmp_path / "pets"
     fill(path / "train", [first, "dog"])
     fill(path / "test", [second, "dog"])
-    _, told = load(path)
-    assert any("differ in case or spaces alone" in line and repr(first) in line for line in told)
-    assert not any("differ" in line for line in load(fill(tmp_path / "other", ["cat", "dog"]))[1])
+    told = load(path)[0].look.findings
+    assert any("differ in case, spaces or the like alone" in line and repr(first) in line for line in told)
+    assert not any("differ" in line for line in load(fill(tmp_path / "other", ["cat", "dog"]))[0].look.findings)
 
 
 def test_a_card_says_whose_valid_split_it_is(tmp_path):

@@ -92,6 +92,11 @@ def test_classes_of_one_split_are_told():
     assert "classes in train and not in test" in only(data(classes=("a", "b", "c"), test_y=y))
 
 
+@pytest.mark.parametrize("names", [("Yes", "yes"), ("a b", "ab"), ("1", "1.0")])
+def test_classes_whose_names_are_nearly_alike_are_told(names):
+    assert only(data(classes=names)).startswith("classes differ in case, spaces or the like alone")
+
+
 def test_columns_that_never_change_are_told():
     sound = data()
     x = sound.train_x.copy()

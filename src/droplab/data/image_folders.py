@@ -62,7 +62,6 @@ def load_images(path: Path, test: str | None, notify: Callable[[str], None]) -> 
     tested = parts.get("test") or (_tested(test, notify) if test is not None and share_of(test) is None else None)
     trained = [parts[split] for split in ("train", "valid") if split in parts] or [path]
     names = [one.name for folder in (*trained, tested) if folder for one in _classes_of(folder)]
-    _look_at_names(path, names, notify)
     if valid := parts.get("valid"):
         notify(
             f"{valid}: is the valid split: any valid_fraction above 0 holds it out, and 0 trains on it, too; "
@@ -142,19 +141,6 @@ def _classes_of(folder: Path) -> list[Path]:
         if one.name != one.name.encode(errors="replace").decode():
             raise DataError(f"{folder}: a class's name must be Unicode text; found {one.name!r}. Rename its folder.")
     return there
-
-
-def _look_at_names(path: Path, names: Iterable[str], notify: Callable[[str], None]) -> None:
-    """Tell of classes that may be meant to be one."""
-    alike: dict[str, list[str]] = {}
-    for name in sorted(set(names)):
-        alike.setdefault(_key(name), []).append(name)
-    for several in alike.values():
-        if len(several) > 1:
-            notify(
-                f"{path}: classes whose names differ in case or spaces alone are kept apart: "
-                f"{' and '.join(map(repr, several))}"
-            )
 
 
 def _key(name: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from droplab.data.cells import group_of
 from droplab.data.mapped import row_chunks
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ class Look:
         train: examples of each class, those held out for validation among them.
         test: likewise.
         findings: a sentence each: examples of test that are in train, too (leakage), repeated ones, equal ones of
-            different classes, uneven classes, classes that are not in both, columns that never change; of a table also
-            what `table_look` finds in its columns.
+            different classes, uneven classes, classes that are not in both or whose names are nearly alike, columns
+            that never change; of a table also what `table_look` finds in its columns.
         valid: those of each class in train that are the data's own valid split; empty where they have none.
     """
 
@@ -57,9 +58,33 @@ def look_at(dataset: Dataset) -> Look:
     train, test = (np.bincount(y, minlength=classes) for y in (dataset.train_y, dataset.test_y))
     valid = None if dataset.valid is None else np.bincount(dataset.train_y[dataset.valid], minlength=classes)
     classes_found = _classes(dataset.classes, train, test, valid)
-    findings = [*_equal(dataset), *classes_found, *dataset.findings, *_constant(dataset)]
+    findings = [
+        *_equal(dataset),
+        *classes_found,
+        *alike("classes", dataset.classes),
+        *dataset.findings,
+        *_constant(dataset),
+    ]
     held = () if valid is None else tuple(map(int, valid))
     return Look(tuple(map(int, train)), tuple(map(int, test)), tuple(findings), held)
+
+
+def alike(what: str, texts: Sequence[str]) -> Iterator[str]:
+    """Texts that differ only in what is easily written otherwise: case, spaces, composed letters, 1 and 1.0.
+
+    Args:
+        what: they are, in words.
+        texts: all of them.
+    """
+    same: dict[str, list[str]] = {}
+    for text in sorted(texts):
+        same.setdefault("".join(group_of(text).split()), []).append(text)
+    for several in same.values():
+        if len(several) > 1:
+            yield (
+                f"{what} differ in case, spaces or the like alone, and are taken for different ones: "
+                f"{_listed([repr(text) for text in several[:_NAMED]], len(several))}"
+            )
 
 
 def _equal(dataset: Dataset) -> Iterator[str]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from droplab.data.cells import canonical
 from droplab.data.columns import FEW
+from droplab.data.look import alike
 from droplab.data.preprocessing import Category, Column, Preprocessing
-from droplab.data.tables import listed
 
 _SHARE = 0.5  # so many categories a row are identifiers, or a text by itself each
 _ROWS_A_CLASS = 50  # fewer rows a class, of many whole numbers, look like measured values
@@ -39,11 +37,11 @@ def look_at_columns(
         of rows that are sorted by class; classes or categories that differ in case or spaces alone; whole numbers as
         classes that look measured.
     """
-    found = [*_alike(target, "classes", classes), *measured(classes, len(labels), target)]
+    found = [*measured(classes, len(labels), target)]
     for place, column in enumerate(preprocessing.columns):
         values = numbers[:, place]
         if isinstance(column, Category):
-            found += _alike(column.name, "categories", column.categories)
+            found += alike(f"categories of {column.name!r}", column.categories)
         if len(labels) >= _FEWEST:
             found += _column(column, values, labels, len(classes), target)
     return tuple(found)
@@ -95,17 +93,6 @@ def _parted(values: NDArray[np.float64], labels: NDArray[np.int64]) -> int:
     changes = labels[1:] != labels[:-1]
     torn = changes & (values[1:] == values[:-1])
     return len(labels) if torn.any() else int(changes.sum()) + 1
-
-
-def _alike(name: str, what: str, texts: Sequence[str]) -> Iterator[str]:
-    """Texts that differ in case or spaces alone."""
-    key = {text: "".join(canonical(text).casefold().split()) for text in texts}
-    for _, same in itertools.groupby(sorted(texts, key=lambda text: (key[text], text)), key=key.__getitem__):
-        if len(alike := list(same)) > 1:
-            yield (
-                f"{what} of {name!r} differ in case or spaces alone (or in .0) and are taken for different ones: "
-                f"{listed([repr(text) for text in alike])}"
-            )
 
 
 def measured(classes: Sequence[str], rows: int, target: str) -> Iterator[str]:

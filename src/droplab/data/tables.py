@@ -77,11 +77,6 @@ class Table:
     def __len__(self) -> int:
         return len(self.rows)
 
-    @property
-    def names(self) -> list[str]:
-        """The columns that may be features, in order."""
-        return [name for name in self.columns if name not in self.aside]
-
     def take(self, places: NDArray[np.int64]) -> Table:
         """Some of the rows, by their places here, from 0."""
         picked = pa.array(places)
@@ -138,12 +133,13 @@ def read_table(path: Path, missing: Collection[str] = (), written: Collection[st
             their own, or more than `MOST_COLUMNS`.
     """
     with disk.open_regular(path) as handle:
-        table = _whole(str(path), pieces_of(str(path), handle, missing), path.stat().st_size)
+        size = path.stat().st_size
+        table = _whole(str(path), pieces_of(str(path), handle, missing), size)
         if table.separator and (again := [name for name in written if name in table.columns]):
             handle.seek(0)
-            size = path.stat().st_size
-            exact = _whole(str(path), pieces_of(str(path), handle, None), size)
-            table = replace(table, columns=dict(table.columns) | {name: exact.columns[name] for name in again})
+            pieces = pieces_of(str(path), handle, None)
+            few = (replace(one, columns={name: one.columns[name] for name in again}) for one in pieces)
+            table = replace(table, columns={**table.columns, **_whole(str(path), few, size).columns})
     return table
 
 
