@@ -306,6 +306,16 @@ def test_a_held_out_cell_that_is_no_such_number_is_named(trained, asked, found):
         made.transform(table(asked))
 
 
+def test_what_to_do_about_a_cell_depends_on_the_cell():
+    made = Preprocessing.fit(table(MEASURED))
+    with pytest.raises(DataError, match=r"fit with --missing '\?'"):
+        made.read(table(["?"]))
+    for long in ("12345678901234567", "1e300"):
+        with pytest.raises(DataError, match=r"at most 3.4e38.*--columns x=category") as raised:
+            made.read(table([long]))
+        assert "--missing" not in str(raised.value)
+
+
 def test_a_number_too_far_from_those_of_training_is_an_error_and_never_infinite():
     made = Preprocessing.fit(table([f"{k}e-30" for k in range(1, 30)]))
     with pytest.raises(DataError, match="found 1e\\+30 in row 2, too far"):

@@ -72,8 +72,7 @@ class Number(BaseModel):
         if fault is not None:
             raise DataError(
                 f"{table.name}: column {self.name!r} must hold finite numbers or nothing{self._must}; found "
-                f"{fault.text!r} in row {table.rows[fault.row]}. Correct the cell, or leave it empty; if it "
-                f"stands for a missing value, fit with --missing {fault.text!r}."
+                f"{fault.text!r} in row {table.rows[fault.row]}. {_advice(self.name, fault.text)}"
             )
         if not self.indicator and (gaps := int(np.isnan(values).sum())):
             unseen.gaps[self.name] += gaps
@@ -328,6 +327,18 @@ class Preprocessing(BaseModel):
         return (
             f"Columns: {'; '.join(parts)}. Fitted on the rows that are trained on; test and valid have no part in it."
         )
+
+
+def _advice(column: str, text: str) -> str:
+    """What to do about a cell that is no number of its column."""
+    try:
+        float(text)
+    except ValueError:
+        return f"Correct the cell, or leave it empty; if it stands for a missing value, fit with --missing {text!r}."
+    return (
+        "Numbers may be at most 3.4e38, and whole ones below 9007199254740992, as all are computed with. Correct the cell; "
+        f"or, if the column holds codes, fit with --columns {column}=category."
+    )
 
 
 def _number(table: Table, name: str, spelling: Spelling) -> Number | None:
