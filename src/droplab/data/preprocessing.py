@@ -336,8 +336,8 @@ def _advice(column: str, text: str) -> str:
     except ValueError:
         return f"Correct the cell, or leave it empty; if it stands for a missing value, fit with --missing {text!r}."
     return (
-        "Numbers may be at most 3.4e38, and whole ones below 9007199254740992, as all are computed with. Correct the cell; "
-        f"or, if the column holds codes, fit with --columns {column}=category."
+        "Numbers may be at most 3.4e38, and whole ones below 9007199254740992, to be computed with. Correct the cell; or, "
+        f"if the column holds codes, fit with --columns {column}=category."
     )
 
 
