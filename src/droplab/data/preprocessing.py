@@ -232,8 +232,8 @@ class Preprocessing(BaseModel):
         table, unseen = Table.of(rows), unseen or Unseen()
         if lacking := [column.name for column in self.columns if column.name not in table.columns]:
             raise DataError(
-                f"{table.name}: the table must have the columns {', '.join(c.name for c in self.columns)}; found no "
-                f"{', '.join(lacking)} among {table.columns_words}. Add or rename columns."
+                f"{table.name}: the table must have all {len(self.columns)} columns of the training table that are used; "
+                f"found no {listed(lacking)} among {table.columns_words}. Add or rename columns."
             )
         unseen.begin(len(table))
         return np.stack([column.read(table, unseen) for column in self.columns], axis=1)
@@ -336,8 +336,8 @@ def _advice(column: str, text: str) -> str:
     except ValueError:
         return f"Correct the cell, or leave it empty; if it stands for a missing value, fit with --missing {text!r}."
     return (
-        "Numbers may be at most 3.4e38, and whole ones below 9007199254740992, to be computed with. Correct the cell; or, "
-        f"if the column holds codes, fit with --columns {column}=category."
+        "Numbers may be at most 3.4e38, and whole ones below 9007199254740992. Correct the cell; or, if the column holds "
+        f"codes, fit with --columns {column}=category."
     )
 
 
