@@ -232,7 +232,7 @@ class Preprocessing(BaseModel):
         table, unseen = Table.of(rows), unseen or Unseen()
         if lacking := [column.name for column in self.columns if column.name not in table.columns]:
             raise DataError(
-                f"{table.name}: the table must have all {len(self.columns)} columns of the training table that are used; "
+                f"{table.name}: the table must have all {len(self.columns)} columns that the training table had; "
                 f"found no {listed(lacking)} among {table.columns_words}. Add or rename columns."
             )
         unseen.begin(len(table))
@@ -336,8 +336,8 @@ def _advice(column: str, text: str) -> str:
     except ValueError:
         return f"Correct the cell, or leave it empty; if it stands for a missing value, fit with --missing {text!r}."
     return (
-        "Numbers may be at most 3.4e38, and whole ones below 9007199254740992. Correct the cell; or, if the column holds "
-        f"codes, fit with --columns {column}=category."
+        "Numbers may be at most 3.4e38, and whole ones below 9007199254740992. Correct the cell; or, if the column "
+        f"holds codes, fit with --columns {column}=category."
     )
 
 
