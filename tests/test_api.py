@@ -10,11 +10,12 @@ import pytest
 
 import droplab
 from droplab.api import StudyResult
+from droplab.config import StudySettings
 from droplab.errors import ConfigError, DataError, DeviceError, DroplabError, StoreError
 from droplab.model.file import read
 from droplab.study import runner
 from droplab.study.backends import InProcess
-from droplab.study.store import RunRecord
+from droplab.study.store import RunRecord, Store
 from study_help import SMALL, Watcher, python, toy_npz
 
 
@@ -311,3 +312,20 @@ def test_more_training_examples_than_there_are_is_one_error_before_anything_is_t
     study = droplab.Study(finished.plan.settings.override(train_examples=10**6))
     with pytest.raises(DataError, match=r"train_examples must lie between .* of the training part; found 1000000"):
         study.run(store=store_of(finished), precision="fp32")
+
+
+def test_a_study_with_early_stopping_is_refitted_and_its_store_can_be_read(tmp_path: Path) -> None:
+    settings = {"depths": [2], "first_width": 8, "epochs": 6, "batch_size": 64, "learning_rate": 0.5, "seeds": 2}
+    stopping = {"dropout": [], "regularizers": {"early_stopping": 1}, "data": str(toy_npz(tmp_path / "toy.npz"))}
+    store = tmp_path / "store.sqlite"
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        patch.setattr(runner, "choose_backend", lambda *_: InProcess())
+        made = droplab.Study(StudySettings.parse(settings | stopping)).run(store=store, precision="fp32", refit=True)
+    assert list(made.refits) == [0, 1]
+    for run in made.plan.runs:
+        refit = made.refits[run.settings.seed]
+        assert refit.settings.epochs == made.records[run.key].outcome.best_epoch
+        assert refit.outcome.metric("off", "train", "accuracy") > 0.5, "it is trained"
+    with Store(store) as opened:
+        assert len(opened.summaries()) == 4

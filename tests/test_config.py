@@ -289,3 +289,13 @@ def test_regularizers_are_the_same_however_they_are_written() -> None:
     written = [{"l2": 1e-4, "max_norm": [3]}, {"max_norm": 3.0, "l2": 0.0001, "l1": 0}, (("max_norm", 3), ("l2", 1e-4))]
     assert {run(regularizers=one).regularizers for one in written} == {(("l2", 1e-4), ("max_norm", 3.0))}
     assert run(regularizers={"max_norm": [1, 2, 3]}).regularizers == (("max_norm", (1.0, 2.0, 3.0)),)
+
+
+def test_a_changed_copy_is_validated_too() -> None:
+    stopping = run(regularizers={"early_stopping": 3})
+    with pytest.raises(ConfigError, match="early_stopping needs valid examples; found valid_fraction=0"):
+        stopping.model_copy(update={"valid_fraction": 0.0})
+    with pytest.raises(ConfigError, match="epochs: input should be greater than or equal to 1; found 0"):
+        stopping.model_copy(update={"epochs": 0})
+    assert stopping.model_copy(update={"epochs": 7}) == run(regularizers={"early_stopping": 3}, epochs=7)
+    assert stopping.model_copy() == stopping

@@ -1,9 +1,14 @@
 """The plan: which arms a study has, what they are called, and which networks serve them."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from droplab.config import RunSettings
-from droplab.study.plan import Plan, plan_run
+from droplab.study.plan import Plan, plan_refit, plan_run
+from droplab.train.outcome import Curves, Outcome
+from store_help import make_run, make_trained
 from study_help import FP32, toy_plan
 
 
@@ -91,3 +96,33 @@ def test_a_single_run_has_the_key_it_has_in_a_study() -> None:
     for planned in plan.runs:
         alone = plan_run(RunSettings(**planned.settings.model_dump()), plan.fingerprint, FP32)
         assert (alone.key, alone.arms[0].name) == (planned.key, planned.arms[0].name)
+
+
+def refits(plan: Plan, outcomes: dict[str, Outcome]) -> list[RunSettings]:
+    return [run.settings for run in plan_refit(plan, plan.arms[0], outcomes)]
+
+
+def test_a_network_with_early_stopping_is_trained_again_for_the_epochs_that_valid_chose() -> None:
+    stopping = {"early_stopping": 2.5, "l2": 1e-4}
+    plan = toy_plan(depths=[2], dropout=[], seeds=3, epochs=30, regularizers=stopping, schedule="cosine")
+    done = {8: None, 30: None, 9: 4}  # epochs done, and the one that was kept, where that is known
+    outcomes = {
+        run.key: replace(
+            make_trained(make_run()).outcome,
+            curves=Curves(np.zeros(epochs, np.float32), *(np.zeros(0) for _ in range(3))),
+            best_epoch=best,
+        )
+        for run, (epochs, best) in zip(plan.runs, done.items(), strict=True)
+    }
+    again = refits(plan, outcomes)
+    assert [one.epochs for one in again] == [5, 30, 4]
+    assert {(one.valid_fraction, one.regularizers, one.schedule_epochs) for one in again} == {
+        (0.0, (("l2", 1e-4),), 30.0)
+    }
+    assert refits(plan, dict(list(outcomes.items())[:1])) == again[:1], "what is not finished is not trained again"
+
+
+def test_a_network_that_does_not_stop_early_is_trained_again_as_it_was() -> None:
+    plan = toy_plan(depths=[2], dropout=[], seeds=1, schedule="cosine")
+    (again,) = refits(plan, {plan.runs[0].key: make_trained(make_run()).outcome})
+    assert again == plan.runs[0].settings.model_copy(update={"valid_fraction": 0.0})

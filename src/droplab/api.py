@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -139,9 +139,9 @@ class Study:
             summary = run_all(plan.runs, dataset, opened, observer, workers)
             summary.notices[:0] = notices
             if refit and not summary.interrupted and summary.reused + summary.trained:
-                chosen = _chosen(plan, opened)
+                chosen, again = _refits(plan, opened.load([run.key for run in plan.runs]))
                 observer.notice(f"valid chose {chosen.name}: it is trained again on train and valid together")
-                summary.add(run_all(plan_refit(plan, chosen), dataset, opened, observer, workers))
+                summary.add(run_all(again, dataset, opened, observer, workers))
             if quiet and summary.interrupted:
                 raise KeyboardInterrupt
             return _collect(plan, dataset.card, opened, summary, dataset)
@@ -394,15 +394,16 @@ def valid_accuracy(record: RunRecord) -> float:
     return record.outcome.metric("off", "valid", "accuracy")
 
 
-def _chosen(plan: Plan, store: Store) -> Arm:
-    """The arm that valid chose among the finished runs of a store."""
-    return best_arm(plan, results_frame(plan, store.load([run.key for run in plan.runs])))
+def _refits(plan: Plan, records: Mapping[str, RunRecord]) -> tuple[Arm, tuple[Run, ...]]:
+    """The arm that valid chose among the finished runs, and its networks trained on train and valid together."""
+    chosen = best_arm(plan, results_frame(plan, records))
+    return chosen, plan_refit(plan, chosen, {key: record.outcome for key, record in records.items()})
 
 
 def _collect(plan: Plan, card: DatasetCard, store: Store, summary: Summary, data: Dataset | None = None) -> StudyResult:
     records = store.load([run.key for run in plan.runs])
     refits: dict[int, RunRecord] = {}
     if records:
-        again = plan_refit(plan, best_arm(plan, results_frame(plan, records)))
+        _, again = _refits(plan, records)
         refits = {record.settings.seed: record for record in store.load([run.key for run in again]).values()}
     return StudyResult(plan, records, card, store, summary, refits, data)

@@ -47,7 +47,22 @@ Width = Annotated[int, Field(ge=1, le=1_000_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
-class Recipe(BaseModel):
+class Validated(BaseModel):
+    """Frozen data of which a changed copy is validated, too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """The same with the values of `update` in their place; pydantic's own does not look at these.
+
+        Raises:
+            ConfigError: if they cannot be, alone or together.
+        """
+        copied = super().model_copy(deep=deep)
+        return parse(type(self), dict(copied) | dict(update), "a changed copy") if update else copied
+
+
+class Recipe(Validated):
     """How a network is trained, whatever its architecture.
 
     Attributes:
@@ -84,8 +99,6 @@ class Recipe(BaseModel):
         train_examples: how many of the training part are trained on, about the same share of each class; 0 for all.
             Smaller numbers take some of those that larger ones take.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     epochs: Count = 400
     batch_size: Count = 1024

@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
+
+from droplab.config import Validated
 
 MISSING = (
     *("", "NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "NULL", "null"),
@@ -41,7 +43,7 @@ _USUAL = ((r"\x{2212}", "-"), (r"[\x{a0}\x{2009}\x{202f}]", " "), (r"\x{2019}", 
 """What is printed in the place of a sign of the keyboard."""
 
 
-class Spelling(BaseModel):
+class Spelling(Validated):
     """How a column spells its numbers.
 
     Attributes:
@@ -51,7 +53,7 @@ class Spelling(BaseModel):
         truth: whether they are truth values: 1 for `true` and 0 for `false`, in any case.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(strict=True)
 
     decimal: Literal[".", ","] = "."
     thousands: Literal["", ",", ".", " ", "'"] = ""

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
-from droplab.config import ColumnKind
+from droplab.config import ColumnKind, Validated
 from droplab.data.cells import PLAIN, UNKNOWN, Spelling, codes_of, numbers_of
 from droplab.data.columns import MOST_CATEGORIES, check_decided, decide
 from droplab.data.tables import Table, listed
@@ -25,10 +25,10 @@ from droplab.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-_STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+_STRICT = ConfigDict(strict=True)
 
 
-class Number(BaseModel):
+class Number(Validated):
     """A column of numbers or truth values: missing ones become the median; then minus the mean, over the deviation.
 
     Attributes:
@@ -105,7 +105,7 @@ class Number(BaseModel):
             yield missing.astype(np.float64)
 
 
-class Category(BaseModel):
+class Category(Validated):
     """A column of categories: a feature for each, 1 where a row has it; an unknown category has none.
 
     A cell is the category of the same text; where there is none, the one that differs in spaces around it, in `.0`, or
@@ -154,7 +154,7 @@ class Category(BaseModel):
 Column = Annotated[Number | Category, Field(discriminator="kind")]
 
 
-class Preprocessing(BaseModel):
+class Preprocessing(Validated):
     """What the columns of a table become.
 
     Attributes:

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-from droplab.config import Count, Rate, Regularizers, Width, parse, regularizer_pairs
+from droplab.config import Count, Rate, Regularizers, Validated, Width, parse, regularizer_pairs
 from droplab.errors import ConfigError
 from droplab.model.activations import activation_of
 from droplab.model.families import TABLE, check
@@ -24,10 +24,8 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 _MOST = 1e38
 
 
-class Parameters(BaseModel):
+class Parameters(Validated):
     """What `DropoutMLPClassifier` was given; what each means stands there."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     hidden_layer_sizes: tuple[Width, ...] = (100,)
     activation: Literal["identity", "logistic", "tanh", "relu"] = "relu"

@@ -24,11 +24,11 @@ from typing import Annotated, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
-from droplab.config import Activation, Rate, Regularizers, RunSettings, Width
+from droplab.config import Activation, Rate, Regularizers, RunSettings, Validated, Width
 from droplab.data.disk import open_regular
 from droplab.data.preprocessing import Preprocessing
 from droplab.errors import DataError, ModelFileError
@@ -47,7 +47,7 @@ def _of_an_image(shape: tuple[int, ...]) -> tuple[int, ...]:
     raise ValueError(f"must be (rows, columns) or (rows, columns, 3), found {shape}")
 
 
-class ModelInfo(BaseModel):
+class ModelInfo(Validated):
     """What a network is, beside its weights: enough to use it on new data.
 
     Attributes:
@@ -70,7 +70,7 @@ class ModelInfo(BaseModel):
         background: what lies behind what its grey images show, 0 (black) … 255; `None` where that is not known.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(strict=True)
 
     widths: tuple[Width, ...]
     dropout: Rate

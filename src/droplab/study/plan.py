@@ -14,9 +14,10 @@ from droplab.config import Recipe, RunSettings, StudySettings, regularizer_words
 from droplab.data.dataset import Dataset
 from droplab.errors import ConfigError
 from droplab.model.families import check
+from droplab.model.general import strengths_of
 from droplab.study.axes import Axis, Level, study_axes
 from droplab.train.device import resolve_way
-from droplab.train.outcome import Way
+from droplab.train.outcome import Outcome, Way
 
 CONTROL = "control"
 """What an arm is called whose networks are trained without the regularizers under comparison."""
@@ -181,14 +182,39 @@ def plan_study(settings: StudySettings, fingerprint: str, way: Way) -> Plan:
     return Plan(settings, fingerprint, arms, runs)
 
 
-def plan_refit(plan: Plan, arm: Arm) -> tuple[Run, ...]:
-    """The networks of an arm, seed by seed, trained on all training examples, those of valid among them."""
+def plan_refit(plan: Plan, arm: Arm, outcomes: Mapping[str, Outcome]) -> tuple[Run, ...]:
+    """The finished networks of an arm, seed by seed, trained on all training examples, those of valid among them.
+
+    Args:
+        plan: the study's.
+        arm: what valid chose.
+        outcomes: of the study's runs by content key; a run that is not finished is not trained again.
+    """
     return tuple(
         Run(settings.content_key(plan.fingerprint, run.way.precision), settings, run.way, run.arms)
         for run in plan.runs
-        if arm in run.arms
-        for settings in (run.settings.model_copy(update={"valid_fraction": 0.0}),)
+        if arm in run.arms and run.key in outcomes
+        for settings in (_without_valid(run.settings, outcomes[run.key]),)
     )
+
+
+def _without_valid(settings: RunSettings, outcome: Outcome) -> RunSettings:
+    """The settings of a network trained again on train and valid together: early stopping becomes the epochs it chose.
+
+    Schedules keep the length that they had.
+    """
+    used = dict(settings.regularizers)
+    patience = used.pop("early_stopping", None)
+    changed: dict[str, Any] = {"valid_fraction": 0.0}
+    if patience is not None:
+        done = len(outcome.curves.train_loss)
+        waited = math.ceil(max(strengths_of(patience))) if done < settings.epochs else 0  # kept by no older droplab
+        changed |= {"regularizers": used, "epochs": outcome.best_epoch or max(1, done - waited)}
+        if settings.schedule != "constant":
+            changed["schedule_epochs"] = settings.schedule_epochs or float(settings.epochs)
+        if settings.momentum_schedule != "constant":
+            changed["momentum_epochs"] = settings.momentum_epochs or float(settings.epochs)
+    return settings.model_copy(update=changed)
 
 
 def plan_way(dataset: Dataset, device: str = "auto", precision: str = "auto") -> tuple[Way, list[str]]:

@@ -15,9 +15,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from droplab.config import RunSettings
+from droplab.config import RunSettings, Validated
 from droplab.data.dataset import DatasetCard
 from droplab.errors import ConfigError
 from droplab.model.families import check
@@ -32,11 +32,7 @@ ALIASES = {"mnist-depth": "post"}
 """Other names of reproductions."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Chosen(_Frozen):
+class Chosen(Validated):
     """A setting that the paper leaves open.
 
     Attributes:
@@ -48,7 +44,7 @@ class Chosen(_Frozen):
     why: str = Field(min_length=1)
 
 
-class Row(_Frozen):
+class Row(Validated):
     """A row of the paper's table, or a point of its figure.
 
     Attributes:
@@ -68,8 +64,8 @@ class Row(_Frozen):
     name: str
     error: float | None = Field(None, gt=0, lt=100)
     error_sd: float | None = Field(None, gt=0)
-    settings: dict[str, Any] = {}
-    chosen: dict[str, Chosen] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
+    chosen: dict[str, Chosen] = Field(default_factory=dict)
     tried: tuple[dict[str, Any], ...] = ()
     x: float | None = None
     series: str = ""
@@ -78,7 +74,7 @@ class Row(_Frozen):
     extra: bool = False
 
 
-class Claim(_Frozen):
+class Claim(Validated):
     """What the paper says of its rows; one of `lower`, `not_lower`, `alike` and `gain` is given.
 
     Attributes:
@@ -110,7 +106,7 @@ class Claim(_Frozen):
         return {*self.alike, *(name for pair in self.lower + self.not_lower + self.gain for name in pair)}
 
 
-class Reproduction(_Frozen):
+class Reproduction(Validated):
     """A paper's table or figure.
 
     Attributes:
@@ -138,7 +134,7 @@ class Reproduction(_Frozen):
     data: str = "mnist"
     stated: dict[str, Any]
     chosen: dict[str, Chosen]
-    final: dict[str, Any] = {}
+    final: dict[str, Any] = Field(default_factory=dict)
     tried_why: str = ""
     updates: dict[Budget, int]
     rows: tuple[Row, ...]

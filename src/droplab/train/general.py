@@ -84,10 +84,11 @@ class Extras:
         """Whether the lowest loss is `patience` epochs old."""
         return epoch - float(self.watch[1]) >= patience
 
-    def take_best(self, layers: Sequence[Layer]) -> None:
-        """Put the network that was kept in the place of the last one."""
+    def take_best(self, layers: Sequence[Layer]) -> int:
+        """Put the network that was kept in the place of the last one; return after how many epochs it was seen."""
         for best, part in zip(self.best, kept_parts(layers, self.norms), strict=True):
             part.copy_(best)
+        return int(self.watch[1])
 
 
 def parameters(layers: Sequence[Layer], norms: Sequence[Norm]) -> list[Tensor]:

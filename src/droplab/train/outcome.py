@@ -101,6 +101,8 @@ class Outcome:
         reliability: on test with dropout off, shape (2, 3, bins), `float32`: as it is and at the temperature fitted on
             valid (NaN where nothing was held out); each confidence, accuracy and examples of `calibration.Reliability`.
             `None` for a run of a droplab that did not keep it.
+        best_epoch: with early stopping, the epochs (1 … E) after which the network that was kept was seen; `None`
+            without it, and for a run of a droplab that did not keep it.
         checkpoints: what those of its pack took; not kept in the store.
     """
 
@@ -111,6 +113,7 @@ class Outcome:
     evaluate_seconds: float
     environment: dict[str, Any]
     reliability: NDArray[np.float32] | None = None
+    best_epoch: int | None = None
     checkpoints: CheckpointCost = field(default_factory=CheckpointCost)
 
     def metric(self, inference: Inference, split: Split, name: str) -> float:

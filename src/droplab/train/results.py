@@ -43,8 +43,9 @@ def finish(state: State, examples: Examples, way: Way, checkpoints: CheckpointCo
     diverged = ~np.isfinite(np.stack(state.losses))
     if diverged.any(axis=0).all():
         return [_divergence(run, diverged[:, index]) for index, run in enumerate(state.settings)]
+    best_epoch = None
     if state.extras is not None and state.extras.best:
-        state.extras.take_best(state.layers)
+        best_epoch = state.extras.take_best(state.layers)
     started = time.perf_counter()
     final = _final_evaluation(state, examples, way)
     state.evaluate_seconds += time.perf_counter() - started
@@ -61,6 +62,7 @@ def finish(state: State, examples: Examples, way: Way, checkpoints: CheckpointCo
                 train_seconds=state.train_seconds / runs,
                 evaluate_seconds=state.evaluate_seconds / runs,
                 environment=environment(way.device),
+                best_epoch=best_epoch,
                 checkpoints=checkpoints,
             ),
             _weights(state.network, index),
