@@ -50,11 +50,12 @@ def make_trained(run: Run, *, marked: float = 0.0) -> Trained:
         accuracies=random.random((2, 2), np.float32),
     )
     metrics = (
-        Metric("off", "test", "accuracy", 0.1 + 0.2 + marked),
+        Metric("off", "test", "nll", 0.1 + 0.2 + marked),
+        Metric("off", "test", "accuracy", 1 / 3),
         Metric("off", "valid", "nll", float("inf")),
         Metric("mc", "test", "accuracy_class_2", float("nan")),
     )
-    ledger = {"valid": np.array([0, 2, 1], np.uint8), "test": np.array([2, 65535, 0], np.uint16)}
+    ledger = {"valid": np.array([0, 2, 1], np.uint8), "test": np.array([0, 65535, 0], np.uint16)}
     environment = {"device": "a CPU", "threads": 2, "versions": {"torch": "2.13.0"}, "cores": [0, 1]}
     return Trained(Outcome(metrics, curves, ledger, 1.5, 0.25, environment), weights)
 
@@ -73,7 +74,7 @@ def pack_name(number: int) -> str:
 def plan_pack(store: Store, number: int, seeds: range) -> list[tuple[Run, Trained]]:
     """Plan a pack in the store; its runs, and what training them might leave."""
     results = [(run, make_trained(run)) for run in map(make_run, seeds)]
-    store.keep_plan({run.key: Planned(run.way, pack_name(number)) for run, _ in results})
+    store.claim([{run.key: Planned(run.way, pack_name(number)) for run, _ in results}])
     return results
 
 
@@ -82,7 +83,7 @@ def keys_of(results: list[tuple[Run, Trained]]) -> set[str]:
 
 
 def weights_files(store: Store) -> set[Path]:
-    return {path for path in store.weights_folder.rglob("*") if path.is_file()}
+    return {path for path in store.weights_folder.rglob("*.safetensors") if path.is_file()}
 
 
 def check_whole(store: Store) -> set[str]:

@@ -52,7 +52,7 @@ def main() -> None:
     parts = [results[start : start + RUNS] for start in range(0, len(results), RUNS)]
     place = tempfile.TemporaryDirectory(dir=sys.argv[1] if sys.argv[1:] else None)
     with place as folder, Store(f"{folder}/store.sqlite") as store:
-        store.keep_plan({run.key: Planned(FP32, pack_name(0)) for run, _ in results})
+        store.claim([{run.key: Planned(FP32, pack_name(0)) for run, _ in results}])
         timed("save one by one", RUNS, lambda: [store.save(run, dataset, done) for run, done in parts[0]], "runs")
         for part in parts[1:]:
             timed("save_pack", RUNS, lambda part=part: store.save_pack(part, dataset), "runs")
@@ -60,8 +60,8 @@ def main() -> None:
             keys = [f"{number:064x}" for number in range(count)]
             plan = {key: Planned(FP32, pack_name(number // RUNS)) for number, key in enumerate(keys)}
             timed("finished", count, lambda keys=keys: store.finished(keys), "keys")
-            timed("keep_plan", count, lambda plan=plan: store.keep_plan(plan), "keys")
-            timed("keep_plan, replacing", count, lambda plan=plan: store.keep_plan(plan), "keys")
+            timed("keep_plan", count, lambda plan=plan: store.claim([plan]), "keys")
+            timed("keep_plan, replacing", count, lambda plan=plan: store.claim([plan]), "keys")
             timed("planned", count, lambda keys=keys: store.planned(keys), "keys")
             timed("forget", count, store.forget, "keys")
 

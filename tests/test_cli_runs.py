@@ -75,7 +75,7 @@ def test_without_a_terminal_the_list_is_one_tab_separated_line_a_run(path: Path)
         "seed": "0",
         "epochs": "3",
         "precision": "fp32",
-        "accuracy": "0.3000",
+        "accuracy": "0.3333",
         "seconds": "1.8",
         "finished": "",
     }
@@ -144,7 +144,7 @@ def test_on_a_terminal_the_list_is_a_table(path: Path) -> None:
     assert "─" in shown
     for key in KEYS:
         (line,) = [line for line in shown.splitlines() if key[:12] in line]
-        assert "0.3000" in line
+        assert "0.3333" in line
 
 
 @pytest.mark.parametrize(("answer", "left"), [("y\n", 2), ("n\n", 3), ("\n", 3)])
@@ -161,7 +161,7 @@ def test_show_tells_settings_metrics_times_environment_and_where_the_weights_lie
     assert Path(told["run", "weights"]).stat().st_size == int(told["run", "weights bytes"])
     assert told["settings", "epochs"] == "3"
     assert told["settings", "widths"] == "[3]"
-    assert told["test, dropout off", "accuracy"] == "0.3"
+    assert told["test, dropout off", "accuracy"] == "0.333333"
     assert told["times", "train seconds"] == "1.50"
     assert told["environment", "threads"] == "2"
     assert told["way", "precision"] == "fp32"
@@ -192,10 +192,10 @@ def plan(path: Path) -> tuple[Path, Path]:
     """Two runs of a pack with a checkpoint, and the checkpoint of a pack that nothing plans."""
     with Store(path) as store:
         plan_pack(store, 1, range(10, 12))
-        store.checkpoints_folder.mkdir()
         files = store.checkpoint_path(pack_name(1)), store.checkpoint_path(pack_name(2))
     files[0].write_bytes(b"12345")
     files[1].write_bytes(b"123")
+    os.utime(files[1], (0, 0))
     return files
 
 

@@ -106,7 +106,7 @@ def test_a_run_that_diverges_is_told_and_not_filed_and_the_others_are(store: Pat
 def test_a_store_that_fails_in_mid_study_keeps_what_was_filed(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved: list[tuple[Run, Trained]] = []
 
-    def fill_up(self: Store, results: list[tuple[Run, Trained]], dataset: Dataset) -> None:
+    def fill_up(self: Store, results: list[tuple[Run, Trained]], dataset: Dataset, patience: float) -> None:
         if len(saved) == 3:
             raise StoreError("no space left")
         saved.extend(results)
@@ -205,14 +205,14 @@ def test_a_stacked_study_killed_in_mid_pack_keeps_its_packs_and_ends_with_the_sa
     with pytest.raises(SystemError):
         run_toy(store, watcher, workers=2, stacked=True, epochs=20)
     with Store(store) as opened:
-        assert len(list(opened.checkpoints_folder.iterdir())) == 1
+        assert len(list(opened.checkpoints_folder.glob("*.safetensors"))) == 1
     again = Watcher()
     run_toy(store, again, workers=1, stacked=True, epochs=20)
     first = {run.key: progress.epoch for run, progress in reversed(again.progressed)}
     assert 11 in first.values()
     assert stored_bits(store) == stored_bits(tmp_path / "uninterrupted.sqlite")
     with Store(store) as opened:
-        assert list(opened.checkpoints_folder.iterdir()) == []
+        assert list(opened.checkpoints_folder.glob("*.safetensors")) == []
 
 
 @pytest.mark.usefixtures("in_process")

@@ -42,11 +42,11 @@ class TestOpening:
         path = tmp_path / "store.sqlite"
         with Store(path) as store:
             save_many(store, range(1))
-        for version in ("5", "one"):
+        for version in ("6", "one"):
             with closing(sqlite3.connect(path)) as database, database:
                 database.execute("UPDATE meta SET value = ?", (version,))
             before = path.read_bytes()
-            opening_fails(path, f"schema version 4 or older; found version {version}. Use the droplab that wrote it")
+            opening_fails(path, f"schema version 5 or older; found version {version}. Use the droplab that wrote it")
             assert path.read_bytes() == before
         with closing(sqlite3.connect(path)) as database, database:
             database.execute("DELETE FROM meta")
@@ -238,14 +238,14 @@ class TestOlderStores:
             pack = plan_pack(store, 1, range(3, 6))
             way = Way("cuda", "bf16", compiled=True, stacked=True)
             new = make_run(9, way=way)
-            store.keep_plan({new.key: Planned(way, pack_name(2))})
+            store.claim([{new.key: Planned(way, pack_name(2))}])
             assert store.planned([new.key]) == {new.key: Planned(way, pack_name(2))}
             store.save_pack([*pack, (new, make_trained(new))], make_dataset())
             assert store.delete(keys[:1]) == 1
         with Store(path) as store:
             assert len(check_whole(store)) == 6
             assert store.load([new.key])[new.key].way == way
-        assert version_of(path) == "4"
+        assert version_of(path) == "5"
 
     def test_one_brought_up_to_date_has_the_layout_of_a_new_one(self, tmp_path: Path) -> None:
         make_version_1(tmp_path / "old.sqlite", range(1))
@@ -279,4 +279,4 @@ class TestOlderStores:
 
         with ThreadPoolExecutor(4) as pool:
             assert list(pool.map(open_each, range(4))) == [10] * 4
-        assert {version_of(path) for path in tmp_path.glob("*.sqlite")} == {"4"}
+        assert {version_of(path) for path in tmp_path.glob("*.sqlite")} == {"5"}

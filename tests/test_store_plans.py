@@ -49,7 +49,7 @@ def checkpoint(store: Store, number: int, content: bytes = b"12345") -> Path:
 class TestPlans:
     def test_every_way_comes_back_with_its_pack(self, store: Store) -> None:
         plan = {make_run(seed).key: Planned(way, pack_name(seed)) for seed, way in enumerate(WAYS)}
-        store.keep_plan(plan)
+        store.claim([plan])
         with Store(store.path) as again:
             assert again.planned(iter([*plan, "f" * 64])) == plan
             first = next(iter(plan))
@@ -58,9 +58,9 @@ class TestPlans:
 
     def test_a_later_plan_takes_the_place_of_the_earlier(self, store: Store) -> None:
         one, two = make_run(1).key, make_run(2).key
-        store.keep_plan({one: Planned(FP32, pack_name(1)), two: Planned(FP32, pack_name(1))})
-        store.keep_plan({two: Planned(WAYS[-1], pack_name(2))})
-        store.keep_plan({})
+        store.claim([{one: Planned(FP32, pack_name(1)), two: Planned(FP32, pack_name(1))}])
+        store.claim([{two: Planned(WAYS[-1], pack_name(2))}])
+        store.claim([{}])
         assert store.planned([one, two]) == {
             one: Planned(FP32, pack_name(1)),
             two: Planned(WAYS[-1], pack_name(2)),
@@ -68,22 +68,24 @@ class TestPlans:
 
     def test_a_plan_is_kept_whole_or_not_at_all(self, store: Store) -> None:
         before = {make_run(1).key: Planned(FP32, pack_name(1))}
-        store.keep_plan(before)
+        store.claim([before])
         after = {make_run(seed).key: Planned(WAYS[-1], pack_name(2)) for seed in range(9)}
         fail(store, f"BEFORE INSERT ON plans WHEN NEW.key = '{list(after)[-1]}'")
         with pytest.raises(StoreError, match="the store cannot be written: in between"):
-            store.keep_plan(after)
+            store.claim([after])
         assert store.planned(after) == before
 
-    def test_a_run_that_was_finished_meanwhile_is_not_planned(self, store: Store) -> None:
+    def test_a_pack_of_which_a_run_was_finished_meanwhile_is_not_planned(self, store: Store) -> None:
         (run,) = save_many(store, range(1))
-        other = make_run(1)
-        store.keep_plan({run.key: Planned(FP32, pack_name(1)), other.key: Planned(FP32, pack_name(1))})
-        assert store.planned([run.key, other.key]).keys() == {other.key}
+        other, third = make_run(1), make_run(2)
+        plans = {one.key: Planned(FP32, pack_name(1)) for one in (run, other)}
+        assert store.claim([plans, {third.key: Planned(FP32, pack_name(2))}]) == [False, True]
+        assert store.planned([run.key, other.key, third.key]).keys() == {third.key}
+        assert store.claim([plans], again=[run.key]) == [True], "one that is damaged is trained again"
 
     def test_more_plans_than_sqlite_takes_variables_are_no_matter(self, store: Store) -> None:
         plan = {f"{number:064x}": Planned(FP32, pack_name(number // 100)) for number in range(3000)}
-        store.keep_plan(plan)
+        store.claim([plan])
         assert store.planned(iter(plan)) == plan
 
     @pytest.mark.parametrize("pack", ["", "a" * 63, "A" * 64, "../" + "a" * 61, "a" * 64 + "\n"])
@@ -96,19 +98,24 @@ class TestPlans:
 
     @pytest.mark.parametrize(
         ("column", "value"),
-        [("way", "{"), ("way", '{"device": "abacus", "precision": "fp32"}'), ("pack", "../../etc"), ("pack", b"\xff")],
+        [
+            ("way", "{"),
+            ("way", '{"device": "abacus", "precision": "fp32"}'),
+            ("pack", "../../etc"),
+            ("pack", b"\xff"),
+            ("planned", "x"),
+        ],
     )
-    def test_a_damaged_plan_is_named_and_can_be_forgotten(self, store: Store, column: str, value: object) -> None:
+    def test_a_damaged_plan_is_none_and_is_made_anew(self, store: Store, column: str, value: object) -> None:
         run = make_run()
         plan_pack(store, 1, range(2))
         with closing(sqlite3.connect(store.path)) as database, database:
             database.execute(f"UPDATE plans SET {column} = ? WHERE key = ?", (value, run.key))
-        with pytest.raises(StoreError, match=f"the plan of run {run.key[:12]} must be as it was saved") as caught:
-            store.planned([run.key])
-        assert "`droplab runs forget`" in str(caught.value)
+        assert store.planned([run.key, make_run(1).key]).keys() == {make_run(1).key}
         assert store.disk_use().planned == 2
-        assert store.forget() == 2
-        assert store.planned([run.key]) == {}
+        again = {run.key: Planned(FP32, pack_name(3))}
+        assert store.claim([again]) == [True]
+        assert store.planned([run.key]) == again
 
 
 class TestPacks:
@@ -146,18 +153,16 @@ class TestPacks:
             store.save_pack(pack, make_dataset())
         assert check_whole(store) == set()
         assert store.planned(keys_of(pack)).keys() == keys_of(pack)
-        assert store.disk_use().orphans == 5
         with closing(sqlite3.connect(store.path)) as database:
             database.execute("DROP TRIGGER fail")
         store.save_pack(pack, make_dataset())
         assert check_whole(store) == keys_of(pack)
-        assert store.disk_use().orphans == 0
 
     @pytest.mark.parametrize("size", [100, 30_000])
     def test_a_full_disk_files_a_pack_whole_or_not_at_all(self, store: Store, size: int) -> None:
         """100 bytes: no weights can be written; 30,000: the weights fit, the database cannot grow."""
         pack = plan_pack(store, 1, range(BULK))
-        with largest_file(size), pytest.raises(StoreError, match=r"cannot be (kept|written)"):
+        with largest_file(size), pytest.raises(StoreError, match=r"cannot be (kept|written|read)"):
             store.save_pack(pack, make_dataset())
         assert check_whole(store) == set()
         assert store.planned(keys_of(pack)).keys() == keys_of(pack)
@@ -198,13 +203,13 @@ class TestPacks:
             event.remove(store._database.engine, "before_cursor_execute", listen)
             return said
 
+        save_many(store, range(BULK, BULK + 1))  # the data are filed once
         assert statements(1, range(2)) == statements(2, range(2, BULK))
 
 
 class TestCheckpoints:
     def test_the_folder_lies_beside_the_database(self, store: Store) -> None:
         assert store.checkpoints_folder == store.path.parent / "store-checkpoints"
-        assert not store.checkpoints_folder.exists(), "looking makes none"
         name = pack_name(1)
         assert store.checkpoint_path(name) == store.checkpoints_folder / f"{name}.safetensors"
 
@@ -230,6 +235,7 @@ class TestCheckpoints:
         use = store.disk_use()
         assert (use.planned, use.checkpoints, use.checkpoint_bytes, use.orphans) == (1, 1, 5, 0)
         store.save_pack(pack[2:], make_dataset())
+        os.utime(path, (0, 0))
         use = store.disk_use()
         assert (use.planned, use.checkpoints, use.checkpoint_bytes) == (0, 0, 0)
         assert (use.orphans, use.orphan_bytes) == (1, 5)
@@ -261,6 +267,8 @@ class TestCheckpoints:
         old = checkpoint(store, 1)
         plan_pack(store, 2, range(2))
         new = checkpoint(store, 2)
+        for path in (old, new):
+            os.utime(path, (0, 0))
         store.delete([])
         assert (old.exists(), new.exists()) == (False, True)
 
@@ -279,7 +287,7 @@ class TestCheckpoints:
         paths = checkpoint(store, 1), checkpoint(store, 2), checkpoint(store, 3)
         assert store.forget() == 5
         assert store.planned(keys_of(plans)) == {}
-        assert not any(path.exists() for path in paths)
+        assert [path.exists() for path in paths] == [False, False, True], "nobody planned the third: it is young"
         assert check_whole(store) == {run.key for run in done}
         assert store.forget() == 0
         store.save_pack(plans, make_dataset())

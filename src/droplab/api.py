@@ -401,9 +401,12 @@ def _refits(plan: Plan, records: Mapping[str, RunRecord]) -> tuple[Arm, tuple[Ru
 
 
 def _collect(plan: Plan, card: DatasetCard, store: Store, summary: Summary, data: Dataset | None = None) -> StudyResult:
-    records = store.load([run.key for run in plan.runs])
+    records = store.load([run.key for run in plan.runs], summary.notices.append)
     refits: dict[int, RunRecord] = {}
     if records:
         _, again = _refits(plan, records)
-        refits = {record.settings.seed: record for record in store.load([run.key for run in again]).values()}
+        refits = {
+            record.settings.seed: record
+            for record in store.load([run.key for run in again], summary.notices.append).values()
+        }
     return StudyResult(plan, records, card, store, summary, refits, data)

@@ -21,6 +21,10 @@ class StoreError(DroplabError):
     """The store cannot be opened, read or written."""
 
 
+class StoreBusyError(StoreError):
+    """Another program holds the store; it may be free later."""
+
+
 class ModelFileError(DroplabError, ValueError):
     """A model file is damaged, or was made for other data."""
 

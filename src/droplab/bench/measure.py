@@ -21,10 +21,9 @@ from droplab.data.dataset import Dataset
 from droplab.errors import TrainingError
 from droplab.study.backends import choose_backend, worker_count
 from droplab.study.forecast import Forecast
-from droplab.study.packs import Pack, make_packs, pack_name, pack_program, with_way
+from droplab.study.packs import Pack, make_packs, pack_program, with_way
 from droplab.study.plan import Run, plan_run
-from droplab.study.records import Planned
-from droplab.study.runner import run_all
+from droplab.study.runner import plan_of, run_all
 from droplab.study.store import Store
 from droplab.train.engine import Progress
 from droplab.train.examples import Examples
@@ -158,7 +157,7 @@ def run_study(runs: Sequence[Run], packs: Sequence[Pack], dataset: Dataset, work
     """
     clock = _Clock()
     with tempfile.TemporaryDirectory(prefix="droplab-bench-") as folder, Store(Path(folder) / "store.sqlite") as store:
-        store.keep_plan({run.key: Planned(run.way, pack_name(pack)) for pack in packs for run in pack})
+        store.claim(map(plan_of, packs))
         clock.started = time.perf_counter()
         summary = run_all(runs, dataset, store, clock, workers)
         seconds = time.perf_counter() - clock.started

@@ -68,15 +68,17 @@ def compare(
 
 def _runs(store: Store, arm: str) -> Sequence[RunRecord]:
     """The runs of the store that an arm's conditions mean."""
+    from droplab.cli.runs import warn
     from droplab.study.where import parse_condition
 
     # A comma ends a condition where the next one begins: widths=512,256,dropout=0.5 has two.
     parts = re.split(r",(?=\s*[A-Za-z])", arm)
     conditions = [parse_condition("dropout=0" if part.strip() == "control" else part) for part in parts]
-    keys = [run.key for run in store.summaries() if all(condition.holds(run) for condition in conditions)]
+    found = store.summaries(warn)
+    keys = [run.key for run in found if all(condition.holds(run) for condition in conditions)]
     if not keys:
         raise StoreError(f"{store.path}: must hold runs of the arm {arm!r}; found none. See `droplab runs list`.")
-    return list(store.load(keys).values())
+    return list(store.load(keys, warn).values())
 
 
 def _accuracies(*runs: RunRecord) -> list[str]:

@@ -61,7 +61,7 @@ def list_runs(where: Where = None, store: StorePath = None) -> None:
 
     conditions = [parse_condition(text) for text in where or ()]  # before a store is asked for
     with open_existing(store) as runs:
-        found = runs.summaries()
+        found = runs.summaries(warn)
     lines = [_listed(run) for run in found if all(condition.holds(run) for condition in conditions)]
     header = [
         "key",
@@ -172,6 +172,11 @@ def disk(store: StorePath = None) -> None:
             ("weights and checkpoints that nothing needs", str(use.orphans), str(use.orphan_bytes), str(path.parent)),
         ],
     )
+
+
+def warn(fault: str) -> None:
+    """Name what is left out of a listing because it is damaged."""
+    typer.echo(f"warning: {fault}", err=True)
 
 
 def _count(number: int, thing: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import zipfile
 from collections.abc import Mapping
@@ -21,10 +22,9 @@ from droplab.data.dataset import Dataset, DatasetCard
 from droplab.data.look import Look
 from droplab.model.file import ModelInfo
 from droplab.study.plan import Run
-from droplab.study.schema import runs_table
+from droplab.study.schema import arrays_table, datasets_table, is_sound, labels_table, plans_table, runs_table, sealed
 from droplab.train.outcome import Curves, Metric, Outcome, Way
 
-SUMMARY_COLUMNS = [column for column in runs_table.c if column.name not in ("environment", "metrics")]
 _WAY = TypeAdapter(Way)
 _LOOK = TypeAdapter(Look)
 _PACK_NAME = re.compile("[0-9a-f]{64}")
@@ -59,6 +59,17 @@ class RunRecord:
     weights_bytes: int
     finished: datetime
     test_labels: NDArray[np.unsignedinteger] | None = None
+
+    @property
+    def disagrees(self) -> bool:
+        """Whether its accuracy on test is not that of its predictions: then one of the two is wrong."""
+        said = [one.value for one in self.outcome.metrics if one[:3] == ("off", "test", "accuracy")]
+        if self.test_labels is None or not said:
+            return False
+        predicted = self.outcome.ledger["test"]
+        if predicted.shape != self.test_labels.shape:
+            return True
+        return not math.isclose(said[0], np.mean(predicted == self.test_labels), abs_tol=1e-6)
 
     @property
     def right(self) -> NDArray[np.bool_] | None:
@@ -132,7 +143,13 @@ def row_of(run: Run, dataset: Dataset, outcome: Outcome) -> dict[str, Any]:
 
 
 def record_of(row: Row[Any]) -> RunRecord:
-    """Build the record from a row of `runs` with its `npz`; damage in it makes whatever its reader raises."""
+    """Build the record from a row of `runs` with `npz` and digest of its arrays, as `arrays_digest`.
+
+    Damage in it makes whatever its reader raises.
+    """
+    run = row._mapping
+    _check(is_sound(runs_table, run))
+    _check(is_sound(arrays_table, {"key": row.key, "npz": row.npz, "digest": row.arrays_digest}, run))
     curves, ledger, reliability, best_epoch = unpack_arrays(row.npz)
     outcome = Outcome(
         metrics=_METRICS.validate_python(json.loads(row.metrics)),
@@ -157,24 +174,29 @@ def record_of(row: Row[Any]) -> RunRecord:
     )
 
 
-def plan_row(key: str, planned: Planned) -> dict[str, Any]:
-    """Return the columns of `plans` but for the time."""
-    return {"key": key, "way": _WAY.dump_json(planned.way).decode(), "pack": planned.pack}
+def plan_row(key: str, planned: Planned, when: str) -> dict[str, Any]:
+    """Return the columns of `plans` but for the claim."""
+    row = {"key": key, "way": _WAY.dump_json(planned.way).decode(), "pack": planned.pack, "planned": when}
+    return sealed(plans_table, row)
 
 
 def planned_of(row: Row[Any]) -> Planned:
     """Build what was planned from a row of `plans`; damage in it makes whatever its reader raises."""
+    _check(is_sound(plans_table, row._mapping))
     return Planned(_WAY.validate_json(row.way), row.pack)
 
 
 def card_of(row: Row[Any]) -> DatasetCard:
-    """Build a data set's card from a row of `datasets`."""
+    """Build a data set's card from a row of `datasets`; damage in it makes whatever its reader raises."""
+    _check(is_sound(datasets_table, row._mapping))
     look = None if row.look is None else _LOOK.validate_json(row.look)
-    return DatasetCard(**{**row._mapping, "classes": tuple(json.loads(row.classes)), "look": look})
+    told = {name: value for name, value in row._mapping.items() if name != "digest"}
+    return DatasetCard(**{**told, "classes": tuple(json.loads(row.classes)), "look": look})
 
 
 def summary_of(row: Row[Any]) -> RunSummary:
-    """Build the line of a listing from the `SUMMARY_COLUMNS` of a row."""
+    """Build the line of a listing from the `LISTED` columns of a row; damage in it makes whatever its reader raises."""
+    _check(is_sound(runs_table, row._mapping))
     return RunSummary(
         key=row.key,
         settings=RunSettings.model_validate_json(row.settings),
@@ -219,9 +241,10 @@ def pack_labels(dataset: Dataset) -> bytes:
     return _packed({"test": dataset.test_y.astype(np.min_scalar_type(len(dataset.classes) - 1))})
 
 
-def unpack_labels(npz: bytes) -> NDArray[np.unsignedinteger]:
-    """Return what `pack_labels` packed."""
-    with np.load(io.BytesIO(npz), allow_pickle=False) as arrays:
+def labels_of(row: Row[Any]) -> NDArray[np.unsignedinteger]:
+    """Return what `pack_labels` packed, from a row of `labels`; damage in it makes whatever its reader raises."""
+    _check(is_sound(labels_table, row._mapping))
+    with np.load(io.BytesIO(row.npz), allow_pickle=False) as arrays:
         labels: NDArray[np.unsignedinteger] = arrays["test"]
     return labels
 
@@ -254,6 +277,11 @@ def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
             with archive.open(f"{name}.npy", "w") as member:
                 np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
     return packed.getvalue()
+
+
+def _check(sound: bool) -> None:
+    if not sound:
+        raise ValueError("it has changed since it was saved")
 
 
 def _way_of(row: Row[Any]) -> Way:

@@ -6,18 +6,19 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
 from droplab.config import Recipe
 from droplab.data.dataset import Dataset, DatasetCard
-from droplab.errors import TrainingError
+from droplab.errors import StoreError, TrainingError
 from droplab.study.backends import choose_backend, worker_count
-from droplab.study.backends.base import Answer
+from droplab.study.claims import renewed
+from droplab.study.filing import Filing
 from droplab.study.forecast import Forecast, forecast_of
 from droplab.study.packs import (
     COMPILING_SECONDS,
@@ -35,6 +36,9 @@ from droplab.study.store import Store
 from droplab.train.engine import Progress
 from droplab.train.examples import Examples
 from droplab.train.outcome import CheckpointCost, Trained
+
+WAITING_SECONDS = 1.0
+"""How often the store is asked whether another process has finished what this one waits for."""
 
 
 class Observer(Protocol):
@@ -80,6 +84,16 @@ class Summary:
     notices: list[str] = field(default_factory=list)
     checkpoints: list[CheckpointCost] = field(default_factory=list)
 
+    def add_result(self, result: Trained | TrainingError) -> None:
+        """Take in what became of a run."""
+        if isinstance(result, TrainingError):
+            self.failures.append(result)
+            return
+        self.trained += 1
+        cost = result.outcome.checkpoints  # one for all runs of a pack, which come one after the other
+        if not self.checkpoints or self.checkpoints[-1] is not cost:
+            self.checkpoints.append(cost)
+
     def add(self, later: Summary) -> None:
         """Take in what more runs of the same study came to."""
         self.reused += later.reused
@@ -113,14 +127,19 @@ def run_all(
         StoreError: if a result cannot be filed; those before are.
     """
     started = time.perf_counter()
-    had = store.finished([run.key for run in runs])
-    todo = [run for run in runs if run.key not in had]
-    summary = Summary(reused=len(runs) - len(todo))
+    summary = Summary(reused=0)
 
     def notice(text: str) -> None:
         summary.notices.append(text)
         observer.notice(text)
 
+    store.keep_data(dataset)
+    had, damaged = _sound(runs, store)
+    if damaged:
+        count = f"{len(damaged)} run{'s are' if len(damaged) > 1 else ' is'}"
+        notice(f"{count} damaged in the store and trained again; the first: {next(iter(damaged.values()))}")
+    todo = [run for run in runs if run.key not in had]
+    summary.reused = len(runs) - len(todo)
     for clipped in dict.fromkeys(clipped_batch(run.settings, dataset.card) for run in runs):
         if clipped:
             notice(clipped)
@@ -128,24 +147,31 @@ def run_all(
         observer.begin(runs, todo)
     else:
         workers = worker_count(todo[0].way, workers, len(todo))
-        parts = [(part, _planned_packs(mine, part, store, workers, notice)) for part, mine in _parts(todo, dataset)]
-        _keep_plan([pack for _, packs in parts for pack in packs], store)
+        groups = _parts(todo, dataset)
+        parts = [(part, _planned_packs(mine, part, store, workers, notice)) for part, mine in groups]
         observer.planned(forecast_of(len(runs), len(runs) - len(todo), parts, workers))
         observer.begin(runs, todo)
-        with _stop_on_interrupt() as stop:
-            for examples, planned in parts:
-                packs = _compiled(planned, examples, store, workers, notice, stop)
-                backend = choose_backend(todo[0].way, min(workers, len(packs)))
-                results = backend.execute(
-                    packs, examples, observer.progress, notice, stop.is_set, store.checkpoints_folder
-                )
-                with closing(results):
-                    for pack, answer in results:
-                        examples.check_files()  # a result belongs to the bytes that the fingerprint is of
-                        _file(pack, answer, dataset, store, summary)
-                        for run, result in zip(pack, answer, strict=True):
-                            observer.finished(run, result)
-        summary.interrupted = summary.trained + len(summary.failures) < len(todo)
+        left = {run.key for run in todo}
+
+        def filed(run: Run, result: Trained | TrainingError) -> None:
+            left.discard(run.key)
+            summary.add_result(result)
+            observer.finished(run, result)
+
+        with _stop_on_interrupt() as stop, renewed(store.renew):
+            filing = Filing(store, dataset, filed, notice, stop)
+            try:
+                while parts:
+                    for examples, planned in parts:
+                        if mine := _claimed(planned, store, damaged):
+                            _train(mine, examples, store, workers, observer, notice, stop, filing)
+                    filing.end()
+                    parts = [] if stop.is_set() else _free(groups, left, damaged, store, workers, summary, notice, stop)
+            finally:
+                filing.end()
+                with suppress(StoreError):  # a lease ends by itself
+                    store.release()
+        summary.interrupted = bool(left)
         if fault := next((cost.fault for cost in summary.checkpoints if cost.fault), None):
             notice(f"checkpoints could not be written: {fault}")
     summary.seconds = time.perf_counter() - started
@@ -164,7 +190,7 @@ def foretell(runs: Sequence[Run], dataset: Dataset, store: Store | None, workers
     Raises:
         DataError: as `run_all`.
     """
-    had = store.finished([run.key for run in runs]) if store else set()
+    had = _sound(runs, store)[0] if store else set()
     todo = [run for run in runs if run.key not in had]
     if not todo:
         return forecast_of(len(runs), len(runs), [], 1)
@@ -196,18 +222,76 @@ def clipped_batch(recipe: Recipe, card: DatasetCard) -> str | None:
     return f"batch_size={recipe.batch_size} is clipped to the {train} training examples there are"
 
 
-def _file(pack: Pack, answer: Answer, dataset: Dataset, store: Store, summary: Summary) -> None:
-    """Keep what became of a pack: its networks in one transaction; then its checkpoint and plan are of no use."""
-    trained = [(run, result) for run, result in zip(pack, answer, strict=True) if isinstance(result, Trained)]
-    failures = [result for result in answer if isinstance(result, TrainingError)]
-    if trained:
-        store.save_pack(trained, dataset)
-        summary.checkpoints.append(trained[0][1].outcome.checkpoints)
-    if len(trained) < len(pack):
-        store.delete(run.key for run, result in zip(pack, answer, strict=True) if isinstance(result, TrainingError))
-    store.drop_checkpoint(pack_name(pack))
-    summary.trained += len(trained)
-    summary.failures += failures
+def _sound(runs: Sequence[Run], store: Store) -> tuple[set[str], dict[str, str]]:
+    """The runs that the store has as they were saved; those that it has otherwise, with what is wrong."""
+    had = store.finished([run.key for run in runs])
+    damaged = store.damaged(had)
+    return had - damaged.keys(), damaged
+
+
+def plan_of(pack: Pack) -> dict[str, Planned]:
+    """What the store keeps of a pack that is to be trained."""
+    name = pack_name(pack)
+    return {run.key: Planned(run.way, name) for run in pack}
+
+
+def _claimed(packs: Sequence[Pack], store: Store, again: Collection[str] = ()) -> list[Pack]:
+    """Those of the packs that this process is to train: no other has claimed or finished a run of them."""
+    ours = store.claim(map(plan_of, packs), again)
+    return [pack for pack, mine in zip(packs, ours, strict=True) if mine]
+
+
+def _train(
+    planned: Sequence[Pack],
+    examples: Examples,
+    store: Store,
+    workers: int,
+    observer: Observer,
+    notice: Callable[[str], None],
+    stop: threading.Event,
+    filing: Filing,
+) -> None:
+    """Train packs, and file each as soon as it is done."""
+    packs = _compiled(planned, examples, store, workers, notice, stop)
+    backend = choose_backend(packs[0][0].way, min(workers, len(packs)))
+    results = backend.execute(packs, examples, observer.progress, notice, stop.is_set, store.checkpoints_folder)
+    with closing(results):
+        for pack, answer in results:
+            examples.check_files()  # a result belongs to the bytes that the fingerprint is of
+            filing.add(pack, answer)
+
+
+def _free(
+    groups: Sequence[tuple[Examples, Sequence[Run]]],
+    left: set[str],
+    damaged: dict[str, str],
+    store: Store,
+    workers: int,
+    summary: Summary,
+    notice: Callable[[str], None],
+    stop: threading.Event,
+) -> list[tuple[Examples, list[Pack]]]:
+    """Wait for what other processes train; packs of what they did not finish, or none once nothing is `left`."""
+    told = False
+    while left and not stop.is_set():
+        others = store.claimed(left)
+        free = [run for _, runs in groups for run in runs if run.key in left - others.keys()]
+        done, faults = _sound(free, store)
+        damaged.update(faults)
+        left -= done
+        summary.reused += len(done)
+        if any(run.key in left for run in free):
+            wanted = [(part, [run for run in runs if run.key in left - others.keys()]) for part, runs in groups]
+            return [(part, _planned_packs(runs, part, store, workers, lambda _: None)) for part, runs in wanted if runs]
+        if others and not told:
+            owner = next(iter(others.values()))
+            notice(
+                f"{len(others)} of these networks are being trained by process {owner.pid} on {owner.host}, which is "
+                "waited for, so that nothing is trained twice; Ctrl-C ends the waiting"
+            )
+            told = True
+        stop.wait(WAITING_SECONDS)
+    return []
 
 
 def _planned_packs(
@@ -229,10 +313,6 @@ def _planned_packs(
     for text in packing.notices:
         notice(text)
     return sorted(kept + packing.packs, key=lambda pack: -pack_work(pack, examples))
-
-
-def _keep_plan(packs: Sequence[Pack], store: Store) -> None:
-    store.keep_plan({run.key: Planned(run.way, pack_name(pack)) for pack in packs for run in pack})
 
 
 def _compiled(
@@ -262,7 +342,7 @@ def _compiled(
     plain = {
         pack: with_way(pack, replace(pack[0].way, compiled=False)) for pack in packs if programs.get(pack) in failed
     }
-    _keep_plan(list(plain.values()), store)
+    _claimed(list(plain.values()), store, [run.key for pack in plain for run in pack])
     return [plain.get(pack, pack) for pack in packs]
 
 

@@ -1,8 +1,18 @@
-"""The store's tables, and how those that an older droplab made become them."""
+"""The store's tables, and how those that an older droplab made become them.
+
+Each row has a digest of what it holds, so that damage is found before it becomes a figure. That of `arrays` is over the
+whole run; that of `runs` over what listings read.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
+import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import (
     Column,
@@ -12,6 +22,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    RowMapping,
     String,
     Table,
     insert,
@@ -23,9 +34,18 @@ from sqlalchemy import (
 from droplab.errors import StoreError
 from droplab.study.sqlite import Database
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
+
+Values = Mapping[str, Any] | RowMapping
+"""What a row holds, by column."""
 
 tables = MetaData()
+
+
+def _digest() -> Column[str]:
+    return Column("digest", String, nullable=False, server_default="")
+
+
 meta_table = Table("meta", tables, Column("name", String, primary_key=True), Column("value", String, nullable=False))
 datasets_table = Table(
     "datasets",
@@ -37,12 +57,14 @@ datasets_table = Table(
     Column("train_examples", Integer, nullable=False),
     Column("test_examples", Integer, nullable=False),
     Column("look", String),  # JSON
+    _digest(),
 )
 labels_table = Table(
     "labels",
     tables,
     Column("fingerprint", String, ForeignKey("datasets.fingerprint"), primary_key=True),
     Column("npz", LargeBinary, nullable=False),
+    _digest(),
 )
 runs_table = Table(  # what listings read stands first: SQLite reads a row's later pages only where they are asked for
     "runs",
@@ -63,6 +85,7 @@ runs_table = Table(  # what listings read stands first: SQLite reads a row's lat
     Column("evaluate_seconds", Float, nullable=False),
     Column("weights_hash", String, nullable=False, index=True),
     Column("weights_bytes", Integer, nullable=False),
+    _digest(),
     Column("settings", String, nullable=False),  # JSON, as the next two
     Column("environment", String, nullable=False),
     Column("metrics", String, nullable=False),
@@ -72,6 +95,7 @@ arrays_table = Table(
     tables,
     Column("key", String, ForeignKey("runs.key"), primary_key=True),
     Column("npz", LargeBinary, nullable=False),
+    _digest(),
 )
 plans_table = Table(  # runs that are planned and not finished
     "plans",
@@ -80,7 +104,13 @@ plans_table = Table(  # runs that are planned and not finished
     Column("way", String, nullable=False),  # JSON
     Column("pack", String, nullable=False, index=True),
     Column("planned", String, nullable=False),  # ISO 8601, UTC
+    _digest(),
+    Column("owner", String, nullable=False, server_default=""),  # of the process that trains it, `claims.Owner.text`
+    Column("leased", Float, nullable=False, server_default="0"),  # until when, seconds since 1970
 )
+_BULKY = ("environment", "metrics")
+LISTED = [column for column in runs_table.c if column.name not in _BULKY]
+"""The columns of `runs` that listings read, and its digest is over."""
 
 _STEPS = {  # what makes the next version of each; as SQL, because the tables above will have moved on
     1: (
@@ -95,7 +125,48 @@ _STEPS = {  # what makes the next version of each; as SQL, because the tables ab
         "npz BLOB NOT NULL)",
     ),
     3: ("ALTER TABLE datasets ADD COLUMN look VARCHAR",),
+    4: (
+        *(
+            f"ALTER TABLE {table} ADD COLUMN digest VARCHAR NOT NULL DEFAULT ''"
+            for table in ("datasets", "labels", "runs", "arrays", "plans")
+        ),
+        "ALTER TABLE plans ADD COLUMN owner VARCHAR NOT NULL DEFAULT ''",
+        "ALTER TABLE plans ADD COLUMN leased FLOAT NOT NULL DEFAULT 0",
+    ),
 }
+
+
+def sealed(table: Table, values: Values, run: Values | None = None) -> dict[str, Any]:
+    """The values of a row, and their digest.
+
+    Args:
+        table: of the row.
+        values: by column.
+        run: of a row of `arrays`, the sealed values of the same run in `runs`.
+    """
+    return {**values, "digest": _digest_of(table, values, run)}
+
+
+def is_sound(table: Table, values: Values, run: Values | None = None) -> bool:
+    """Whether a row is as it was sealed; arguments as of `sealed`, `values` with the digest."""
+    return bool(values["digest"] == _digest_of(table, values, run))
+
+
+def _digest_of(table: Table, values: Values, run: Values | None) -> str:
+    left_out = ("digest", "owner", "leased", *_BULKY)
+    content = {column.name: _plain(values[column.name]) for column in table.c if column.name not in left_out}
+    if run is not None:
+        content["run"] = [run[name] for name in ("digest", *_BULKY)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """As a database gives it back: truth values and whole numbers as numbers, NaN as nothing."""
+    if isinstance(value, bytes):
+        return hashlib.sha256(value).hexdigest()
+    if isinstance(value, int | float):
+        return None if math.isnan(value) else float(value).hex()
+    return value
 
 
 def prepare(database: Database) -> None:
@@ -112,11 +183,14 @@ def prepare(database: Database) -> None:
         version = _version(connection, database.path)  # another process may have come first
         if version is None:
             tables.create_all(connection)
-            connection.execute(insert(meta_table).values(name="schema", value=str(SCHEMA_VERSION)))
+            _keep_meta(connection, schema=str(SCHEMA_VERSION), identity=uuid.uuid4().hex, suffix="")
+        if version in (None, SCHEMA_VERSION):
             return
         for step in range(version, SCHEMA_VERSION):
             for statement in _STEPS[step]:
                 connection.exec_driver_sql(statement)
+        _seal(connection)
+        _keep_meta(connection, identity=uuid.uuid4().hex, suffix="")
         connection.execute(update(meta_table).where(meta_table.c.name == "schema").values(value=str(SCHEMA_VERSION)))
 
 
@@ -138,3 +212,20 @@ def _version(connection: Connection, path: Path) -> int | None:
         f"{path}: must be a store of schema version {SCHEMA_VERSION} or older; found version {version}. "
         "Use the droplab that wrote it, or name another file with --store."
     )
+
+
+def _keep_meta(connection: Connection, **values: str) -> None:
+    connection.execute(insert(meta_table), [{"name": name, "value": value} for name, value in values.items()])
+
+
+def _seal(connection: Connection) -> None:
+    """Give the rows of an older store their digests."""
+    for table in (datasets_table, labels_table, runs_table, plans_table, arrays_table):
+        (primary,) = table.primary_key
+        for key in connection.scalars(select(primary)).all():
+            row = connection.execute(select(table).where(primary == key)).one()._mapping
+            run = None
+            if table is arrays_table:
+                run = connection.execute(select(runs_table).where(runs_table.c.key == key)).one()._mapping
+            digest = sealed(table, row, run)["digest"]
+            connection.execute(update(table).where(primary == key).values(digest=digest))

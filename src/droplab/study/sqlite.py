@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -10,12 +11,16 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import platformdirs
-from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
+from sqlalchemy import URL, Connection, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from droplab.errors import StoreError
+from droplab.errors import StoreBusyError, StoreError
 
 _PATIENCE = 60  # seconds to wait for another process's transaction
+_NETWORK = re.compile(
+    r"nfs|cifs|smb|9p|afs|ceph|lustre|gpfs|beegfs|gluster|ocfs|gfs|orangefs|pvfs|virtiofs|fuse(?!blk|ctl)"
+)
+_WAL_HEADER = b"\x02\x02"  # bytes 18 and 19 of a database that has a write-ahead log
 _ADVICE = {
     sqlite3.SQLITE_NOTADB: "Name another file with --store, or move this one away.",
     sqlite3.SQLITE_CORRUPT: "Move the file away, or put a copy from a backup in its place.",
@@ -66,12 +71,16 @@ class Database:
 
     Attributes:
         path: where it lies.
+        read_only: whether the file or its folder cannot be written: it can be looked into all the same.
         engine: SQLAlchemy's.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.engine = _open_engine(path)
+        self.read_only = path.exists() and not (_may_write(path) and _may_write(path.parent))
+        self.engine = create_engine("sqlite://", creator=self._connect, poolclass=NullPool)
+        event.listen(self.engine, "connect", _on_connect)
+        event.listen(self.engine, "begin", _on_begin)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -80,11 +89,44 @@ class Database:
             yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """One transaction, in which the write lock is taken before anything is looked at."""
-        writer = self.engine.execution_options(droplab_writes=True)
+    def writing(self, patience: float = _PATIENCE) -> Iterator[Connection]:
+        """One transaction, in which the write lock is taken before anything is looked at.
+
+        Args:
+            patience: seconds to wait for another process's.
+
+        Raises:
+            StoreBusyError: if the other does not end in that time.
+            StoreError: also where the store can only be read.
+        """
+        self.check_writable()
+        writer = self.engine.execution_options(droplab_patience=patience)
         with self.failing("written"), writer.begin() as connection:
             yield connection
+
+    def check_writable(self) -> None:
+        """Raise unless the store can be written.
+
+        Raises:
+            StoreError: saying what to do.
+        """
+        if self.read_only:
+            raise StoreError(
+                f"{self.path}: the store must be writable for this; found it, or its folder, read-only. Change its "
+                "permissions, or name another with --store."
+            )
+
+    def _has_log(self) -> bool:
+        with self.path.open("rb") as handle:
+            return handle.read(20)[18:] == _WAL_HEADER
+
+    def _connect(self) -> sqlite3.Connection:
+        if not self.read_only:
+            return sqlite3.connect(self.path, timeout=_PATIENCE)
+        # A log can be read beside its database; without one nothing changes, and SQLite need not make any file.
+        log = self.path.with_name(f"{self.path.name}-wal")
+        how = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
+        return sqlite3.connect(f"{self.path.as_uri()}?{how}", timeout=_PATIENCE, uri=True)
 
     @contextmanager
     def failing(self, what: str) -> Iterator[None]:
@@ -96,11 +138,15 @@ class Database:
             advice = _ADVICE.get(
                 getattr(cause, "sqlite_errorcode", 0) & 0xFF, "Check the file, its folder and the disk."
             )
-            raise StoreError(f"{self.path}: the store cannot be {what}: {reason(cause)}. {advice}") from None
+            busy = getattr(cause, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+            kind = StoreBusyError if busy else StoreError
+            raise kind(f"{self.path}: the store cannot be {what}: {reason(cause)}. {advice}") from None
 
-    def use_write_ahead_log(self) -> None:
-        """Let readers and a writer work at the same time.
+    def choose_journal(self) -> None:
+        """Let readers and a writer work at the same time: by a write-ahead log, which a network disk cannot have.
 
+        A log is read through memory that all processes share, which those of two machines do not (sqlite.org/wal.html);
+        there the rollback journal stands, and a database that comes with a log is changed while nobody else has it.
         SQLite does not always wait for the lock that this change needs, whatever its timeout: without the loop, 4 of
         900 openings of new stores by six processes at once failed with "database is locked".
         """
@@ -108,7 +154,11 @@ class Database:
         with self.failing("opened"), closing(sqlite3.connect(self.path, timeout=_PATIENCE)) as connection:
             while True:
                 try:
-                    connection.execute("PRAGMA journal_mode=WAL")
+                    if not is_on_network(self.path):
+                        connection.execute("PRAGMA journal_mode=WAL")
+                    elif self._has_log():
+                        connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+                        connection.execute("PRAGMA journal_mode=DELETE")
                     return
                 except sqlite3.OperationalError as error:
                     if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
@@ -122,17 +172,33 @@ def reason(error: BaseException) -> str:
     return " ".join(said.split()).rstrip(".")
 
 
-def _open_engine(path: Path) -> Engine:
-    """An engine whose connections live as long as one call, and whose transactions begin where they say."""
-    url = URL.create("sqlite", database=str(path))
-    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": _PATIENCE})
-    event.listen(engine, "connect", _on_connect)
-    event.listen(engine, "begin", _on_begin)
-    return engine
+def is_on_network(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
+    """Whether a file lies on a disk that other machines may write to, as far as the system says so.
+
+    Args:
+        path: of the file, resolved.
+        mounts: what is mounted where, as Linux tells it; `False` where that cannot be read.
+    """
+    try:
+        lines = [line.split() for line in mounts.read_text("utf-8", "surrogateescape").splitlines()]
+    except OSError:
+        return False
+    kinds = {}
+    for parts in lines:
+        if "-" in parts[6:-1]:
+            point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), parts[4])
+            kinds[Path(point)] = parts[parts.index("-", 6) + 1]
+    kind = next((kinds[folder] for folder in path.parents if folder in kinds), "")
+    return bool(_NETWORK.match(kind))
+
+
+def _may_write(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _on_connect(connection: sqlite3.Connection, _: object) -> None:
     connection.isolation_level = None  # transactions begin where `_on_begin` says, and hold DDL too
+    connection.text_factory = _decoded
     try:
         connection.execute("PRAGMA foreign_keys=ON")
         connection.execute("PRAGMA synchronous=FULL")  # a committed run survives a power cut
@@ -142,5 +208,14 @@ def _on_connect(connection: sqlite3.Connection, _: object) -> None:
 
 
 def _on_begin(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("droplab_writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    patience = connection.get_execution_options().get("droplab_patience")
+    if patience is None:
+        connection.exec_driver_sql("BEGIN")
+        return
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={int(1000 * patience)}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _decoded(text: bytes) -> str:
+    """A damaged text must not keep the other rows from being read."""
+    return text.decode("utf-8", "surrogateescape")

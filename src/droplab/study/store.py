@@ -3,7 +3,10 @@
 A run is one row of `runs` and one of `arrays` (what is bulky: curves and ledger); all runs of a pack are written in one
 transaction, which also deletes what `plans` says of them. Their weights are written before that, whole or not at all,
 so that a committed row always has them; a process that dies in between leaves files that no row refers to, which
-`disk_use` counts and the next `delete` removes, as it does checkpoints of packs of which no run is planned any more.
+`disk_use` counts and a later `delete` removes, as it does checkpoints of packs of which no run is planned any more.
+
+Nothing is believed because it can be read: rows carry digests and weights are named by their hash, so that damage costs
+a training, and never makes a figure. Who trains what is claimed in `plans`.
 
 Writers take SQLite's write lock before they look (BEGIN IMMEDIATE), and only who holds it removes weights.
 """
@@ -13,7 +16,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -22,22 +29,35 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Column, ColumnElement, Connection, Row, delete, func, insert, literal_column, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Table,
+    delete,
+    func,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.dialects.sqlite import insert as insert_unless_there
 
 from droplab.data.dataset import Dataset, DatasetCard
 from droplab.data.disk import open_regular, write_together
 from droplab.errors import DataError, StoreError
 from droplab.model.file import ModelInfo, from_bytes, to_bytes
-from droplab.study.files import DiskUse, StoredFile, checkpoint_name, stored_files, weights_name
+from droplab.study.claims import LEASE_SECONDS, Owner
+from droplab.study.files import DiskUse, Folders, StoredFile, checkpoint_name, stored_files, weights_name
 from droplab.study.plan import Run
 from droplab.study.records import (
-    SUMMARY_COLUMNS,
     Planned,
     RunRecord,
     RunSummary,
     card_of,
     check_pack_name,
+    labels_of,
     model_info,
     pack_arrays,
     pack_labels,
@@ -46,19 +66,27 @@ from droplab.study.records import (
     record_of,
     row_of,
     summary_of,
-    unpack_labels,
 )
-from droplab.study.schema import arrays_table, datasets_table, labels_table, plans_table, prepare, runs_table
+from droplab.study.schema import (
+    LISTED,
+    arrays_table,
+    datasets_table,
+    is_sound,
+    labels_table,
+    meta_table,
+    plans_table,
+    prepare,
+    runs_table,
+    sealed,
+)
 from droplab.study.sqlite import Database, reason, store_path
 from droplab.train.outcome import Trained
 
 _T = TypeVar("_T")
 _CHUNK = 500  # keys a query: SQLite takes 999 variables before 3.32
-_FILE_CARD = insert_unless_there(datasets_table).on_conflict_do_nothing()
-_FILE_LABELS = insert_unless_there(labels_table).on_conflict_do_nothing()
-_PLAN = insert_unless_there(plans_table)
-_KEEP_PLAN = _PLAN.on_conflict_do_update(
-    index_elements=["key"], set_={name: _PLAN.excluded[name] for name in ("way", "pack", "planned")}
+_AT_ONCE = 4  # weights that are checked at the same time
+_RECORD = select(runs_table, arrays_table.c.npz, arrays_table.c.digest.label("arrays_digest")).join(
+    arrays_table, isouter=True
 )
 
 
@@ -69,11 +97,13 @@ class Store:
 
     Args:
         location: as `store_path` takes it. The file and its folder are made where they are missing; the weights lie
-            in `<stem>-weights` beside it, the checkpoints in `<stem>-checkpoints`.
+            in `<stem>-weights` beside it, the checkpoints in `<stem>-checkpoints`. Where these are another store's, the
+            names have eight digits more.
 
     Raises:
-        StoreError: if the file is no droplab store, is damaged, comes from a newer droplab, or cannot be read and
-            written. Every method raises it for a database or disk that fails it.
+        StoreError: if the file is no droplab store, is damaged, comes from a newer droplab, or cannot be read. Every
+            method raises it for a database or disk that fails it, and every one that writes, for a store that can
+            only be read.
 
     Example:
         >>> import tempfile
@@ -84,7 +114,7 @@ class Store:
 
     def __init__(self, location: str | Path | None = None) -> None:
         self.path = store_path(location)
-        self.weights_folder = self.path.with_name(f"{self.path.stem}-weights")
+        self.owner = Owner()
         try:
             if self.path.exists() and not self.path.is_file():
                 raise StoreError(f"{self.path}: a store must be a file; found a folder or a device. Name a file in it.")
@@ -95,12 +125,19 @@ class Store:
             ) from None
         self._database = Database(self.path)
         prepare(self._database)
-        self._database.use_write_ahead_log()
+        if not self._database.read_only:
+            self._database.choose_journal()
+        self._folders = self._settled()
+
+    @property
+    def weights_folder(self) -> Path:
+        """Where the model files lie, each named by its hash."""
+        return self._folders.weights
 
     @property
     def checkpoints_folder(self) -> Path:
-        """Where packs under way keep `<pack>.safetensors`; who writes the first one makes it."""
-        return self.path.with_name(f"{self.path.stem}-checkpoints")
+        """Where packs under way keep `<pack>.safetensors`."""
+        return self._folders.checkpoints
 
     def close(self) -> None:
         """Let go of the database."""
@@ -117,110 +154,157 @@ class Store:
         with self._database.reading() as connection:
             return _those_in(connection, runs_table.c.key, keys)
 
-    def planned(self, keys: Iterable[str]) -> dict[str, Planned]:
-        """How those of `keys` that are planned and not finished are to be executed.
-
-        Raises:
-            StoreError: also if a plan is damaged.
-        """
-        advice = "`droplab runs forget`, and run the study again."
+    def damaged(self, keys: Iterable[str]) -> dict[str, str]:
+        """Those of `keys` that the store has and that are not as they were saved, their weights among it: why not."""
+        faults: dict[str, str] = {}
         with self._database.reading() as connection:
-            return {
-                row.key: self._decoded(row, planned_of, "plan", advice)
-                for chunk in _chunks(keys)
-                for row in connection.execute(select(plans_table).where(plans_table.c.key.in_(chunk)))
-            }
+            found = self._records(connection, keys, lambda key, fault: faults.update({key: fault}))
 
-    def keep_plan(self, rows: Mapping[str, Planned]) -> None:
-        """Keep how runs are to be executed, all or none; what was planned for the same keys is replaced.
+        def check(record: RunRecord) -> None:
+            try:
+                self.read_model(record)
+            except StoreError as error:
+                faults[record.key] = str(error)
 
-        Runs that were finished meanwhile are left out: `plans` never holds what `runs` does.
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(check, found.values()))
+        return faults
+
+    def planned(self, keys: Iterable[str]) -> dict[str, Planned]:
+        """How those of `keys` that are planned and not finished are to be executed; a damaged plan is none."""
+        with self._database.reading() as connection:
+            rows = _rows(connection, plans_table, keys)
+        found: dict[str, Planned] = {}
+        for row in rows:
+            with suppress(Exception):  # whatever damage makes its reader raise
+                found[row.key] = planned_of(row)
+        return found
+
+    def claim(self, packs: Iterable[Mapping[str, Planned]], again: Collection[str] = ()) -> list[bool]:
+        """Keep how the runs of packs are to be executed, and claim these for this store object, all or none of each.
+
+        What was planned for the same keys is replaced. The claim holds for `claims.LEASE_SECONDS` and as long as it is
+        renewed; `release` ends it.
+
+        Args:
+            packs: of each run, by its content key.
+            again: keys of runs that are there and shall be trained once more.
+
+        Returns:
+            Of each pack, whether it is ours now; it is not if another process has a claim on one of its runs, or has
+            finished one.
         """
+        packs = list(packs)
+        keys = {key for pack in packs for key in pack}
         now = _now()
-        values = [plan_row(key, planned) | {"planned": now} for key, planned in rows.items()]
-        if not values:
-            return
         with self._database.writing() as connection:
-            connection.execute(_KEEP_PLAN, values)
-            connection.execute(
-                delete(plans_table).where(
-                    select(runs_table.c.key).where(runs_table.c.key == plans_table.c.key).exists()
-                )
-            )
+            others = self._claimed(connection, keys).keys() | _those_in(connection, runs_table.c.key, keys - set(again))
+            ours = [not others & pack.keys() for pack in packs]
+            claim = {"owner": self.owner.text, "leased": time.time() + LEASE_SECONDS}
+            rows = [
+                plan_row(key, planned, now) | claim
+                for pack, mine in zip(packs, ours, strict=True)
+                for key, planned in pack.items()
+                if mine
+            ]
+            _replace(connection, plans_table, rows)
+        return ours
+
+    def claimed(self, keys: Iterable[str]) -> dict[str, Owner]:
+        """Those of `keys` on which another process has a claim, and which: they are being trained there."""
+        with self._database.reading() as connection:
+            return self._claimed(connection, keys)
+
+    def renew(self) -> None:
+        """Have this store object's claims hold for `claims.LEASE_SECONDS` from now."""
+        self._lease(time.time() + LEASE_SECONDS)
+
+    def release(self) -> None:
+        """End this store object's claims; what was planned stays."""
+        self._lease(0.0)
 
     def forget(self) -> int:
         """Forget every run that is planned and not finished, with its checkpoints; return how many there were."""
-        with self._database.writing() as connection:
-            forgotten = connection.execute(delete(plans_table)).rowcount
-        self._sweep()
-        return forgotten
+        with self._database.reading() as connection:
+            keys = connection.scalars(select(plans_table.c.key)).all()
+        return self._delete(keys, (plans_table,))
 
     def save(self, run: Run, dataset: Dataset, trained: Trained) -> None:
         """File one finished run, as `save_pack` does."""
         self.save_pack([(run, trained)], dataset)
 
-    def save_pack(self, results: Sequence[tuple[Run, Trained]], dataset: Dataset) -> None:
+    def save_pack(
+        self, results: Sequence[tuple[Run, Trained]], dataset: Dataset, patience: float | None = None
+    ) -> None:
         """File the finished runs of a pack with their weights and drop what was planned for them, all or none.
 
-        Of runs that another process has filed meanwhile, what is there stays.
+        Of runs that another process has filed meanwhile, what is there stays, unless it is damaged.
 
         Args:
             results: each run once.
             dataset: the data of all.
+            patience: seconds to wait for another process that writes; `None` for the usual minute.
 
         Raises:
+            StoreBusyError: if that does not end in time.
             StoreError: if they cannot be written; nothing finished is lost by it, and no run is there in part.
             ModelFileError: if weights are not those of their run's network; nothing is written then.
         """
+        self._database.check_writable()
         rows = [row_of(run, dataset, trained.outcome) for run, trained in results]
-        arrays = [{"key": run.key, "npz": pack_arrays(trained.outcome)} for run, trained in results]
+        bulk = [pack_arrays(trained.outcome) for _, trained in results]
         for row, columns in zip(rows, self._write_weights(results, dataset), strict=True):
             row.update(columns)
         keys = [run.key for run, _ in results]
-        labels = {"fingerprint": dataset.fingerprint, "npz": pack_labels(dataset)}
-        card = asdict(dataset.card)
-        card |= {"classes": json.dumps(dataset.classes), "look": json.dumps(card["look"])}
-        with self._database.writing() as connection:
-            there = _those_in(connection, runs_table.c.key, keys)
+        damaged = self.damaged(keys)
+        with self._database.writing(*([] if patience is None else [patience])) as connection:
+            there = _those_in(connection, runs_table.c.key, keys) - damaged.keys()
             new = [place for place, key in enumerate(keys) if key not in there]
+            now = _now()  # under the lock, so that runs are listed in the order in which they came to be there
+            runs = [sealed(runs_table, rows[place] | {"finished": now}) for place in new]
+            arrays = [
+                sealed(arrays_table, {"key": row["key"], "npz": bulk[place]}, row)
+                for place, row in zip(new, runs, strict=True)
+            ]
             if new:
-                now = _now()  # under the lock, so that runs are listed in the order in which they came to be there
-                connection.execute(_FILE_CARD, card)
-                connection.execute(_FILE_LABELS, labels)
-                connection.execute(insert(runs_table), [rows[place] | {"finished": now} for place in new])
-                connection.execute(insert(arrays_table), [arrays[place] for place in new])
+                _keep_data(connection, dataset)
+            _replace(connection, runs_table, runs)
+            _replace(connection, arrays_table, arrays)
             _delete(connection, plans_table.c.key, keys)
             # Another process's `delete` may have seen no row for some weights yet, and one that came first has its own.
             lost = [results[place] for place in new if not self.weights_path(rows[place]["weights_hash"]).exists()]
             if lost:
                 self._write_weights(lost, dataset)
             second = {row["weights_hash"] for row in rows if row["key"] in there}
-            for weights_hash in second - _those_in(connection, runs_table.c.weights_hash, second):
-                self.weights_path(weights_hash).unlink(missing_ok=True)
+            self._remove_weights(connection, second)
 
-    def load(self, keys: Iterable[str]) -> dict[str, RunRecord]:
+    def keep_data(self, dataset: Dataset) -> None:
+        """Keep what is told of a data set, and its test labels, unless they are there and as they were saved."""
+        with self._database.reading() as connection:
+            if _has_data(connection, dataset.fingerprint):
+                return
+        with self._database.writing() as connection:
+            _keep_data(connection, dataset)
+
+    def load(self, keys: Iterable[str], notify: Callable[[str], None] | None = None) -> dict[str, RunRecord]:
         """Load the records of those of `keys` that the store has, in the order given.
 
+        Args:
+            keys: of the runs.
+            notify: told of each record that is damaged, which is left out.
+
         Raises:
-            StoreError: also if a record is damaged; it is named.
+            StoreError: without `notify`, if a record is damaged; it is named.
         """
-        wanted = list(dict.fromkeys(keys))
-        query = select(runs_table, arrays_table.c.npz).join(arrays_table, isouter=True)
-        found: dict[str, RunRecord] = {}
         with self._database.reading() as connection:
-            for chunk in _chunks(wanted):
-                for row in connection.execute(query.where(runs_table.c.key.in_(chunk))):
-                    found[row.key] = self._of_run(row, record_of)
-            labels = self._labels(connection, {record.fingerprint for record in found.values()})
-        return {
-            key: replace(found[key], test_labels=labels.get(found[key].fingerprint)) for key in wanted if key in found
-        }
+            return self._records(connection, keys, None if notify is None else lambda _, fault: notify(fault))
 
     def datasets(self, name: str) -> list[DatasetCard]:
-        """The data sets of that name that runs were trained on."""
+        """The data sets of that name that runs were trained on; those whose row is damaged are left out."""
         query = select(datasets_table).where(datasets_table.c.name == name)
         with self._database.reading() as connection:
-            return [card_of(row) for row in connection.execute(query)]
+            rows = connection.execute(query).all()
+        return [card_of(row) for row in rows if is_sound(datasets_table, row._mapping)]
 
     def weights_path(self, run: RunRecord | str) -> Path:
         """Where the model file of a record, or of a `weights_hash`, lies."""
@@ -259,7 +343,7 @@ class Store:
         if fault:
             raise StoreError(
                 f"{path}: must hold the weights of run {record.key[:12]} as they were saved; found: {fault}. "
-                f"`droplab runs delete {record.key[:12]}` and run the study again."
+                "Run the study again, which trains it anew."
             )
         return model
 
@@ -267,12 +351,13 @@ class Store:
         """The weights of a run and what its network is; raises as `read_model`."""
         return from_bytes(self.read_model(record), str(self.weights_path(record)))
 
-    def summaries(self) -> Sequence[RunSummary]:
-        """All runs, in the order in which they were finished."""
+    def summaries(self, notify: Callable[[str], None] | None = None) -> Sequence[RunSummary]:
+        """All runs, in the order in which they were finished; `notify` as of `load`."""
         with self._database.reading() as connection:
             rowid: ColumnElement[int] = literal_column("runs.rowid")  # runs of a pack are finished at one time
-            rows = connection.execute(select(*SUMMARY_COLUMNS).order_by(runs_table.c.finished, rowid))
-            return [self._of_run(row, summary_of) for row in rows]
+            rows = connection.execute(select(*LISTED).order_by(runs_table.c.finished, rowid)).all()
+        told = None if notify is None else lambda _, fault: notify(fault)
+        return [summary for row in rows if (summary := self._of_run(row, summary_of, told)) is not None]
 
     def resolve(self, prefix: str) -> str:
         """Return the key that begins with `prefix`.
@@ -299,14 +384,11 @@ class Store:
         )
 
     def delete(self, keys: Iterable[str]) -> int:
-        """Delete runs and plans, then every file that nothing needs; return how many runs there were."""
-        keys = list(keys)
-        with self._database.writing() as connection:
-            for column in (plans_table.c.key, arrays_table.c.key):
-                _delete(connection, column, keys)
-            deleted = _delete(connection, runs_table.c.key, keys)
-        self._sweep()
-        return deleted
+        """Delete runs and plans with their files; return how many runs there were.
+
+        What has been of no use to anybody for an hour is removed, too, where the folders are this store's.
+        """
+        return self._delete(list(keys), (plans_table, arrays_table, runs_table))
 
     def disk_use(self) -> DiskUse:
         """Count what the store takes on disk."""
@@ -329,28 +411,98 @@ class Store:
             checkpoint_bytes=sum(file.size for file in needed),
         )
 
-    def _sweep(self) -> None:
-        """Remove every file that nothing needs, once what needed it is gone for good."""
+    def _settled(self) -> Folders:
+        """The store's folders, marked as its own; with other names from now on where they turn out to be another's."""
+        with self._database.reading() as connection:
+            folders, _ = self._folders_of(connection)
+        if self._database.read_only or folders.are_ours:
+            return folders
         with self._database.writing() as connection:
-            for file in (*self._weights(connection), *self._checkpoints(connection)):
-                if file.orphan:
-                    file.path.unlink(missing_ok=True)
+            before, empty = self._folders_of(connection)  # another process may have come first
+            folders = before
+            if before.are_anothers(empty):
+                folders = replace(before, suffix=f"-{uuid.uuid4().hex[:8]}")
+                folders.take(connection.scalars(select(runs_table.c.weights_hash)), before)
+                connection.execute(update(meta_table).where(meta_table.c.name == "suffix").values(value=folders.suffix))
+            with suppress(OSError, DataError):  # without a mark nothing in them is ever removed
+                folders.claim()
+        return folders
+
+    def _folders_of(self, connection: Connection) -> tuple[Folders, bool]:
+        """The folders that the store names, and whether it has no runs."""
+        meta: dict[str, str] = {row.name: row.value for row in connection.execute(select(meta_table))}
+        empty = connection.scalar(select(runs_table.c.key).limit(1)) is None
+        return Folders(self.path, meta.get("identity", ""), meta.get("suffix", "")), empty
+
+    def _claimed(self, connection: Connection, keys: Iterable[str]) -> dict[str, Owner]:
+        found: dict[str, Owner] = {}
+        for row in _rows(connection, plans_table, keys):
+            with suppress(ValueError):  # a damaged claim is none
+                owner = Owner.of(row.owner)
+                if owner != self.owner and row.leased > time.time() and not owner.is_dead:
+                    found[row.key] = owner
+        return found
+
+    def _lease(self, until: float) -> None:
+        with self._database.writing() as connection:
+            mine = plans_table.c.owner == self.owner.text
+            connection.execute(update(plans_table).where(mine).values(leased=until))
+
+    def _delete(self, keys: Sequence[str], tables: Sequence[Table]) -> int:
+        """Delete the rows of `keys` in `tables`, and the files that only they needed; how many the last table had."""
+        with self._database.writing() as connection:
+            packs = {row.pack for row in _rows(connection, plans_table, keys)}
+            hashes = (
+                {row.weights_hash for row in _rows(connection, runs_table, keys)} if runs_table in tables else set()
+            )
+            deleted = 0
+            for table in tables:
+                deleted = _delete(connection, table.c.key, keys)
+            self._remove_weights(connection, hashes)
+            if self._folders.are_ours:
+                for pack in packs - _those_in(connection, plans_table.c.pack, packs):
+                    with suppress(ValueError):  # a damaged name is that of no file
+                        self.checkpoint_path(pack).unlink(missing_ok=True)
+                for file in (*self._weights(connection), *self._checkpoints(connection)):
+                    if file.orphan:
+                        file.path.unlink(missing_ok=True)
+        return deleted
+
+    def _remove_weights(self, connection: Connection, hashes: Collection[str]) -> None:
+        """Remove weights of runs that are no longer there, unless another run has them, or the folder is not ours."""
+        if hashes and self._folders.are_ours:
+            for weights_hash in set(hashes) - _those_in(connection, runs_table.c.weights_hash, hashes):
+                with suppress(IsADirectoryError):
+                    self.weights_path(weights_hash).unlink(missing_ok=True)
+
+    def _records(
+        self, connection: Connection, keys: Iterable[str], on_fault: Callable[[str, str], None] | None
+    ) -> dict[str, RunRecord]:
+        """The sound ones of `keys` in their order; the others' keys and faults go to `on_fault`, or raise."""
+        wanted = list(dict.fromkeys(keys))
+        read = (self._of_run(row, record_of, on_fault) for row in _rows(connection, _RECORD, wanted))
+        found = {record.key: record for record in read if record is not None}
+        labels = self._labels(connection, {record.fingerprint for record in found.values()})
+        sound: dict[str, RunRecord] = {}
+        for key in wanted:
+            if key in found:
+                record = replace(found[key], test_labels=labels.get(found[key].fingerprint))
+                if record.disagrees:
+                    self._fail(key, "its accuracy is not that of its predictions", on_fault)
+                else:
+                    sound[key] = record
+        return sound
 
     def _labels(self, connection: Connection, fingerprints: set[str]) -> dict[str, NDArray[np.unsignedinteger]]:
         """The test labels of data sets, of those that have them here."""
-        column, found = labels_table.c.fingerprint, {}
-        rows = (
-            r
-            for some in _chunks(fingerprints)
-            for r in connection.execute(select(labels_table).where(column.in_(some)))
-        )
-        for row in rows:
+        found = {}
+        for row in _rows(connection, labels_table, fingerprints):
             try:
-                found[row.fingerprint] = unpack_labels(row.npz)
-            except Exception as error:  # whatever a damaged zip makes its reader raise
+                found[row.fingerprint] = labels_of(row)
+            except Exception as error:  # whatever damage makes its reader raise
                 raise StoreError(
                     f"{self.path}: the test labels of data {row.fingerprint[:12]} must be as they were saved; found: "
-                    f"{reason(error)}. Name another store with --store, and run the study again."
+                    f"{reason(error)}. Run a study of these data again, which saves them anew."
                 ) from None
         return found
 
@@ -377,22 +529,58 @@ class Store:
             raise StoreError(f"the weights of a run cannot be kept: {reason(error)}.") from None
         return columns
 
-    def _of_run(self, row: Row[Any], decode: Callable[[Row[Any]], _T]) -> _T:
-        advice = f"`droplab runs delete {row.key[:12]}` and run the study again."
-        return self._decoded(row, decode, "record", advice)
-
-    def _decoded(self, row: Row[Any], decode: Callable[[Row[Any]], _T], what: str, advice: str) -> _T:
+    def _of_run(
+        self, row: Row[Any], decode: Callable[[Row[Any]], _T], on_fault: Callable[[str, str], None] | None
+    ) -> _T | None:
         try:
             return decode(row)
         except Exception as error:  # whatever damaged JSON or a damaged zip makes its reader raise
-            raise StoreError(
-                f"{self.path}: the {what} of run {row.key[:12]} must be as it was saved; found: {reason(error)}. "
-                + advice
-            ) from None
+            self._fail(row.key, reason(error), on_fault)
+            return None
+
+    def _fail(self, key: str, fault: str, on_fault: Callable[[str, str], None] | None) -> None:
+        message = (
+            f"{self.path}: the record of run {key[:12]} must be as it was saved; found: {fault}. Run the study again, "
+            f"which trains it anew, or `droplab runs delete {key[:12]}`."
+        )
+        if on_fault is None:
+            raise StoreError(message) from None
+        on_fault(key, message)
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _rows(connection: Connection, what: Table | Select[Any], keys: Iterable[str]) -> list[Row[Any]]:
+    """The rows of a table, or of a query that begins with one, of which the primary key is one of `keys`."""
+    query = select(what) if isinstance(what, Table) else what
+    (primary,) = (what if isinstance(what, Table) else runs_table).primary_key
+    return [row for chunk in _chunks(keys) for row in connection.execute(query.where(primary.in_(chunk)))]
+
+
+def _has_data(connection: Connection, fingerprint: str) -> bool:
+    """Whether a data set's card and labels are there as they were saved."""
+    found = [(table, _rows(connection, table, [fingerprint])) for table in (datasets_table, labels_table)]
+    return all(rows and is_sound(table, rows[0]._mapping) for table, rows in found)
+
+
+def _keep_data(connection: Connection, dataset: Dataset) -> None:
+    if _has_data(connection, dataset.fingerprint):
+        return
+    card = asdict(dataset.card)
+    card |= {"classes": json.dumps(dataset.classes), "look": json.dumps(card["look"])}
+    _replace(connection, datasets_table, [sealed(datasets_table, card)])
+    labels = {"fingerprint": dataset.fingerprint, "npz": pack_labels(dataset)}
+    _replace(connection, labels_table, [sealed(labels_table, labels)])
+
+
+def _replace(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows in the place of those with the same primary keys."""
+    if rows:
+        new = insert_unless_there(table)
+        set_ = {name: new.excluded[name] for name in rows[0]}
+        connection.execute(new.on_conflict_do_update(index_elements=list(table.primary_key), set_=set_), rows)
 
 
 def _those_in(connection: Connection, column: Column[Any], values: Iterable[str]) -> set[str]:

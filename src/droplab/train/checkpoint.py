@@ -1,16 +1,20 @@
 """Checkpoints inside a run: written every so many seconds, whole or not at all; a killed study goes on from there.
 
-A checkpoint is a safetensors file: `float32` weights and velocities, the position, the curves so far. Random numbers
-are addressed, so it holds no generator. It takes 4 bytes a weight and run, 8 with momentum.
+A checkpoint is a safetensors file: `float32` weights and velocities, the position, the curves so far; and a hash of all
+that, since a damaged one that can be read would make another network. Random numbers are addressed, so it holds no
+generator. It takes 4 bytes a weight and run, 8 with momentum.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from torch import Tensor
 
 from droplab.data.disk import write_atomically
 from droplab.errors import DataError
@@ -66,7 +70,8 @@ class Checkpoint:
         from safetensors.torch import save
 
         named = {f"{index}.{name}": t for index, state in enumerate(states) for name, t in state.tensors().items()}
-        content = save(named, {"pack": self.path.stem, "way": json.dumps(asdict(self.way))})
+        about = {"pack": self.path.stem, "way": json.dumps(asdict(self.way))}
+        content = save(named, about | {"digest": _digest_of(named, about)})
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with write_atomically(self.path) as handle:
             handle.write(content)
@@ -86,7 +91,9 @@ class Checkpoint:
                 if about.get("pack") != self.path.stem or not self._same_way(about.get("way", "")):
                     return False
                 named = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        except (OSError, SafetensorError):
+        except (OSError, SafetensorError, UnicodeError):
+            return False
+        if about.pop("digest", None) != _digest_of(named, about):
             return False
         parts = [
             {name.removeprefix(f"{index}."): t for name, t in named.items() if name.startswith(f"{index}.")}
@@ -107,3 +114,12 @@ class Checkpoint:
         if not isinstance(before, dict):
             return False
         return before == asdict(self.way) or before.get("device") != self.way.device
+
+
+def _digest_of(named: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
+    """SHA-256 of everything in a checkpoint, in hexadecimal."""
+    found = hashlib.sha256(json.dumps(sorted(about.items())).encode())
+    for name, tensor in sorted(named.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.contiguous().numpy().data)
+    return found.hexdigest()

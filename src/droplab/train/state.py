@@ -106,7 +106,7 @@ class State:
         """Take up what `tensors` gave, perhaps on another device.
 
         Raises:
-            ValueError: if it is not of these runs' shapes; nothing is changed then.
+            ValueError: if it is not of these runs' shapes, or lies beyond their last epoch; nothing is changed then.
         """
         mine = self.tensors()
         open_ended = {"losses", "points", "evaluated"}  # as long as the training has lasted
@@ -116,6 +116,10 @@ class State:
             for name, tensor in named.items()
         ):
             raise ValueError("a checkpoint must have the shapes of its runs")
+        (epoch, step), points = named["position"].tolist(), named["points"].tolist()
+        counts = (len(named["losses"]), len(named["evaluated"]))
+        if not 0 <= epoch <= self.settings[0].epochs or step < 0 or counts != (epoch, len(points)):
+            raise ValueError("a checkpoint must lie within its training")
         for kind, layers in (("layers", self.layers), ("velocities", self.velocities)):
             for index, layer in enumerate(layers):
                 for name, part in zip(Layer._fields, layer, strict=True):
@@ -124,10 +128,10 @@ class State:
             for name, part in self.extras.tensors().items():
                 part.copy_(named[f"extras.{name}"])
         self.total.copy_(named["total"])
-        self.epoch, self.step = named["position"].tolist()
+        self.epoch, self.step = epoch, step
         self.train_seconds, self.evaluate_seconds = named["seconds"].tolist()
         self.losses = list(named["losses"].numpy())
-        self.points = named["points"].tolist()
+        self.points = points
         self.evaluated = list(named["evaluated"].numpy())
 
 
