@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from droplab.data.disk import open_regular, write_together
+from droplab.data import disk
+from droplab.data.disk import open_regular, write_atomically, write_together
 from droplab.errors import DataError
 from store_help import largest_file
 
@@ -69,3 +70,32 @@ def test_what_is_no_regular_file_is_said_once(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{tmp_path / 'pipe'}: must be a regular file; found a pipe, socket or device. Save it to a file first."
     )
+
+
+def test_what_a_killed_writer_left_of_a_file_goes_once_it_is_old_and_the_file_is_written_again(tmp_path: Path) -> None:
+    part, old = ".a.csv.0123456789ab.part", (0, 0)
+    kept = [part.replace("01", "cd"), ".b.csv.0123456789ab.part", ".a.csv.0123456789AB.part", "a.csv.0123456789ab.part"]
+    kept += [".a.csv.0123456789ab.part.bak", ".a.csv.part", ".aXcsv.0123456789ab.part"]
+    for write in (lambda: write_together(tmp_path, [("a.csv", b"1")]), lambda: _write(tmp_path / "a.csv")):
+        for name in (part, *kept):
+            (tmp_path / name).write_text("half")
+            os.utime(tmp_path / name, None if name is kept[0] else old)
+        write()
+        assert sorted(everything(tmp_path)) == sorted(["a.csv", *kept])
+
+
+def _write(path: Path) -> None:
+    with write_atomically(path) as handle:
+        handle.write(b"2")
+
+
+def test_files_are_waited_for_where_no_thread_can_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    synced: list[Path] = []
+    monkeypatch.setattr("threading.Thread.start", refuse)
+    monkeypatch.setattr(disk, "_sync_file", synced.append)
+    write_together(tmp_path, [("one", b"1"), ("two", b"2")])
+    assert len(synced) == 2
+    assert everything(tmp_path) == {"one": b"1", "two": b"2"}

@@ -72,19 +72,19 @@ def test_a_mapped_part_travels_as_a_path(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(sent) < 4000
     assert not there.train.features.is_shared()  # sent as shared memory, it would have been copied there
     again = pickle.loads(sent)  # noqa: S301 - by this test
-    assert again.train.file == there.train.file
+    assert again.train.files == there.train.files
     assert torch.equal(again.train.features, there.train.features)
     assert torch.equal(again.valid.rows, there.valid.rows)
     assert again.valid.features is again.train.features
     assert torch.equal(again.test.batch(again.test.rows[None])[0], there.test.batch(there.test.rows[None])[0])
-    assert again.train.first(3).file == there.train.file
+    assert again.train.first(3).files == there.train.files
 
 
 def test_a_mapped_part_on_another_device_is_mapped_no_more(tmp_path: Path) -> None:
     there = mapped_examples(toy_folder(tmp_path / "toy"))
     moved = there.to(torch.device("meta"))
     assert moved.valid.features is moved.train.features
-    assert (moved.train.file, moved.valid.file, moved.test.file) == (None, None, None)
+    assert (moved.train.files, moved.valid.files, moved.test.files) == ({}, {}, {})
     assert moved.valid.rows.shape == there.valid.rows.shape
 
 
@@ -233,3 +233,38 @@ def test_nothing_is_filed_that_may_not_belong_to_the_fingerprint(tmp_path: Path)
         with pytest.raises(DataError, match=r"train_x\.npy: must stay as it is"):
             run_all(toy_plan(depths=[1], seeds=1).runs, dataset, store, watcher, 1)
         assert store.summaries() == []
+
+
+def no_room(*_: object) -> None:
+    raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device (28)")
+
+
+def test_data_without_room_in_shared_memory_go_through_a_file_that_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DROPLAB_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(torch.Tensor, "share_memory_", no_room)
+    runs, said = toy_plan(depths=[2]).runs, []
+    results = LocalProcesses(2).execute(
+        [(run,) for run in runs], toy_examples(), lambda *_: None, said.append, lambda: False
+    )
+    assert {run.key: bits(result) for run, result in one_by_one(results)} == direct_bits(runs)
+    assert said == ["the shared memory (/dev/shm) has no room for the data; workers read them from a mapped file"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_spilled_examples_are_the_same_in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = toy_examples()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "share_memory_", no_room)
+        shared = here.share()
+    sent = bytes(ForkingPickler.dumps(shared))
+    assert len(sent) < 6000
+    there = pickle.loads(sent)  # noqa: S301 - by this test
+    for split in ("train", "valid", "test"):
+        for name in ("features", "labels", "rows"):
+            assert torch.equal(getattr(there.part(split), name), getattr(here.part(split), name))
+    assert there.valid.features is there.train.features
+    fewer = there.fewer(20, 0)
+    assert torch.equal(fewer.train.rows, here.fewer(20, 0).train.rows)
+    assert "rows" not in fewer.train.files

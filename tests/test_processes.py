@@ -3,9 +3,10 @@
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import ClassVar
+from unittest import mock
 
 import pytest
 
@@ -14,10 +15,24 @@ from droplab.study.backends import processes, worker_count
 from droplab.study.backends.base import OutOfMemoryError
 from droplab.study.backends.processes import RESTARTS, LocalProcesses
 from droplab.study.store import Store
-from study_help import FP32, LONG, Watcher, alive, bits, direct_bits, one_by_one, python, toy_npz, toy_plan, wait_until
+from study_help import (
+    FP32,
+    LONG,
+    Watcher,
+    alive,
+    bits,
+    children,
+    direct_bits,
+    one_by_one,
+    python,
+    toy_npz,
+    toy_plan,
+    wait_until,
+)
 from toy import toy_examples
 
 EXAMPLES = toy_examples()
+work = processes._work
 
 
 def execute(backend: LocalProcesses, packs: list, watcher: Watcher) -> dict:
@@ -36,24 +51,36 @@ def test_a_worker_killed_in_mid_run_costs_a_notice_and_no_bit() -> None:
     runs = toy_plan(depths=[3], epochs=300, seeds=1).runs
     results = execute(LocalProcesses(1), [(run,) for run in runs], watcher)
     assert len(killed) == 1
-    assert watcher.notices == ["a worker process died; new ones go on with the 2 trainings left"]
+    assert watcher.notices == ["a worker process died; a new one goes on with its pack"]
     assert {run.key: bits(result) for run, result in results.items()} == direct_bits(runs)
 
 
-def breaking(finished_before_death: int):
-    """A pool that finishes some packs, then breaks: what the death of a worker looks like from inside."""
+class Pretended(processes._Worker):
+    """A worker that is no process: it begins, and says of each pack what `answers` has; at its end it dies."""
 
-    def pool(self: object, packs: tuple, *_: object) -> Iterator:
-        for pack in packs[:finished_before_death]:
-            yield pack, [TrainingError("a result")] * len(pack)
-        if len(packs) > finished_before_death:
-            raise BrokenProcessPool
+    answers: ClassVar[Iterator[object]]
 
-    return pool
+    def __init__(self, _: object) -> None:
+        self.pipe, self.theirs = multiprocessing.Pipe()
+        self.process, self.began, self.pack = mock.Mock(), False, ()
+        self.theirs.send(None)
+
+    def begin(self, pack: tuple, _: object) -> None:
+        self.pack = pack
+        answer = next(self.answers, None)
+        if answer is None:
+            self.theirs.close()
+        else:
+            self.theirs.send([answer] * len(pack))
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, answers: Iterable[object]) -> None:
+    monkeypatch.setattr(processes, "_Worker", Pretended)
+    monkeypatch.setattr(Pretended, "answers", iter(answers), raising=False)
 
 
 def test_workers_that_always_die_end_in_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LocalProcesses, "_pool", breaking(0))
+    pretend(monkeypatch, [])
     watcher = Watcher()
     with pytest.raises(TrainingError, match=rf"died {RESTARTS + 1} times in a row.*kept.*--workers"):
         execute(LocalProcesses(2), [toy_plan().runs], watcher)
@@ -61,12 +88,64 @@ def test_workers_that_always_die_end_in_one_error(monkeypatch: pytest.MonkeyPatc
 
 
 def test_deaths_are_counted_anew_after_each_finished_pack(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LocalProcesses, "_pool", breaking(1))
     packs = [(run,) for run in toy_plan(seeds=3).runs]
     assert len(packs) > RESTARTS + 1
+    pretend(monkeypatch, [answer for _ in packs for answer in (None, TrainingError("a result"))])
     watcher = Watcher()
-    assert len(execute(LocalProcesses(2), packs, watcher)) == len(packs)
-    assert len(watcher.notices) == len(packs) - 1
+    assert len(execute(LocalProcesses(1), packs, watcher)) == len(packs)
+    assert watcher.notices == ["a worker process died; a new one goes on with its pack"] * len(packs)
+
+
+def refuse(*_: object) -> None:
+    raise BlockingIOError(11, "Resource temporarily unavailable")
+
+
+def end_at_once(*_: object) -> None:
+    os._exit(3)
+
+
+def no_thread(*_: object) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+HERE = "; one network after another is trained in this process"
+
+
+@pytest.mark.parametrize(
+    ("broken", "by", "lack"),
+    [
+        ("multiprocessing.process.BaseProcess.start", refuse, "[Errno 11] Resource temporarily unavailable"),
+        ("multiprocessing.process.BaseProcess.start", no_thread, "can't start new thread"),
+        ("droplab.study.backends.processes._work", end_at_once, "it ended while it was starting"),
+        ("droplab.train.examples.Part.share", refuse, "[Errno 11] Resource temporarily unavailable"),
+        ("droplab.study.backends.processes.room_for_workers", lambda: 0, "one takes about 250 MB of memory"),
+    ],
+)
+def test_where_no_worker_can_be_started_this_process_trains_and_it_is_said(
+    monkeypatch: pytest.MonkeyPatch, broken: str, by: Callable, lack: str
+) -> None:
+    monkeypatch.setattr(broken, by)
+    watcher, runs = Watcher(), toy_plan(depths=[2]).runs
+    results = execute(LocalProcesses(2), [(run,) for run in runs], watcher)
+    assert watcher.notices[-1] == f"no worker process can be started ({lack}){HERE}"
+    assert {run.key: bits(result) for run, result in results.items()} == direct_bits(runs)
+    assert multiprocessing.active_children() == []
+
+
+def test_where_one_worker_can_be_started_it_trains_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started = multiprocessing.process.BaseProcess.start, []
+
+    def once(self: object) -> None:
+        if started:
+            refuse()
+        started.append(start(self))
+
+    monkeypatch.setattr("multiprocessing.process.BaseProcess.start", once)
+    watcher, runs = Watcher(), toy_plan(depths=[2]).runs
+    assert len(execute(LocalProcesses(2), [(run,) for run in runs], watcher)) == len(runs)
+    assert watcher.notices == [
+        "only 1 worker process can be started ([Errno 11] Resource temporarily unavailable)",
+    ]
 
 
 def test_a_caller_that_goes_away_leaves_nothing_running() -> None:
@@ -82,14 +161,25 @@ def test_a_network_too_large_for_memory_is_that_networks_error(monkeypatch: pyte
         raise MemoryError
 
     monkeypatch.setattr("droplab.study.backends.base.train_pack", cramped)
-    monkeypatch.setitem(processes._worker, "examples", EXAMPLES)
-    (error,) = processes._train(0, [toy_plan().runs[-1].settings], FP32, None)
+    settings = [toy_plan().runs[-1].settings]
+    (error,) = processes._answer(settings, FP32, None, EXAMPLES, mock.Mock(), lambda: False)
     assert "must fit into the memory of the cpu; with widths=[16, 8] and batch_size=64" in str(error)
 
 
-def children(pid: int) -> list[int]:
-    tasks = Path(f"/proc/{pid}/task")
-    return [int(child) for task in tasks.iterdir() for child in (task / "children").read_text("utf-8").split()]
+def faulty(*_: object) -> None:
+    raise ZeroDivisionError("of its own")
+
+
+def work_faultily(examples: object, pipe: object) -> None:
+    processes.train = faulty
+    work(examples, pipe)
+
+
+def test_a_fault_of_the_program_in_a_worker_is_raised_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_work", work_faultily)
+    with pytest.raises(ZeroDivisionError) as caught:
+        execute(LocalProcesses(1), [(toy_plan().runs[0],)], Watcher())
+    assert "of its own" in caught.value.__notes__[0]
 
 
 @pytest.mark.parametrize("moment", ["while its workers start", "in mid-training"])
@@ -144,20 +234,10 @@ def test_unasked_there_is_a_worker_a_core() -> None:
     assert worker_count(FP32, None, 1000) == len(os.sched_getaffinity(0))
 
 
-def test_a_pack_too_large_for_memory_is_halved_and_comes_out_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first answer of the worker says so; a pool is then given the halves."""
-    real, asked = LocalProcesses._pool, []
-
-    def pool(self: LocalProcesses, packs: tuple, *arguments: object) -> Iterator:
-        asked.append([len(pack) for pack in packs])
-        if len(asked) == 1:
-            yield packs[0], [OutOfMemoryError("too large")] * len(packs[0])
-        else:
-            yield from real(self, packs, *arguments)
-
-    monkeypatch.setattr(LocalProcesses, "_pool", pool)
+def test_a_pack_too_large_for_memory_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = TrainingError("a result")
+    pretend(monkeypatch, [OutOfMemoryError("too large"), result, result])
     watcher, runs = Watcher(), toy_plan(depths=[2], dropout=[], seeds=3).runs
-    results = execute(LocalProcesses(1), [runs], watcher)
-    assert asked == [[3], [1, 2]]
+    answers = LocalProcesses(1).execute([runs], EXAMPLES, watcher.progress, watcher.notice, lambda: False)
+    assert [[run.key for run in pack] for pack, _ in answers] == [[runs[0].key], [runs[1].key, runs[2].key]]
     assert watcher.notices == ["3 networks do not fit into memory together; they are trained in smaller packs"]
-    assert {run.key: bits(result) for run, result in results.items()} == direct_bits(runs)

@@ -1,11 +1,13 @@
 """Compiled steps: the plain step in double precision is what they must do."""
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from filelock import FileLock
 
 from droplab.config import RunSettings
 from droplab.model.initialise import initial_layers
@@ -21,7 +23,7 @@ from droplab.train.optimizers import SGD
 from droplab.train.outcome import Way
 from droplab.train.program import Program
 from droplab.train.step import StepInputs, plain_step
-from study_help import bits, one_by_one
+from study_help import alive, bits, children, one_by_one, python, wait_until
 from toy import toy_examples
 
 CPU = torch.device("cpu")
@@ -178,7 +180,7 @@ def test_half_a_pack_of_one_run_needs_no_program():
 
 
 def test_a_program_that_is_there_is_not_made_again(monkeypatch):
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("compiled again"))
     assert SEPARATE.compile() is None
 
 
@@ -196,6 +198,51 @@ def test_a_cache_that_cannot_be_written_is_a_reason_too(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DROPLAB_CACHE_DIR", str(tmp_path / "file"))
     assert "file" in (SEPARATE.compile() or "").lower() or "directory" in (SEPARATE.compile() or "").lower()
+
+
+def test_a_compiler_that_is_stopped_ends_at_once_with_all_that_it_started(monkeypatch, tmp_path):
+    """Its place is taken by a script that begins a program file and something that lasts."""
+    monkeypatch.setenv("DROPLAB_CACHE_DIR", str(tmp_path))
+    started, compiler, stem = tmp_path / "pid", tmp_path / "compiler", SEPARATE.path.with_suffix("")
+    compiler.write_text(
+        f"#!/bin/sh\ntouch {stem}.$$.so\nsleep 1000 & echo $! > {started}.new\nmv {started}.new {started}\nwait\n"
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(compiler))
+    assert SEPARATE.compile(started.exists) is not None
+    wait_until(lambda: not alive(int(started.read_text())), 5, "the end of what the compiler started")
+    assert list(SEPARATE.path.parent.iterdir()) == []
+
+
+def test_who_waits_for_the_compiler_of_another_can_be_stopped(monkeypatch, tmp_path):
+    monkeypatch.setenv("DROPLAB_CACHE_DIR", str(tmp_path))
+    SEPARATE.path.parent.mkdir()
+    asked = []
+    with FileLock(SEPARATE.path.with_suffix(".lock")):
+        assert SEPARATE.compile(lambda: asked.append(1) or len(asked) > 2) == "stopped"
+
+
+def test_a_compiler_does_not_outlive_a_killed_parent(monkeypatch, tmp_path):
+    monkeypatch.setenv("DROPLAB_CACHE_DIR", str(tmp_path))
+    with python("-c", "import test_program; test_program.SEPARATE.compile()") as parent:
+        wait_until(lambda: children(parent.pid), what="the compiler")
+        (compiler,) = children(parent.pid)
+        parent.kill()
+        wait_until(lambda: not alive(compiler), 20, "the end of the compiler")
+    assert list(tmp_path.rglob("*.so")) == []
+
+
+def test_what_a_killed_compiler_left_is_swept_once_it_is_old(monkeypatch, tmp_path):
+    monkeypatch.setenv("DROPLAB_CACHE_DIR", str(tmp_path))
+    folder, stem = SEPARATE.path.parent, "0" * 64
+    folder.mkdir()
+    kept = [f"{stem}.so", f"{stem}.1.so.bak", "notes.lock", f"{stem}.77.so"]
+    for name in (f"{stem}.7.so", f"{stem}.lock", *kept):
+        (folder / name).write_text("")
+        os.utime(folder / name, None if name is kept[-1] else (0, 0))
+    SEPARATE.path.write_text("there already")
+    assert SEPARATE.compile() is None
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*kept, SEPARATE.path.name])
 
 
 def test_loading_a_program_does_not_import_the_compiler():

@@ -120,32 +120,37 @@ def test_a_store_that_fails_in_mid_study_keeps_what_was_filed(store: Path, monke
     assert finished(store) == 3
 
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 @pytest.mark.usefixtures("in_process")
-def test_ctrl_c_keeps_what_is_finished_and_gives_the_old_handler_back(store: Path) -> None:
-    before = signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_keeps_what_is_finished_and_gives_the_old_handler_back(store: Path, number: signal.Signals) -> None:
+    before = [signal.getsignal(each) for each in STOPPING]
     watcher = Watcher()
-    watcher.at_progress = lambda *_: len(watcher.results) == 4 and os.kill(os.getpid(), signal.SIGINT)
+    watcher.at_progress = lambda *_: len(watcher.results) == 4 and os.kill(os.getpid(), number)
     summary = run_toy(store, watcher)
-    assert (summary.interrupted, summary.trained, finished(store)) == (True, 4, 4)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert (summary.interrupted, summary.signal, summary.trained, finished(store)) == (True, number, 4, 4)
+    assert [signal.getsignal(each) for each in STOPPING] == before
     summary = run_toy(store)
     assert (summary.interrupted, summary.reused, summary.trained) == (False, 4, 6)
 
 
 @pytest.mark.usefixtures("in_process")
-def test_a_second_ctrl_c_is_the_usual_one(store: Path) -> None:
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_second_one_is_the_usual_interrupt(store: Path, number: signal.Signals) -> None:
     watcher = Watcher()
 
     def twice(*_: object) -> None:
         if len(watcher.results) == 4:
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), number)
 
-    before = signal.getsignal(signal.SIGINT)
+    before = [signal.getsignal(each) for each in STOPPING]
     watcher.at_progress = twice
     with pytest.raises(KeyboardInterrupt):
         run_toy(store, watcher)
-    assert signal.getsignal(signal.SIGINT) is before
+    assert [signal.getsignal(each) for each in STOPPING] == before
     assert finished(store) == 4
 
 
@@ -157,12 +162,14 @@ def test_ctrl_c_at_the_very_end_is_no_interruption(store: Path) -> None:
 
 
 @pytest.mark.usefixtures("in_process")
-def test_a_study_that_is_to_ignore_ctrl_c_does(store: Path) -> None:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_study_that_is_to_ignore_a_signal_does(store: Path, number: signal.Signals) -> None:
+    """As `nohup` has it."""
+    before = signal.signal(number, signal.SIG_IGN)
     try:
-        summary = run_toy(store, Watcher(lambda *_: os.kill(os.getpid(), signal.SIGINT)), depths=[2])
+        summary = run_toy(store, Watcher(lambda *_: os.kill(os.getpid(), number)), depths=[2])
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
     assert (summary.interrupted, summary.trained) == (False, 4)
 
 
@@ -236,14 +243,18 @@ def test_two_studies_at_once_share_one_store(tmp_path: Path, store: Path) -> Non
     assert stored_bits(store) == stored_bits(tmp_path / "alone.sqlite")
 
 
-def test_ctrl_c_on_the_command_line_keeps_what_is_done_and_says_how_to_go_on(tmp_path: Path, store: Path) -> None:
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_to_the_command_line_keeps_what_is_done_and_says_how_to_go_on(
+    tmp_path: Path, store: Path, number: signal.Signals
+) -> None:
+    """Sent to all of its processes, as a terminal does."""
     arguments = ["study", toy_spec(tmp_path), "--store", store, "--out", tmp_path / "out"]
     arguments += ["--epochs", 300, "--seeds", 100]
     with python("-c", WITHOUT_REPORT, *arguments, "--workers", 1) as study:
         wait_until(lambda: study.stdout.readline().startswith("trained "))
-        os.killpg(study.pid, signal.SIGINT)
+        os.killpg(study.pid, number)
         out, errors = study.communicate(timeout=30)
-    assert (study.returncode, errors) == (130, "")
+    assert (study.returncode, errors) == (128 + number, "")
     assert 0 < finished(store) < 300
     assert f"stopped: {finished(store)} of 300 networks are kept; the same command goes on from there" in out
 

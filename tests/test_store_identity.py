@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from droplab.study.files import GRACE
+from droplab.data.disk import ABANDONED
 from droplab.study.store import Store
 from store_help import check_whole, make_dataset, make_run, make_trained, plan_pack, save_many, weights_files
 
@@ -17,7 +17,7 @@ from store_help import check_whole, make_dataset, make_run, make_trained, plan_p
 def old(*paths: Path) -> None:
     """Let files be as old as what nothing needs must be before it goes."""
     for path in paths:
-        before = path.stat().st_mtime - 2 * GRACE
+        before = path.stat().st_mtime - 2 * ABANDONED
         os.utime(path, (before, before))
 
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import threading
 import time
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -11,7 +12,8 @@ import torch
 from droplab.errors import TrainingError
 from droplab.study.backends import InProcess, LocalProcesses
 from droplab.study.backends.base import Backend
-from droplab.study.packs import Pack
+from droplab.study.files import checkpoint_name
+from droplab.study.packs import Pack, pack_name
 from droplab.train.engine import train_pack
 from study_help import LONG, Watcher, bits, direct_bits, one_by_one, toy_plan
 from toy import toy_examples
@@ -75,6 +77,20 @@ class BackendContract:
         assert sorted(done) == sorted(run.key for run in short)
         assert time.monotonic() - asked < 10
         assert multiprocessing.active_children() == []
+
+    def test_what_a_stop_leaves_under_way_goes_on_from_its_last_step(self, tmp_path: Path) -> None:
+        (run,) = toy_plan(depths=[1], epochs=LONG, dropout=[], seeds=1).runs
+        reached = 0
+        for _ in range(2):
+            watcher = Watcher()
+            told = watcher.progressed
+            executed = self.backend.execute(
+                [(run,)], EXAMPLES, watcher.progress, print, lambda told=told: bool(told), tmp_path
+            )
+            assert list(executed) == []
+            assert told[0][1].epoch > reached
+            reached = told[-1][1].epoch
+            assert [path.name for path in tmp_path.iterdir()] == [checkpoint_name(pack_name((run,)))]
 
 
 class TestInProcess(BackendContract):

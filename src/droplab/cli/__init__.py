@@ -7,12 +7,15 @@ import io
 import os
 import signal
 import sys
+import threading
 from contextlib import suppress
 
 import typer
 
 from droplab import __version__
 from droplab.cli import bench, compare, data, doctor, export, fit, models, predict, regularizers, reproduce, runs, study
+
+_THREADS = 8  # as many as libraries and a study start, and some more
 
 app = typer.Typer(
     name="droplab",
@@ -54,8 +57,22 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; an error droplab knows of is one line on stderr and exit code 1."""
+    """Run the command line; an error droplab knows of is one line on stderr and exit code 1.
+
+    SIGTERM and SIGHUP are as Ctrl-C, with exit codes of their own.
+    """
     from droplab.errors import DroplabError
+
+    came: list[int] = []
+
+    def on_signal(number: int, _: object) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    asking = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+    for number in asking:
+        signal.signal(number, on_signal)
+    _do_with_few_threads()
 
     for stream in (sys.stdout, sys.stderr):  # a path or a sign that the terminal's encoding lacks is no error
         if isinstance(stream, io.TextIOWrapper):
@@ -69,5 +86,24 @@ def main() -> None:
         line = " ".join(str(error).split())
         sys.stderr.write(f"error: {''.join(sign if sign.isprintable() else '�' for sign in line)}\n")
         sys.exit(1)
+    except SystemExit as ended:
+        if came and ended.code == 128 + signal.SIGINT:
+            sys.exit(128 + came[0])
+        raise
     finally:
+        for number in asking:
+            signal.signal(number, signal.SIG_DFL)
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # Ctrl-C has nothing left to stop
+
+
+def _do_with_few_threads() -> None:
+    """Where the system lets this process start no more threads, have libraries need none: they would end it."""
+    done = threading.Event()
+    threads = [threading.Thread(target=done.wait, daemon=True) for _ in range(_THREADS)]
+    try:
+        for thread in threads:
+            thread.start()
+    except RuntimeError:
+        os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    finally:
+        done.set()

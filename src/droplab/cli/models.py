@@ -62,7 +62,7 @@ def train(
                 raise summary.failures[0]
             if summary.interrupted:
                 typer.echo("stopped: the same command goes on from the last checkpoint, if there was one")
-                raise typer.Exit(130)
+                raise typer.Exit(128 + summary.signal)
             record = opened.load([run.key])[run.key]
             model = opened.read_model(record)
     with write_atomically(out) as handle:

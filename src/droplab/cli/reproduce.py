@@ -72,7 +72,7 @@ def reproduce(
         typer.echo(f"report: {target / 'report.md'}")
     if result.summary.interrupted:
         typer.echo("stopped: every finished network is kept; the same command goes on from there")
-        raise typer.Exit(130)
+        raise typer.Exit(128 + result.summary.signal)
     if failures := result.summary.failures:
         raise TrainingError(
             f"{len(failures)} networks could not be trained, the others are kept. "

@@ -212,7 +212,7 @@ def _conclude(result: StudyResult, target: Path, probabilities: bool) -> None:
             typer.echo(result.refit_words())
         typer.echo(f"report: {target / 'report.html'}")
     if summary.interrupted:
-        raise typer.Exit(130)
+        raise typer.Exit(128 + summary.signal)
     if summary.failures:
         raise TrainingError(
             f"{len(summary.failures)} of {total} networks could not be trained, the others are kept. "

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
+import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +18,9 @@ from droplab.errors import DataError
 _ALWAYS_ALLOWED = 64 << 20
 _MOST_EXPANSION = 200
 _SYNCS = 4  # files waited for at the same time
+
+ABANDONED = 3600.0
+"""Seconds after which an unfinished file has no living writer."""
 
 
 def cache_folder(cache_dir: str | Path | None = None) -> Path:
@@ -81,6 +86,7 @@ def write_atomically(path: Path) -> Iterator[BinaryIO]:
             handle.flush()
             os.fsync(handle.fileno())
         part.replace(path)
+        _sweep_parts(path)
     except OSError as error:
         raise _from_os(path, "cannot be written", error) from None
     finally:
@@ -112,11 +118,11 @@ def write_together(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
             written.append((part, path))
             with part.open("xb") as handle:
                 handle.write(content)
-        with ThreadPoolExecutor(_SYNCS) as pool:
-            list(pool.map(_sync_file, (part for part, _ in written)))
-            for part, path in written:
-                part.replace(path)
-            list(pool.map(_sync_folder, {folder.parent, folder, *(path.parent for _, path in written)}))
+        _at_once(_sync_file, [part for part, _ in written])
+        for part, path in written:
+            part.replace(path)
+            _sweep_parts(path)
+        _at_once(_sync_folder, {folder.parent, folder, *(path.parent for _, path in written)})
     except OSError as error:
         raise _from_os(folder, "cannot be written", error) from None
     finally:
@@ -125,8 +131,31 @@ def write_together(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
                 part.unlink()
 
 
+def sweep(folder: Path, name: re.Pattern[str]) -> None:
+    """Remove what killed processes left unfinished in a folder: files of that form of name, an hour old."""
+    for path in folder.iterdir():
+        with suppress(OSError):  # it is gone already, or may not be removed
+            if name.fullmatch(path.name) and time.time() - path.stat().st_mtime > ABANDONED:
+                path.unlink()
+
+
 def _part_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.part")
+
+
+def _sweep_parts(path: Path) -> None:
+    """Remove what is left of writing the same file before."""
+    sweep(path.parent, re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}\.part"))
+
+
+def _at_once(function: Callable[[Path], None], paths: Collection[Path]) -> None:
+    """Call `function` with each path, some at the same time; one after the other where no thread can be started."""
+    try:
+        with ThreadPoolExecutor(_SYNCS) as pool:
+            list(pool.map(function, paths))
+    except RuntimeError:
+        for path in paths:
+            function(path)
 
 
 def _sync_file(path: Path) -> None:

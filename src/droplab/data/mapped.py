@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import mmap
 import os
+import tempfile
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from droplab.data.disk import open_regular
+from droplab.data.disk import cache_folder, open_regular
 from droplab.errors import DataError
 
 _CHUNK = 16 << 20
@@ -98,6 +100,28 @@ class MappedArray(np.ndarray[Any, np.dtype[Any]]):
         flat = self.reshape(len(self), -1).view(MappedArray)
         flat.file = replace(self.file, shape=flat.shape) if self.file else None
         return flat
+
+
+def spilled(array: NDArray[Any]) -> MappedArray:
+    """The same array in a file in the cache that other processes can map, and that goes with this one, however it ends.
+
+    It has no name in its folder: they find it among what this process holds open.
+
+    Raises:
+        OSError: if there is no room for it, or the system does not show a process's open files.
+    """
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for _, rows in row_chunks(array):
+            file.write(np.ascontiguousarray(rows).data)
+        file.flush()
+        held = os.dup(file.fileno())
+        path = Path(f"/proc/{os.getpid()}/fd/{held}")
+        path.stat()
+        mapped = MappedFile.of(file, path, 0, array.dtype, array.shape).map()
+    weakref.finalize(mapped, os.close, held)
+    return mapped
 
 
 def row_chunks(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:

@@ -16,10 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from droplab.data.disk import write_atomically
-
-GRACE = 3600
-"""Seconds for which a file that nothing needs may still have a writer, or somebody who is about to need it."""
+from droplab.data.disk import ABANDONED, write_atomically
 
 _MARK = ".droplab-store.json"
 _NAME = re.compile(r"\.?([0-9a-f]{64})\.safetensors(\.[0-9a-f]+\.part)?")
@@ -180,5 +177,5 @@ def stored_files(folder: Path, pattern: str, needed: Container[str]) -> Iterator
         except FileNotFoundError:  # its writer has just finished or given up
             continue
         part = name[2] is not None
-        orphan = (part or name[1] not in needed) and time.time() - status.st_mtime > GRACE
+        orphan = (part or name[1] not in needed) and time.time() - status.st_mtime > ABANDONED
         yield StoredFile(path, status.st_size, part, orphan)

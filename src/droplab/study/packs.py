@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 
 import torch
 
 from droplab.config import RunSettings
+from droplab.study import limits
 from droplab.study.plan import Run
 from droplab.train.engine import program_of
 from droplab.train.evaluate import mc_points
@@ -92,7 +91,7 @@ def make_packs(runs: Sequence[Run], examples: Examples, workers: int, memory: fl
         memory: free memory of the device, bytes; `None` asks for it.
     """
     device = runs[0].way.device
-    share = MEMORY_SHARE * (free_memory(device, examples) if memory is None else memory) / workers
+    share = MEMORY_SHARE * (free_memory(device, examples, workers) if memory is None else memory / workers)
     groups: dict[tuple[object, ...], list[Run]] = {}
     for run in runs:
         settings = run.settings
@@ -144,22 +143,13 @@ def memory_of(run: Run, examples: Examples) -> float:
     return 4.0 * (5 * weights + 4 * batch * units + kept) + 24.0 * (trained + predicted)
 
 
-def free_memory(device: str, examples: Examples) -> float:
-    """Bytes of memory that training may take: what is free, within a container's limit, less what the data will."""
+def free_memory(device: str, examples: Examples, workers: int) -> float:
+    """Bytes of memory that each worker's training may take: what is free, less what the data and the workers will."""
     if device == "cuda":
         tables = (examples.train.features, examples.test.features)
         return float(torch.cuda.mem_get_info()[0]) - sum(table.numel() * table.element_size() for table in tables)
-    try:
-        lines = Path("/proc/meminfo").read_text("utf-8").splitlines()
-        free = 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        free = float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    try:
-        group = Path("/sys/fs/cgroup")
-        limit = float((group / "memory.max").read_text("utf-8"))  # "max" where there is none
-        return min(free, limit - float((group / "memory.current").read_text("utf-8")))
-    except (OSError, ValueError):
-        return free
+    own = limits.WORKER_MEMORY if limits.room_for_workers() >= workers else 0.0
+    return min(limits.free_memory() / workers - own, limits.free_addresses())
 
 
 def weight_shapes(settings: RunSettings, features: int, classes: int) -> list[tuple[int, int]]:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from types import FrameType
 from typing import Protocol
 
 from droplab.config import Recipe
@@ -69,6 +70,7 @@ class Summary:
         trained: runs trained now.
         failures: runs that could not be trained.
         interrupted: whether the user stopped it.
+        signal: what it was stopped by, if it was.
         started: when.
         seconds: wall-clock time, from planning to the last commit.
         notices: what was said on the way.
@@ -80,6 +82,7 @@ class Summary:
     trained: int = 0
     failures: list[TrainingError] = field(default_factory=list)
     interrupted: bool = False
+    signal: signal.Signals = signal.SIGINT
     seconds: float = 0.0
     notices: list[str] = field(default_factory=list)
     checkpoints: list[CheckpointCost] = field(default_factory=list)
@@ -100,6 +103,7 @@ class Summary:
         self.trained += later.trained
         self.failures += later.failures
         self.interrupted |= later.interrupted
+        self.signal = later.signal
         self.seconds += later.seconds
         self.notices += [notice for notice in later.notices if notice not in self.notices]
         self.checkpoints += later.checkpoints
@@ -110,8 +114,8 @@ def run_all(
 ) -> Summary:
     """Train every run that `store` lacks and file it there as soon as it is done.
 
-    Ctrl-C drops the trainings under way but for their checkpoints, keeps every finished run, and returns; a second one
-    is the usual `KeyboardInterrupt`.
+    Ctrl-C, SIGTERM and SIGHUP end the trainings under way after a step, with a last checkpoint; every finished run is
+    kept, and it returns. A second one is the usual `KeyboardInterrupt`.
 
     Args:
         runs: of one data set and way.
@@ -172,6 +176,7 @@ def run_all(
                 with suppress(StoreError):  # a lease ends by itself
                     store.release()
         summary.interrupted = bool(left)
+        summary.signal = stop.signal
         if fault := next((cost.fault for cost in summary.checkpoints if cost.fault), None):
             notice(f"checkpoints could not be written: {fault}")
     summary.seconds = time.perf_counter() - started
@@ -248,7 +253,7 @@ def _train(
     workers: int,
     observer: Observer,
     notice: Callable[[str], None],
-    stop: threading.Event,
+    stop: _Stop,
     filing: Filing,
 ) -> None:
     """Train packs, and file each as soon as it is done."""
@@ -269,7 +274,7 @@ def _free(
     workers: int,
     summary: Summary,
     notice: Callable[[str], None],
-    stop: threading.Event,
+    stop: _Stop,
 ) -> list[tuple[Examples, list[Pack]]]:
     """Wait for what other processes train; packs of what they did not finish, or none once nothing is `left`."""
     told = False
@@ -321,7 +326,7 @@ def _compiled(
     store: Store,
     workers: int,
     notice: Callable[[str], None],
-    stop: threading.Event,
+    stop: _Stop,
 ) -> list[Pack]:
     """Make the programs that are wanted and missing, several at once; where one cannot be made its packs do without."""
     programs = {pack: pack_program(pack, examples) for pack in packs if pack[0].way.compiled}
@@ -330,9 +335,12 @@ def _compiled(
         return list(packs)
     seconds = COMPILING_SECONDS * math.ceil(len(missing) / workers)
     notice(f"compiling {len(missing)} kinds of network, about {seconds:.0f} s, once on this machine")
-    with ThreadPoolExecutor(workers) as pool:
-        made = pool.map(lambda program: "stopped" if stop.is_set() else program.compile(), missing)
-        failed = {program: reason for program, reason in zip(missing, made, strict=True) if reason is not None}
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            made = list(pool.map(lambda program: program.compile(stop.is_set), missing))
+    except RuntimeError:  # where no thread can be started, one after the other
+        made = [program.compile(stop.is_set) for program in missing]
+    failed = {program: reason for program, reason in zip(missing, made, strict=True) if reason is not None}
     if not failed or stop.is_set():
         return list(packs)
     notice(
@@ -346,23 +354,40 @@ def _compiled(
     return [plain.get(pack, pack) for pack in packs]
 
 
+class _Stop(threading.Event):
+    """The wish to stop, set by the first signal that asks for it."""
+
+    signal = signal.SIGINT
+
+
 @contextmanager
-def _stop_on_interrupt() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into an event; just the event where none arrives: in a thread, or behind `nohup … &`."""
-    stop = threading.Event()
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before is signal.SIG_IGN:
+def _stop_on_interrupt() -> Iterator[_Stop]:
+    """Turn the first Ctrl-C, SIGTERM or SIGHUP into an event; a second one is the usual `KeyboardInterrupt`.
+
+    Those that are ignored stay so, as SIGHUP behind `nohup`; in a thread none arrives, and there is just the event.
+    """
+    stop = _Stop()
+    asking: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in asking}
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
-    def on_interrupt(number: int, frame: object) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
         if stop.is_set():
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a third one must not interrupt the ending of workers
+            for each in before:
+                signal.signal(each, signal.SIG_IGN)  # a third one must not interrupt the ending of workers
+            if callable(handler := before[number]):
+                handler(number, frame)
             raise KeyboardInterrupt
+        stop.signal = signal.Signals(number)
         stop.set()
 
-    signal.signal(signal.SIGINT, on_interrupt)
+    for number in before:
+        signal.signal(number, on_signal)
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from droplab.config import RunSettings
-from droplab.errors import TrainingError
+from droplab.errors import DataError, TrainingError
 from droplab.model.regularizers import Dropout
 from droplab.random import Purpose, key_tensor, permutation, stream_key
 from droplab.train.checkpoint import Checkpoint
@@ -54,12 +55,17 @@ class Progress(NamedTuple):
     accuracy: float | None
 
 
+class StoppedError(Exception):
+    """The user asked to stop; raised after a step, when what is there has been kept."""
+
+
 def train_pack(
     settings: Sequence[RunSettings],
     examples: Examples,
     way: Way,
     on_progress: Callable[[Progress], None],
     checkpoint: Checkpoint | None = None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> list[Trained | TrainingError]:
     """Train R networks of one shape and recipe; they may differ in seed, rates, learning rate and momentum.
 
@@ -70,9 +76,13 @@ def train_pack(
             and so the bits that it has alone.
         on_progress: called for each run after each epoch.
         checkpoint: where the pack goes on from, and where it is kept meanwhile.
+        stopping: asked after each step.
 
     Returns:
         For each run what it became, or the error that says why its loss is no number any more.
+
+    Raises:
+        StoppedError: once `stopping` is true.
     """
     device, first_run = torch.device(way.device), settings[0]
     if first_run.train_examples:
@@ -85,6 +95,11 @@ def train_pack(
     def keep() -> None:
         if checkpoint is not None:
             checkpoint.offer(states)
+        if stopping():
+            if checkpoint is not None:
+                with suppress(DataError, OSError):  # a full disk: the one before stays
+                    checkpoint.write(states)
+            raise StoppedError
 
     steps = [_step_of(state, examples, way) for state in states]
     points = curve_points(settings[0].epochs, _points_worth(examples))

@@ -5,9 +5,11 @@ N examples, F features, R runs, B examples of a batch.
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from droplab.data.dataset import Dataset
-from droplab.data.mapped import MappedArray, MappedFile
+from droplab.data.mapped import MappedArray, MappedFile, spilled
 from droplab.data.splits import nested_order, train_valid_split
 from droplab.errors import DataError
 from droplab.train.outcome import Split
@@ -29,36 +31,36 @@ CHUNK = 1024
 class Part:
     """Examples of one split: rows of a feature table.
 
-    Features that are a mapped file are read-only memory: whoever writes into them ends the process. They do not travel
-    with the part; the process that receives it maps the file again.
+    What is a mapped file is read-only memory: whoever writes into it ends the process. It does not travel with the
+    part; the process that receives it maps the file again.
 
     Attributes:
         features: shape (N, F), `uint8` or `float32`.
         labels: shape (N,), `int64`.
         rows: which rows of the two belong to the part, in order, shape (n,), `int64`.
         scale: what a stored feature is multiplied by.
-        file: what `features` is mapped from, if it is.
+        files: what those of the three are mapped from that are, by their names.
     """
 
     features: Tensor
     labels: Tensor
     rows: Tensor
     scale: float
-    file: MappedFile | None = None
+    files: Mapping[str, MappedFile] = field(default_factory=dict)
 
     @classmethod
     def of(cls, x: NDArray[Any], y: NDArray[np.int64], rows: NDArray[np.int64], scale: float) -> Part:
         """The examples `rows` of `x` and `y`; `x` is copied unless it is mapped."""
         file = x.file if isinstance(x, MappedArray) else None
         features = torch.tensor(x) if file is None else _wrapped(x)
-        return cls(features, torch.tensor(y), torch.tensor(rows), scale, file)
+        return cls(features, torch.tensor(y), torch.tensor(rows), scale, {"features": file} if file else {})
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | ({"features": None} if self.file else {})
+        return vars(self) | dict.fromkeys(self.files)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        file: MappedFile | None = state["file"]
-        vars(self).update(state | ({"features": _wrapped(file.map())} if file else {}))
+        files: dict[str, MappedFile] = state["files"]
+        vars(self).update(state | {name: _wrapped(file.map()) for name, file in files.items()})
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -82,19 +84,36 @@ class Part:
             picked = torch.arange(start, min(start + CHUNK, len(self)), device=self.rows.device)
             yield start, *self.batch(picked[None])
 
+    def with_rows(self, rows: Tensor) -> Part:
+        """Other rows of the same table."""
+        return replace(self, rows=rows, files={name: file for name, file in self.files.items() if name != "rows"})
+
     def first(self, count: int) -> Part:
         """The first `count` examples of the part."""
-        return replace(self, rows=self.rows[:count])
+        return self.with_rows(self.rows[:count])
 
     def to(self, device: torch.device) -> Part:
         """The part on another device, where it is no mapped file any more."""
         return Part(self.features.to(device), self.labels.to(device), self.rows.to(device), self.scale)
 
     def share(self) -> Part:
-        """The part in memory that worker processes can share; a mapped file is that already."""
-        for tensor in (self.labels, self.rows) if self.file else (self.features, self.labels, self.rows):
-            tensor.share_memory_()  # type: ignore[no-untyped-call]
-        return self
+        """The part in memory that worker processes can share, or where that is too small in files that they map.
+
+        Raises:
+            OSError: if there is no room for those either.
+        """
+        tensors = {name: getattr(self, name) for name in ("features", "labels", "rows") if name not in self.files}
+        files = dict(self.files)
+        for name, tensor in tensors.items():
+            try:
+                tensor.share_memory_()
+            except RuntimeError:  # a container's /dev/shm has 64 MB
+                for left in Path("/dev/shm").glob(f"torch_{os.getpid()}_*"):  # PyTorch leaves what it failed with
+                    left.unlink(missing_ok=True)
+                array = spilled(tensor.numpy())
+                assert array.file is not None
+                tensors[name], files[name] = _wrapped(array), array.file
+        return replace(self, files=files, **tensors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,10 +126,12 @@ class Examples:
     classes: int
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"valid": self.valid.rows}
+        return vars(self) | {"valid": self.valid.files.get("rows", self.valid.rows)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state | {"valid": replace(state["train"], rows=state["valid"])})
+        rows: MappedFile | Tensor = state["valid"]
+        rows = _wrapped(rows.map()) if isinstance(rows, MappedFile) else rows
+        vars(self).update(state | {"valid": state["train"].with_rows(rows)})
 
     @classmethod
     def of(cls, dataset: Dataset, valid_fraction: float, split_seed: int) -> Examples:
@@ -129,7 +150,7 @@ class Examples:
                 dataset.train_y, test_size=valid_fraction, random_state=split_seed, groups=dataset.train_groups
             )
         train = Part.of(dataset.train_x, dataset.train_y, train_rows, dataset.scale)
-        valid = replace(train, rows=torch.tensor(valid_rows))
+        valid = train.with_rows(torch.tensor(valid_rows))
         test = Part.of(dataset.test_x, dataset.test_y, np.arange(len(dataset.test_y)), dataset.scale)
         return cls(train, valid, test, len(dataset.classes))
 
@@ -157,27 +178,30 @@ class Examples:
                 f"found {count}."
             )
         chosen = torch.from_numpy(nested_order(labels, split_seed)[:count]).to(self.train.rows.device)
-        return replace(self, train=replace(self.train, rows=self.train.rows[chosen]))
+        return replace(self, train=self.train.with_rows(self.train.rows[chosen]))
 
     def to(self, device: torch.device) -> Examples:
         """The same examples on another device; train and valid keep sharing one table."""
         if device.type == "cpu":
             return self
         train = self.train.to(device)
-        valid = replace(train, rows=self.valid.rows.to(device))
+        valid = train.with_rows(self.valid.rows.to(device))
         return Examples(train, valid, self.test.to(device), self.classes)
 
     def share(self) -> Examples:
-        """The same examples in memory that worker processes can share."""
-        for part in (self.train, self.valid, self.test):
-            part.share()
-        return self
+        """The same examples where worker processes can share them; raises as `Part.share`."""
+        train = self.train.share()
+        return replace(self, train=train, valid=train.with_rows(self.valid.rows).share(), test=self.test.share())
 
     def check_files(self) -> None:
         """Raise `DataError` unless every mapped file is still what it was when it was loaded."""
-        for part in (self.train, self.test):
-            if part.file:
-                part.file.check()
+        for file in self.files:
+            file.check()
+
+    @property
+    def files(self) -> list[MappedFile]:
+        """All that is mapped."""
+        return [file for part in (self.train, self.test) for file in part.files.values()]
 
 
 def _wrapped(array: NDArray[Any]) -> Tensor:

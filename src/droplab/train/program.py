@@ -13,9 +13,14 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -26,12 +31,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from droplab.data.disk import cache_folder
+from droplab.data.disk import cache_folder, sweep
 from droplab.model.network import Layer
 from droplab.model.regularizers import Dropping
 from droplab.train.device import cpu_flags
 from droplab.train.optimizers import SGD
 from droplab.train.step import Step, StepInputs, train_step
+
+_POLL_SECONDS = 0.1
+_LEFT = re.compile(r"[0-9a-f]{64}\.(lock|[0-9]+\.so)")  # what is left of a compiler that was killed
 
 _SOURCES = (
     "random.py",
@@ -70,27 +78,61 @@ class Program:
         name = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         return cache_folder() / "programs" / f"{name}.so"
 
-    def compile(self) -> str | None:
+    def compile(self, stopping: Callable[[], bool] = lambda: False) -> str | None:
         """Make it, unless it is there; `None` on success, else why it cannot be made, in one line.
 
         Of several processes that want the same program at once, one makes it and the others wait.
+
+        Args:
+            stopping: asked often; once it is true the compiler is ended at once, and nothing of it is left.
         """
-        from filelock import FileLock
+        from filelock import FileLock, Timeout
 
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.path.with_suffix(".lock")):
-                if self.path.exists():
-                    return None
-                command = [sys.executable, "-P", "-m", "droplab.train.program", json.dumps(dataclasses.asdict(self))]
-                kept = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(self.path.parent / "inductor")}
-                made = subprocess.run(command, env=kept, capture_output=True, check=False)
+            sweep(self.path.parent, _LEFT)
+            lock = FileLock(self.path.with_suffix(".lock"))
+            while not stopping():
+                with suppress(Timeout), lock.acquire(timeout=_POLL_SECONDS):
+                    try:
+                        return self._made(stopping)
+                    finally:  # who waits for it looks for the program first
+                        Path(lock.lock_file).unlink(missing_ok=True)
         except OSError as error:
             return f"{error.strerror or error}"
-        if made.returncode == 0 and self.path.exists():
+        return "stopped"
+
+    def _made(self, stopping: Callable[[], bool]) -> str | None:
+        """As `compile`, by one process at a time."""
+        if self.path.exists():
             return None
-        lines = [line.strip() for line in made.stderr.decode(errors="replace").splitlines() if line.strip()]
-        return lines[-1] if lines else f"the compiler ended with {made.returncode}"
+        command = [sys.executable, "-P", "-m", "droplab.train.program", json.dumps(dataclasses.asdict(self))]
+        kept = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(self.path.parent / "inductor")}
+        end, ours = os.pipe()  # it ends with this process, however that ends, and the compiler with it
+        try:
+            with (
+                tempfile.TemporaryFile() as said,
+                subprocess.Popen(
+                    command, env=kept, stdin=end, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
+                ) as process,
+            ):
+                try:
+                    while process.poll() is None and not stopping():
+                        with suppress(subprocess.TimeoutExpired):
+                            process.wait(_POLL_SECONDS)
+                finally:
+                    with suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+                    _part(self, process.pid).unlink(missing_ok=True)
+                said.seek(0)
+                lines = [line.strip() for line in said.read().decode(errors="replace").splitlines() if line.strip()]
+        finally:
+            os.close(end)
+            os.close(ours)
+        if process.returncode == 0 and self.path.exists():
+            return None
+        return lines[-1] if lines else f"the compiler ended with {process.returncode}"
 
     def load(self) -> Step:
         """The compiled step, ready to be called.
@@ -167,6 +209,18 @@ def _origin() -> list[str]:
     return [hashlib.sha256(lines.encode()).hexdigest(), torch.__version__, *sorted(cpu_flags())]
 
 
+def _part(program: Program, process: int) -> Path:
+    """Where the compiler of that process number writes the program."""
+    return program.path.with_name(f"{program.path.stem}.{process}.so")
+
+
+def _end_with_parent(part: Path) -> None:
+    """End this process and all that it has started with its parent: standard input is a pipe that ends then."""
+    os.read(sys.stdin.fileno(), 1)
+    part.unlink(missing_ok=True)
+    os.killpg(0, signal.SIGKILL)
+
+
 def _compile(program: Program) -> None:
     """Write the program to its path, whole or not at all."""
     import torch._inductor
@@ -176,7 +230,7 @@ def _compile(program: Program) -> None:
     tensors = (*(part for layer in (*layers, *velocities) for part in layer), *inputs.tensors())
     dynamic = program.dynamic(2 * (len(layers) + len(velocities)))
     module = _Module(len(layers), len(velocities), inputs, program.precision)
-    part = program.path.with_name(f"{program.path.stem}.{os.getpid()}.so")
+    part = _part(program, os.getpid())
     with torch.no_grad():
         exported = torch.export.export(module, tensors, dynamic_shapes=(tuple(dynamic),))
         options = {"aot_inductor.output_path": str(part)}
@@ -187,4 +241,6 @@ def _compile(program: Program) -> None:
 
 if __name__ == "__main__":
     _wanted = json.loads(sys.argv[1])
-    _compile(Program(**(_wanted | {"sizes": tuple(_wanted["sizes"])})))
+    _program = Program(**(_wanted | {"sizes": tuple(_wanted["sizes"])}))
+    threading.Thread(target=_end_with_parent, args=(_part(_program, os.getpid()),), daemon=True).start()
+    _compile(_program)

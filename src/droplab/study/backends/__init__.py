@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from droplab.study.backends.base import Backend
 from droplab.study.backends.in_process import InProcess
 from droplab.study.backends.processes import LocalProcesses
+from droplab.study.limits import cores, room_for_workers
 from droplab.train.outcome import Way
 
 __all__ = ["Backend", "InProcess", "LocalProcesses", "choose_backend", "cores", "worker_count"]
@@ -30,12 +29,7 @@ def worker_count(way: Way, workers: int | None, runs: int) -> int:
 
     Args:
         way: how the runs are executed.
-        workers: processes asked for; `None` for one a core.
+        workers: processes asked for; `None` for one a core, as far as the memory has room for them.
         runs: how many there are; never more workers than these.
     """
-    return 1 if way.device == "cuda" else max(1, min(workers or cores(), runs))
-
-
-def cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 1 if way.device == "cuda" else max(1, min(workers or min(cores(), room_for_workers()), runs))

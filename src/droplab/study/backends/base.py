@@ -50,8 +50,8 @@ class Backend(ABC):
             examples: on the CPU; a backend brings them to where it trains.
             on_progress: called now and then in the caller's thread with how far a run is.
             notify: called with whatever the user must know, a worker that died for one.
-            stopping: asked often; once it is true the backend yields what is finished, drops the rest and returns.
-                Closing the generator drops everything at once.
+            stopping: asked often; once it is true, or the generator is closed, what is under way is left after its step
+                with a last checkpoint, in some seconds at most. The backend yields what is finished and returns.
             checkpoints: folder of the packs' checkpoints, which they go on from; without it there are none.
 
         Raises:
@@ -88,15 +88,17 @@ def train(
     examples: Examples,
     way: Way,
     on_progress: Callable[[Progress], None],
-    checkpoint: Checkpoint | None = None,
+    checkpoint: Checkpoint | None,
+    stopping: Callable[[], bool],
 ) -> Answer:
     """As `train_pack`, with want of memory told apart from a fault of the program.
 
     Raises:
         OutOfMemoryError: if the pack does not fit.
+        StoppedError: once `stopping` is true.
     """
     try:
-        return train_pack(settings, examples, way, on_progress, checkpoint)
+        return train_pack(settings, examples, way, on_progress, checkpoint, stopping)
     except (MemoryError, RuntimeError) as error:
         # On a CPU, and in a compiled step on a GPU, PyTorch has no class of its own for it.
         known = isinstance(error, MemoryError | torch.OutOfMemoryError)

@@ -12,12 +12,8 @@ from droplab.errors import TrainingError
 from droplab.study.backends.base import Backend, OutOfMemoryError, Result, checkpoint_of, cramped, halves, train
 from droplab.study.packs import Pack
 from droplab.study.plan import Run
-from droplab.train.engine import Progress
+from droplab.train.engine import Progress, StoppedError
 from droplab.train.examples import Examples
-
-
-class _StoppedError(Exception):
-    """The user asked to stop; raised between two epochs."""
 
 
 class InProcess(Backend):
@@ -38,8 +34,6 @@ class InProcess(Backend):
         """
 
         def forward_progress(progress: Progress) -> None:
-            if stopping():
-                raise _StoppedError
             on_progress(pack[progress.run], progress)
 
         threads = torch.get_num_threads()
@@ -51,7 +45,7 @@ class InProcess(Backend):
                 pack = left.popleft()
                 settings, checkpoint = [run.settings for run in pack], checkpoint_of(pack, checkpoints)
                 try:
-                    answer = train(settings, there, pack[0].way, forward_progress, checkpoint)
+                    answer = train(settings, there, pack[0].way, forward_progress, checkpoint, stopping)
                 except OutOfMemoryError as error:
                     if len(pack) == 1:
                         yield pack, [error]
@@ -60,7 +54,7 @@ class InProcess(Backend):
                     left.extendleft(reversed(halves(pack)))
                     continue
                 yield pack, answer
-        except _StoppedError:
+        except StoppedError:
             return
         finally:
             torch.set_num_threads(threads)

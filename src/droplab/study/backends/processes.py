@@ -1,4 +1,8 @@
-"""Training in local processes of one thread each, over one shared copy of the data, or one mapped file."""
+"""Training in local processes of one thread each, over one shared copy of the data, or one mapped file.
+
+This process needs no thread and no semaphore for it: a worker is a process and a pipe, and a pipe that ends is a worker
+that died, at whatever moment.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,12 @@ import signal
 import sys
 import threading
 import time
+import traceback
 import types
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import connection, parent_process
-from multiprocessing.queues import SimpleQueue
+from contextlib import contextmanager, suppress
+from multiprocessing import connection, parent_process, resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +24,13 @@ import torch.multiprocessing
 
 from droplab.config import RunSettings
 from droplab.errors import TrainingError
-from droplab.study.backends.base import (
-    Answer,
-    Backend,
-    OutOfMemoryError,
-    Result,
-    checkpoint_of,
-    cramped,
-    halves,
-    train,
-)
+from droplab.study.backends.base import Answer, Backend, OutOfMemoryError, Result, checkpoint_of, cramped, halves, train
+from droplab.study.backends.in_process import InProcess
+from droplab.study.limits import WORKER_MEMORY, room_for_workers
 from droplab.study.packs import Pack
 from droplab.study.plan import Run
 from droplab.train.checkpoint import Checkpoint
-from droplab.train.engine import Progress
+from droplab.train.engine import Progress, StoppedError
 from droplab.train.examples import Examples
 from droplab.train.outcome import Way
 
@@ -44,9 +40,14 @@ PROGRESS_SECONDS = 0.2
 RESTARTS = 3
 """How often in a row workers may die before the study gives up; a finished pack starts the count anew."""
 
+STOP_SECONDS = 5.0
+"""How long workers that are told to stop have for their step and a last checkpoint."""
+
+_DEAF = {signal.SIGINT, signal.SIGHUP}  # a terminal sends them to workers, too; what they mean, the parent decides
+
 
 class LocalProcesses(Backend):
-    """A pool of worker processes.
+    """Worker processes that train a pack at a time each.
 
     Args:
         workers: how many, at least 1.
@@ -64,97 +65,220 @@ class LocalProcesses(Backend):
         stopping: Callable[[], bool],
         checkpoints: Path | None = None,
     ) -> Generator[Result, None, None]:
-        """As the contract says. When a worker dies, new ones go on with the packs not finished."""
-        examples = examples.share()
-        left = list(packs)
-        deaths = 0
-        while left and not stopping():
-            examples.check_files()  # a worker that maps a file which has shrunk, dies
-            try:
-                for pack, answer in self._pool(tuple(left), examples, on_progress, stopping, checkpoints):
-                    left.remove(pack)
-                    deaths = 0
-                    if len(pack) > 1 and isinstance(answer[0], OutOfMemoryError):
-                        notify(cramped(pack))
-                        left.extend(halves(pack))
-                    else:
-                        yield pack, answer
-            except BrokenProcessPool:
-                deaths += 1
-                if deaths > RESTARTS:
-                    raise TrainingError(
-                        f"worker processes must live through a training; they died {deaths} times in a row, most "
-                        "likely for want of memory. Everything finished is kept. Try fewer with --workers."
-                    ) from None
-                notify(f"a worker process died; new ones go on with the {len(left)} trainings left")
+        """As the contract says. When a worker dies, a new one goes on with its pack.
 
-    def _pool(
-        self,
-        packs: Sequence[Pack],
-        examples: Examples,
-        on_progress: Callable[[Run, Progress], None],
-        stopping: Callable[[], bool],
-        checkpoints: Path | None,
-    ) -> Iterator[Result]:
-        """Train with one pool until everything is done, a worker dies, or the user stops."""
-        context = torch.multiprocessing.get_context("spawn")
-        news: SimpleQueue[tuple[int, Progress]] = context.SimpleQueue()
-        pool = ProcessPoolExecutor(self.workers, context, _begin_worker, (examples, news))
-        with spawning():
-            futures: dict[Future[Answer], Pack] = {
-                pool.submit(
-                    _train, index, [run.settings for run in pack], pack[0].way, checkpoint_of(pack, checkpoints)
-                ): pack
-                for index, pack in enumerate(packs)
-            }
-            workers = list(pool._processes.values())
+        Where fewer can be started than asked for, these do it all; where none can, this process does.
+        """
+        left, workers, deaths = deque(packs), list[_Worker](), 0
+        wanted = self.workers
+        most, lack = min(wanted, room_for_workers()), f"one takes about {WORKER_MEMORY / 1e6:.0f} MB of memory"
+        shared = None
         try:
-            stop = False
-            while futures and not stop:
-                stop = stopping()  # asked before looking once more, so that what is finished by then is handed over
-                done, _ = wait(futures, timeout=0 if stop else 0.1, return_when=FIRST_COMPLETED)
-                while not news.empty():
-                    index, progress = news.get()
-                    on_progress(packs[index][progress.run], progress)
-                # What is finished is handed over before a dead worker is noticed: nothing finished is lost.
-                for future in sorted(done, key=lambda future: future.exception() is not None):
-                    yield futures.pop(future), future.result()
-        finally:
-            if futures:
+            while (left or any(worker.pack for worker in workers)) and not stopping():
+                try:
+                    shared = shared or _shared(examples, notify)
+                    while len(workers) < min(most, len(left) + sum(bool(worker.pack) for worker in workers)):
+                        examples.check_files()  # a worker that maps a file which has shrunk, dies
+                        workers.append(_Worker(shared))
+                except (OSError, RuntimeError) as error:  # of processes, threads, memory that could be shared
+                    most, lack = len(workers), " ".join(str(error).split())
+                if most < wanted:
+                    wanted = most
+                    notify(_fewer(most, lack))
+                if not most:
+                    yield from InProcess().execute(tuple(left), examples, on_progress, notify, stopping, checkpoints)
+                    return
                 for worker in workers:
-                    worker.terminate()
-            pool.shutdown(cancel_futures=True)
-            news.close()
+                    if worker.began and not worker.pack and left:
+                        worker.begin(left.popleft(), checkpoints)
+                for worker, said in _heard(workers, 0.1):
+                    if said is None:
+                        worker.began = True
+                    elif isinstance(said, Progress):
+                        on_progress(worker.pack[said.run], said)
+                    elif isinstance(said, list):
+                        pack, worker.pack, deaths = worker.pack, (), 0
+                        if _too_large(pack, said):
+                            notify(cramped(pack))
+                            left.extend(halves(pack))
+                        else:
+                            yield pack, said
+                    elif worker.began and not isinstance(said, EOFError):
+                        raise said
+                    else:
+                        workers.remove(worker)
+                        worker.end()
+                        if not worker.began:
+                            most, lack = min(most, len(workers)), str(said) or "it ended while it was starting"
+                        elif worker.pack and not stopping():
+                            deaths += 1
+                            left.appendleft(worker.pack)
+                            _go_on_after(deaths, notify)
+            yield from _ending(workers)
+        except KeyboardInterrupt:  # the second Ctrl-C: at once
+            for worker in workers:
+                worker.pack = ()
+            raise
+        finally:
+            deque(_ending(workers), maxlen=0)
+
+
+class _Worker:
+    """A worker process and the pipe to it.
+
+    Attributes:
+        began: whether it has come so far as to take packs.
+        pack: what it trains; empty while it trains nothing.
+    """
+
+    def __init__(self, examples: Examples) -> None:
+        context = torch.multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(examples, theirs), daemon=True)
+        self.began, self.pack = False, Pack()
+        try:
+            with spawning():
+                self.process.start()
+        finally:
+            theirs.close()  # so that the pipe ends with the worker
+
+    def begin(self, pack: Pack, checkpoints: Path | None) -> None:
+        """Give it a pack to train."""
+        self.pack = pack
+        with suppress(OSError):  # it has just died, and the pipe will say so
+            self.pipe.send(([run.settings for run in pack], pack[0].way, checkpoint_of(pack, checkpoints)))
+
+    def end(self) -> None:
+        """End it, if it has not ended."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+
+def _heard(workers: Sequence[_Worker], seconds: float) -> Iterator[tuple[_Worker, Any]]:
+    """What workers say within some time: that they have begun (None), progress, an answer, an error, their end.
+
+    Ends come last, so that what others have finished is not lost where one too many has died.
+    """
+    ready = connection.wait([worker.pipe for worker in workers], seconds)
+    ends = []
+    for worker in [worker for worker in workers if worker.pipe in ready]:
+        try:
+            said = worker.pipe.recv()
+        except (EOFError, OSError):
+            ends.append(worker)
+        else:
+            yield worker, said
+    yield from ((worker, EOFError()) for worker in ends)
+
+
+def _ending(workers: list[_Worker]) -> Iterator[Result]:
+    """End workers, each after its step and a last checkpoint of its pack; yields what they finish meanwhile."""
+    deadline = time.monotonic() + STOP_SECONDS
+    for worker in workers:
+        if worker.pack:
+            worker.process.terminate()
+    while (busy := [worker for worker in workers if worker.pack]) and (rest := deadline - time.monotonic()) > 0:
+        for worker, said in _heard(busy, rest):
+            pack, answered = worker.pack, isinstance(said, list)
+            if answered or isinstance(said, Exception):
+                worker.pack = ()
+            if answered and not _too_large(pack, said):
+                yield pack, said
+    while workers:
+        workers.pop().end()
+
+
+def _shared(examples: Examples, notify: Callable[[str], None]) -> Examples:
+    """The examples where workers can share them."""
+    shared = examples.share()
+    if len(shared.files) > len(examples.files):
+        notify("the shared memory (/dev/shm) has no room for the data; workers read them from a mapped file")
+    return shared
+
+
+def _too_large(pack: Pack, answer: Sequence[object]) -> bool:
+    return len(pack) > 1 and isinstance(answer[0], OutOfMemoryError)
+
+
+def _fewer(workers: int, lack: str) -> str:
+    """What to say where not all workers can be started."""
+    if not workers:
+        return f"no worker process can be started ({lack}); one network after another is trained in this process"
+    return f"only {workers} worker process{'es' if workers > 1 else ''} can be started ({lack})"
+
+
+def _go_on_after(deaths: int, notify: Callable[[str], None]) -> None:
+    """Say that a worker died; raise if there have been too many."""
+    if deaths > RESTARTS:
+        raise TrainingError(
+            f"worker processes must live through a training; they died {deaths} times in a row, most "
+            "likely for want of memory. Everything finished is kept. Try fewer with --workers."
+        )
+    notify("a worker process died; a new one goes on with its pack")
 
 
 @contextmanager
 def spawning() -> Iterator[None]:
-    """What workers inherit: deafness to Ctrl-C from their first moment, and no main module.
+    """What workers inherit: deafness to Ctrl-C and to the end of a terminal, from their first moment; no main module.
 
     Without a main module to import again, a study can be run from a script without an `if __name__` guard, from
-    standard input or from a notebook: workers need nothing of it.
+    standard input or from a notebook: workers need nothing of it. A signal that comes meanwhile waits for this process.
     """
+    resource_tracker.ensure_running()  # which would let the signals through again
     main = sys.modules["__main__"]
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEAF)
     sys.modules["__main__"] = types.ModuleType("__main__")
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main_thread else None
     try:
         yield
     finally:
         sys.modules["__main__"] = main
-        if in_main_thread:
-            signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-_worker: dict[str, Any] = {}
-
-
-def _begin_worker(examples: Examples, news: SimpleQueue[tuple[int, Progress]]) -> None:
-    """Make this process a worker: one thread, deaf to Ctrl-C (the parent decides), gone when the parent is."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _work(examples: Examples, pipe: connection.Connection) -> None:
+    """A worker's life: one thread, a pack after another; gone when the parent is, and after a step if told to stop."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     torch.set_num_threads(1)
-    _worker.update(examples=examples, news=news)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    with suppress(EOFError, ConnectionError, StoppedError):
+        try:
+            threading.Thread(target=_die_with_parent, daemon=True).start()
+        except RuntimeError as error:  # a limit of processes counts threads, too
+            pipe.send(error)
+            return
+        pipe.send(None)
+        while True:
+            settings, way, checkpoint = pipe.recv()
+            pipe.send(_answer(settings, way, checkpoint, examples, pipe, stop.is_set))
+
+
+def _answer(
+    settings: Sequence[RunSettings],
+    way: Way,
+    checkpoint: Checkpoint | None,
+    examples: Examples,
+    pipe: connection.Connection,
+    stopping: Callable[[], bool],
+) -> Answer | Exception:
+    """What becomes of a pack, with its progress told meanwhile; or the fault of the program that it met."""
+    told: dict[int, float] = {}
+
+    def tell(progress: Progress) -> None:
+        now = time.monotonic()
+        if now - told.get(progress.run, 0) >= PROGRESS_SECONDS or progress.epoch == settings[0].epochs:
+            told[progress.run] = now
+            pipe.send(progress)
+
+    try:
+        return train(settings, examples, way, tell, checkpoint, stopping)
+    except OutOfMemoryError as error:
+        return [error] * len(settings)
+    except (StoppedError, ConnectionError):
+        raise
+    except Exception as error:
+        error.add_note(traceback.format_exc())
+        return error
 
 
 def _die_with_parent() -> None:
@@ -162,18 +286,3 @@ def _die_with_parent() -> None:
     assert parent is not None
     connection.wait([parent.sentinel])
     os._exit(1)
-
-
-def _train(index: int, settings: Sequence[RunSettings], way: Way, checkpoint: Checkpoint | None) -> Answer:
-    told: dict[int, float] = {}
-
-    def tell(progress: Progress) -> None:
-        now = time.monotonic()
-        if now - told.get(progress.run, 0) >= PROGRESS_SECONDS or progress.epoch == settings[0].epochs:
-            told[progress.run] = now
-            _worker["news"].put((index, progress))
-
-    try:
-        return train(settings, _worker["examples"], way, tell, checkpoint)
-    except OutOfMemoryError as error:
-        return [error] * len(settings)
