@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -182,6 +183,28 @@ def test_a_ctrl_c_that_stops_at_once_says_how_to_go_on(
     said = droplab("study", spec, "--out", tmp_path / "out")
     assert (said.code, said.errors) == (130, "")
     assert "every finished network is kept; the same command goes on from there" in said.out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_outside_of_a_training_ends_a_command_as_ctrl_c_does(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    before = signal.getsignal(number)
+    monkeypatch.setattr("droplab.config.preset_names", lambda: signal.raise_signal(number))
+    said = droplab("presets")
+    assert (said.code, "Traceback" in said.errors) == (128 + number, False)
+    assert signal.getsignal(number) is before
+
+
+def test_libraries_do_with_one_thread_where_no_more_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setattr("threading.Thread.start", refuse)
+    assert droplab("presets").code == 0
+    assert os.environ["OMP_NUM_THREADS"] == "1"
 
 
 def test_report_writes_from_the_store_alone(spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,8 @@ def main() -> None:
             with suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         line = " ".join(str(error).split())
-        sys.stderr.write(f"error: {''.join(sign if sign.isprintable() else '�' for sign in line)}\n")
+        with suppress(OSError):  # the terminal is gone
+            sys.stderr.write(f"error: {''.join(sign if sign.isprintable() else '�' for sign in line)}\n")
         sys.exit(1)
     except SystemExit as ended:
         if came and ended.code == 128 + signal.SIGINT:

@@ -48,13 +48,17 @@ def _versions() -> Iterator[str]:
 def _devices() -> Iterator[str]:
     import torch
 
-    from droplab.study.backends import cores
+    from droplab.study.limits import cores, free_memory, room_for_workers
     from droplab.train.device import cpu_flags, device_name, has_bf16_units
     from droplab.train.outcome import Way
 
     units = sorted(cpu_flags() & {"amx_bf16", "avx512_bf16"})
     yield f"cpu: {device_name('cpu')}, bf16 units: {', '.join(units) or 'none'}"
-    yield f"cores: {cores()}, each a worker of one thread in a study; PyTorch's own threads: {torch.get_num_threads()}"
+    yield (
+        f"cores: {cores()} within this process's limits, each a worker of one thread in a study; "
+        f"PyTorch's own threads: {torch.get_num_threads()}"
+    )
+    yield f"memory: {free_memory() / 1e9:.1f} GB free within them, room for {room_for_workers()} workers"
     cuda = torch.cuda.is_available()
     yield f"cuda: {device_name('cuda')}" if cuda else "cuda: none"
     yield "784-512-256-128-64-10 with dropout, batch 1024, seconds an epoch of 50,000 examples:"
