@@ -167,7 +167,7 @@ def test_a_program_that_is_there_is_used_however_short_the_study():
 
 def test_where_nothing_compiles_a_study_is_trained_all_the_same_with_one_warning(tmp_path, monkeypatch):
     monkeypatch.setattr(packs_module, "COMPILING_SECONDS", 0.0)
-    monkeypatch.setattr(Program, "compile", lambda _: "no compiler was found")
+    monkeypatch.setattr(Program, "compile", lambda *_: "no compiler was found")
     summary = run_toy(tmp_path / "compiled.sqlite", depths=[2])
     assert (summary.trained, summary.failures) == (4, [])
     (said,) = [text for text in summary.notices if "uncompiled" in text]

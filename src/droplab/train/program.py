@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -121,8 +122,7 @@ class Program:
                         with suppress(subprocess.TimeoutExpired):
                             process.wait(_POLL_SECONDS)
                 finally:
-                    with suppress(ProcessLookupError):
-                        os.killpg(process.pid, signal.SIGKILL)
+                    _end(process.pid)
                     process.wait()
                     _part(self, process.pid).unlink(missing_ok=True)
                 said.seek(0)
@@ -214,11 +214,19 @@ def _part(program: Program, process: int) -> Path:
     return program.path.with_name(f"{program.path.stem}.{process}.so")
 
 
+def _end(group: int) -> None:
+    """End a compiler and all that it started; g++ removes what is half-written if it is asked before."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGTERM)
+        time.sleep(_POLL_SECONDS)
+        os.killpg(group, signal.SIGKILL)
+
+
 def _end_with_parent(part: Path) -> None:
     """End this process and all that it has started with its parent: standard input is a pipe that ends then."""
     os.read(sys.stdin.fileno(), 1)
     part.unlink(missing_ok=True)
-    os.killpg(0, signal.SIGKILL)
+    _end(os.getpid())
 
 
 def _compile(program: Program) -> None:
