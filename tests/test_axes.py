@@ -143,6 +143,36 @@ def test_what_cannot_vary_is_said(vary, words) -> None:
         toy_plan(**ONE, vary=vary)
 
 
+@pytest.mark.parametrize(
+    "vary",
+    [
+        {"method": {"a": {"width": [256]}}},
+        {"method": {"a": {"width": 0}}},
+        {"method": {"a": {"width": True}}},
+        {"method": {"a": {"seed": 1}}},
+        {"method": {"a": {"regularizers": {"l2": 10**400}}}},
+        {"method": {"": {"momentum": 0.5}}},
+        {"method": {"two\nlines": {"momentum": 0.5}}},
+        {"method": {"\x00": {"momentum": 0.5}}},
+        {"method": {"\udcff": {"momentum": 0.5}}},
+        {"method": {"a": 3}},
+        {"width": "-3"},
+        {"width": [10**400]},
+        {"momentum": "inf"},
+        {"momentum": "0:1:nan"},
+        {"momentum": "sNaN"},
+        {"momentum": "1e999999999"},
+        {"momentum": "0:1:1e-999999999"},
+        {"momentum": [[0.5], {}]},
+        {"max_norm": [[], None]},
+        {"regularizer": "l2=1e999"},
+    ],
+)
+def test_what_makes_no_level_is_a_config_error(vary) -> None:
+    with pytest.raises(ConfigError):
+        toy_plan(**ONE, vary=vary)
+
+
 def study_of(**values: object):
     return made_up_study(epochs=2, **ONE, **values)
 

@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import sys
+import traceback
 from contextlib import suppress
 
 import typer
@@ -49,24 +50,38 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+    debug: bool = typer.Option(False, "--debug", help="Show where an error arose; DROPLAB_DEBUG=1 likewise."),
 ) -> None:
     pass
 
 
 def main() -> None:
-    """Run the command line; an error droplab knows of is one line on stderr and exit code 1."""
+    """Run the command line; an error is one line on stderr and exit code 1, with --debug after its traceback."""
     from droplab.errors import DroplabError
 
     for stream in (sys.stdout, sys.stderr):  # a path or a sign that the terminal's encoding lacks is no error
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    debug = "--debug" in sys.argv[1:] or bool(os.environ.get("DROPLAB_DEBUG"))
+    sys.argv[1:] = [word for word in sys.argv[1:] if word != "--debug"]  # wherever it stands
     try:
         app(prog_name="droplab")
-    except (DroplabError, OSError) as error:  # OSError: the disk that the output goes to is full, for one
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
         if isinstance(error, OSError):  # what is left in its buffer must not fail once more when Python ends
             with suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         line = " ".join(str(error).split())
+        if isinstance(error, MemoryError):
+            line = f"memory is too small: {line or 'no more could be had'}. Free some, or ask for less at once."
+        elif not isinstance(
+            error, DroplabError | OSError
+        ):  # OSError: the disk is full, for one
+            line = (
+                f"droplab did not foresee this: {type(error).__name__}: {line[:300]}. Please report it, with what "
+                "--debug shows."
+            )
         sys.stderr.write(f"error: {''.join(sign if sign.isprintable() else '�' for sign in line)}\n")
         sys.exit(1)
     finally:
