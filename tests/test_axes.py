@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from droplab.config import StudySettings, level_values
 from droplab.errors import ConfigError
 from droplab.report import axes, tables
+from droplab.report.folder import Folder
 from droplab.report.words import answer
 from droplab.report.write import write_report
 from droplab.study.plan import Plan
@@ -236,7 +237,7 @@ def test_the_ranking_is_against_the_best_on_valid_in_its_order() -> None:
 
 def test_the_report_shows_axes_ranking_and_all_arms(tmp_path: Path) -> None:
     plan, records = study_of(dropout=[0.5], vary={"regularizer": "dropout,max_norm,l2", "batch_size": [8, 16]})
-    write_report(tmp_path, plan, records, ORIGIN)
+    write_report(Folder(tmp_path), plan, records, ORIGIN)
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "Which arms can be told from the best?" in page
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"difference", "axes", "loss", "overfitting"}

@@ -75,9 +75,7 @@ def main() -> None:
         line = " ".join(str(error).split())
         if isinstance(error, MemoryError):
             line = f"memory is too small: {line or 'no more could be had'}. Free some, or ask for less at once."
-        elif not isinstance(
-            error, DroplabError | OSError
-        ):  # OSError: the disk is full, for one
+        elif not isinstance(error, DroplabError | OSError):  # OSError: the disk is full, for one
             line = (
                 f"droplab did not foresee this: {type(error).__name__}: {line[:300]}. Please report it, with what "
                 "--debug shows."
