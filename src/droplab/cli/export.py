@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from droplab.cli import outputs
+from droplab.cli.options import path_text
 
 if TYPE_CHECKING:
     from droplab.data.preprocessing import Preprocessing
@@ -19,6 +20,7 @@ def export(
     check: Annotated[
         str | None,
         typer.Option(
+            parser=path_text,
             metavar="FILE",
             help="Rows to compare it on, as those of predict.",
             show_default="the test examples of a data set by name",

@@ -16,7 +16,12 @@ from droplab.cli import options, outputs
 @options.takes(options.FIT)
 def fit(
     data: Annotated[
-        str, typer.Argument(metavar="DATA", help="A table, npz, FEATURES,LABELS, or folder; or a data set by name.")
+        str,
+        typer.Argument(
+            parser=options.path_text,
+            metavar="DATA",
+            help="A table, npz, FEATURES,LABELS, or folder; or a data set by name.",
+        ),
     ],
     device: options.Device = "auto",
     precision: options.Precision = "auto",

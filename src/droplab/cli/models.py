@@ -79,7 +79,7 @@ def train(
 @options.takes({name: options.READING[name] for name in ("target", "test", "groups")})
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A safetensors file that droplab wrote.")],
-    data: Annotated[str, typer.Option(metavar="NAME|PATH", help="As that of train.")],
+    data: Annotated[str, typer.Option(parser=options.path_text, metavar="NAME|PATH", help="As that of train.")],
     samples: Annotated[
         int | None, typer.Option(min=1, max=10_000, help="Masks that mc averages over.", show_default="20")
     ] = None,

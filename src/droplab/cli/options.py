@@ -19,6 +19,13 @@ StorePath = Annotated[
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
+def path_text(text: str) -> str:
+    """A path as typed; an empty text would be this folder."""
+    if not text.strip():
+        raise typer.BadParameter("must be a path or a name; found an empty text")
+    return text
+
+
 def integers(text: str) -> list[int]:
     """`1,2,5` as whole numbers; an empty text as none."""
     return [_number(part, int) for part in text.split(",") if part.strip()]
@@ -89,7 +96,9 @@ READING: dict[str, tuple[type, Any]] = {
 RECIPE: dict[str, tuple[type, Any]] = {
     "data": (
         str,
-        typer.Option(metavar="NAME|PATH", help="A data set by name; a table, npz, FEATURES,LABELS, or folder."),
+        typer.Option(
+            parser=path_text, metavar="NAME|PATH", help="A data set by name; a table, npz, FEATURES,LABELS, or folder."
+        ),
     ),
     **READING,
     "epochs": (int, typer.Option(help="Passes over the training part.")),

@@ -13,6 +13,8 @@ from typing import Annotated
 
 import typer
 
+from droplab.cli.options import path_text
+
 Force = Annotated[bool, typer.Option("--force", help="Write over files that exist.")]
 Raw = Annotated[
     bool, typer.Option("--raw", help="Text in CSV as it is, also where a spreadsheet takes it for a formula.")
@@ -20,10 +22,8 @@ Raw = Annotated[
 
 
 def path(text: str) -> Path:
-    """A path as an option; an empty text would be this folder."""
-    if not text.strip():
-        raise typer.BadParameter("must be a path; found an empty text")
-    return Path(text)
+    """A path as an option."""
+    return Path(path_text(text))
 
 
 def shown(text: str) -> str:
