@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 
 from droplab.api import Study
 from droplab.cli import outputs
+from droplab.cli.tables import print_table
 from droplab.errors import DroplabError
 from droplab.report import drawing
 from droplab.report.spreadsheet import csv_text
@@ -201,3 +203,17 @@ def test_the_child_that_draws_may_die(monkeypatch: pytest.MonkeyPatch, here: Pat
     notices: list[str] = []
     assert drawing.draw({}, ("svg",), notices.append) == {}
     assert "(signal 6, as where memory is too small)" in notices[0]
+
+
+@pytest.mark.parametrize("columns", [10, 40, 60, 80, 100, 130, 200])
+def test_no_word_of_a_table_is_cut_however_narrow_the_terminal(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    rows = [("0123456789ab", "some words that may be folded where they end", "f" * 64), ("x", "", "/a/long/path")]
+    print_table(("key", "what it is", "hash"), rows)
+    said = re.sub(r"\x1b\[\d+m", "", capsys.readouterr().out)
+    words = {word for row in rows for cell in row for word in cell.split()}
+    assert words <= set(said.replace("\t", " ").split())
+    assert "\t" in said or max(map(len, said.split("\n"))) <= columns
