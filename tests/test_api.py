@@ -277,7 +277,7 @@ def test_probabilities_are_those_of_the_stored_networks(finished: StudyResult, t
     assert len(paths) == len(finished.plan.runs)
     run = finished.plan.run_of(finished.plan.arms[3], 1)
     record = finished.records[run.key]
-    frame = pd.read_parquet(tmp_path / "new" / "depth=2,dropout=0.5,seed=1.parquet")
+    frame = pd.read_parquet(tmp_path / "new" / "probabilities" / "depth=2,dropout=0.5,seed=1.parquet")
     classes = list(finished.dataset.classes)
     columns = [f"p_{name}" for name in classes]
     assert list(frame.columns) == ["split", "example", "label", "predicted", *columns]
