@@ -158,7 +158,7 @@ def droplab(*arguments: object) -> Said:
 WITHOUT_REPORT = """
 from droplab.api import StudyResult
 from droplab.cli import main
-StudyResult.write = lambda *_: []
+StudyResult.write = lambda *_, **__: []
 main()
 """
 """`droplab …` as code for `python`; reports have tests of their own, and take seconds."""

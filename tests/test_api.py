@@ -13,6 +13,7 @@ from droplab.api import StudyResult
 from droplab.config import StudySettings
 from droplab.errors import ConfigError, DataError, DeviceError, DroplabError, StoreError
 from droplab.model.file import read
+from droplab.report.folder import Folder
 from droplab.study import runner
 from droplab.study.backends import InProcess
 from droplab.study.store import RunRecord, Store
@@ -136,7 +137,7 @@ def test_the_best_model_is_chosen_on_valid_whatever_test_says(finished: StudyRes
         valid, test = (0.8 + 0.1 * run.settings.seed, 0.1) if favoured else (0.6, 0.9 + 0.01 * run.settings.depth)
         records[run.key] = doctored(finished.records[run.key], valid, test)
     chosen = replace(finished, records=records)
-    models = {path.name: path for path in chosen._write_models(tmp_path / "models")}
+    models = {path.name: path for path in chosen._write_models(Folder(tmp_path))}
     assert read(models["best.safetensors"])[1].key == best.key
     assert len(models) == 6 * 2 + 1, "a model for every arm and seed, and the best"
     assert {path.name for path in (tmp_path / "models").iterdir()} == set(models)
@@ -148,13 +149,12 @@ def test_the_best_model_is_chosen_on_valid_whatever_test_says(finished: StudyRes
 
 
 def test_beside_the_best_model_lies_its_card(finished: StudyResult, tmp_path: Path) -> None:
-    (tmp_path / "models").mkdir()
     best = finished.plan.run_of(finished.plan.arms[3], 1)
     favoured = [finished.plan.run_of(finished.plan.arms[3], seed).key for seed in (0, 1)]
     valid = dict(zip(favoured, (0.89, 0.9), strict=True))
     records = {key: doctored(record, valid.get(key, 0.5), 0.5) for key, record in finished.records.items()}
     chosen = replace(finished, records=records)
-    path = chosen._write_card(tmp_path / "models", finished._origin("droplab study mine"))
+    path = chosen._write_card(Folder(tmp_path), finished._origin("droplab study mine"))
     card = path.read_text("utf-8")
     assert path == tmp_path / "models" / "MODEL_CARD.md"
     assert f"| key | {best.key} |" in card
@@ -173,21 +173,14 @@ def test_a_result_shows_itself_in_a_notebook_and_gives_its_charts(finished: Stud
     assert finished.charts.depth().to_dict() == finished.charts["difference"].to_dict()
 
 
-def test_models_of_another_study_are_taken_away_and_a_damaged_one_is_never_copied(
-    finished: StudyResult, tmp_path: Path
-) -> None:
-    stale = tmp_path / "models" / "depth=9,control,seed=0.safetensors"
-    stale.parent.mkdir()
-    stale.touch()
-    copied = finished._write_models(tmp_path / "models")
-    assert set(stale.parent.iterdir()) == set(copied)
+def test_a_damaged_model_is_never_copied(finished: StudyResult, tmp_path: Path) -> None:
     record = finished.records[finished.plan.runs[0].key]
     model = finished.store.weights_path(record)
     sound = model.read_bytes()
     try:
         model.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
         with pytest.raises(StoreError, match="its bytes have changed"):
-            finished._write_models(tmp_path / "models")
+            finished._write_models(Folder(tmp_path))
     finally:
         model.write_bytes(sound)
 
@@ -274,18 +267,18 @@ def test_what_valid_chose_is_trained_again_on_all_training_examples(finished: St
         assert set(record.outcome.ledger) == {"test"}
     recalled = study.recall(store=store_of(finished))
     assert list(recalled.refits) == [0, 1], "the store's report has it, too"
-    models = {path.name: path for path in recalled._write_models(tmp_path / "models")}
+    models = {path.name: path for path in recalled._write_models(Folder(tmp_path))}
     assert read(models["refit.safetensors"])[1].key == recalled.refits[best.settings.seed].key
     for run in again.plan.runs:
         assert run.key in finished.records, "and nothing else changed"
 
 
 def test_probabilities_are_those_of_the_stored_networks(finished: StudyResult, tmp_path: Path) -> None:
-    paths = finished._write_probabilities(tmp_path / "new")
+    paths = finished._write_probabilities(Folder(tmp_path / "new"))
     assert len(paths) == len(finished.plan.runs)
     run = finished.plan.run_of(finished.plan.arms[3], 1)
     record = finished.records[run.key]
-    frame = pd.read_parquet(tmp_path / "new" / "depth=2,dropout=0.5,seed=1.parquet")
+    frame = pd.read_parquet(tmp_path / "new" / "probabilities" / "depth=2,dropout=0.5,seed=1.parquet")
     classes = list(finished.dataset.classes)
     columns = [f"p_{name}" for name in classes]
     assert list(frame.columns) == ["split", "example", "label", "predicted", *columns]
@@ -299,7 +292,7 @@ def test_probabilities_are_those_of_the_stored_networks(finished: StudyResult, t
     assert held_out.is_unique
     elsewhere = replace(finished.plan, settings=finished.plan.settings.override(data="gone.npz"))
     with pytest.raises(DroplabError, match=r"'gone.npz' as the study had them; found none at hand"):
-        replace(finished, data=None, plan=elsewhere)._write_probabilities(tmp_path)
+        replace(finished, data=None, plan=elsewhere)._write_probabilities(Folder(tmp_path))
 
 
 def test_a_refit_and_fewer_training_examples_exclude_each_other(finished: StudyResult) -> None:

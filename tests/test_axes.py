@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from droplab.config import StudySettings, level_values
 from droplab.errors import ConfigError
 from droplab.report import axes, tables
+from droplab.report.folder import Folder
 from droplab.report.words import answer
 from droplab.report.write import write_report
 from droplab.study.plan import Plan
@@ -143,6 +144,36 @@ def test_what_cannot_vary_is_said(vary, words) -> None:
         toy_plan(**ONE, vary=vary)
 
 
+@pytest.mark.parametrize(
+    "vary",
+    [
+        {"method": {"a": {"width": [256]}}},
+        {"method": {"a": {"width": 0}}},
+        {"method": {"a": {"width": True}}},
+        {"method": {"a": {"seed": 1}}},
+        {"method": {"a": {"regularizers": {"l2": 10**400}}}},
+        {"method": {"": {"momentum": 0.5}}},
+        {"method": {"two\nlines": {"momentum": 0.5}}},
+        {"method": {"\x00": {"momentum": 0.5}}},
+        {"method": {"\udcff": {"momentum": 0.5}}},
+        {"method": {"a": 3}},
+        {"width": "-3"},
+        {"width": [10**400]},
+        {"momentum": "inf"},
+        {"momentum": "0:1:nan"},
+        {"momentum": "sNaN"},
+        {"momentum": "1e999999999"},
+        {"momentum": "0:1:1e-999999999"},
+        {"momentum": [[0.5], {}]},
+        {"max_norm": [[], None]},
+        {"regularizer": "l2=1e999"},
+    ],
+)
+def test_what_makes_no_level_is_a_config_error(vary) -> None:
+    with pytest.raises(ConfigError):
+        toy_plan(**ONE, vary=vary)
+
+
 def study_of(**values: object):
     return made_up_study(epochs=2, **ONE, **values)
 
@@ -206,7 +237,7 @@ def test_the_ranking_is_against_the_best_on_valid_in_its_order() -> None:
 
 def test_the_report_shows_axes_ranking_and_all_arms(tmp_path: Path) -> None:
     plan, records = study_of(dropout=[0.5], vary={"regularizer": "dropout,max_norm,l2", "batch_size": [8, 16]})
-    write_report(tmp_path, plan, records, ORIGIN)
+    write_report(Folder(tmp_path), plan, records, ORIGIN)
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "Which arms can be told from the best?" in page
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"difference", "axes", "loss", "overfitting"}

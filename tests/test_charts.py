@@ -7,6 +7,7 @@ import pytest
 
 from droplab.errors import DataError
 from droplab.report import charts, tables
+from droplab.report.folder import Folder
 from droplab.report.write import save_figures
 from report_data import made_up_study
 
@@ -141,7 +142,7 @@ def test_a_loss_of_zero_does_not_break_the_logarithmic_scale():
 
 
 def test_figures_are_saved_as_svg_as_png_at_twice_the_size_and_as_pdf(tmp_path, post):
-    paths = save_figures({"difference": post["difference"]}, tmp_path)
+    paths = save_figures({"difference": post["difference"]}, Folder(tmp_path))
     assert [path.name for path in paths] == ["difference.svg", "difference.png", "difference.pdf"]
     svg = ET.parse(paths[0]).getroot()
     content = paths[1].read_bytes()
@@ -151,9 +152,10 @@ def test_figures_are_saved_as_svg_as_png_at_twice_the_size_and_as_pdf(tmp_path, 
     assert 700 < width < 2400
     assert 500 < height < 2400
     assert paths[2].read_bytes().startswith(b"%PDF-")
-    assert sorted(tmp_path.iterdir()) == sorted(paths)
+    assert sorted((tmp_path / "figures").iterdir()) == sorted(paths)
 
 
-def test_a_folder_that_is_not_there_is_one_clear_error(tmp_path, post):
-    with pytest.raises(DataError, match="cannot be written"):
-        save_figures({"difference": post["difference"]}, tmp_path / "nowhere")
+def test_a_folder_that_cannot_be_is_one_clear_error(tmp_path, post):
+    (tmp_path / "figures").touch()
+    with pytest.raises(DataError, match="must be a folder that can be written"):
+        save_figures({"difference": post["difference"]}, Folder(tmp_path))

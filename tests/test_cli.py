@@ -60,7 +60,7 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports have tests of their own, and take seconds."""
-    monkeypatch.setattr("droplab.api.StudyResult.write", lambda *_: [])
+    monkeypatch.setattr("droplab.api.StudyResult.write", lambda *_, **__: [])
 
 
 def trained_seeds(said: Said) -> list[int]:
@@ -129,6 +129,7 @@ def test_a_study_writes_every_file_of_the_design_and_plain_lines(tmp_path: Path)
         "report.md",
         "figures",
         "models",
+        ".droplab-files",
     }
     results = pd.read_csv(out / "results.csv")
     assert list(results.columns)[:8] == ["arm", "seed", "depth", "dropout", "inference", "split", "metric", "value"]
@@ -209,7 +210,7 @@ def test_libraries_do_with_one_thread_where_no_more_can_be_started(monkeypatch: 
 
 def test_report_writes_from_the_store_alone(spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[Path] = []
-    monkeypatch.setattr("droplab.api.StudyResult.write", lambda _, out, typed, probabilities: written.append(out))
+    monkeypatch.setattr("droplab.api.StudyResult.write", lambda _, out, *__, **___: written.append(out))
     said = droplab("report", spec, "--out", tmp_path / "early")
     assert (said.code, written) == (1, [])
     assert "there must be a store to report from" in said.errors

@@ -49,6 +49,8 @@ BAD_RECIPE_FLAGS = [
     ("--device", "gpu"),
     ("--precision", "fp16"),
     ("--store", "FOLDER"),
+    ("--store", ""),
+    ("--store", "/"),
     ("--store", "mysql://host/db"),
     ("--store", "FILE/store.sqlite"),
     ("--nonsense", "1"),
@@ -167,3 +169,45 @@ def test_output_that_nothing_can_be_written_to_is_one_error() -> None:
 def test_what_is_no_model_is_refused(data: Path, tmp_path: Path) -> None:
     for path in (data, tmp_path, tmp_path / "nothing"):
         assert refused(droplab("evaluate", path, "--data", data))
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_what_nobody_foresaw_is_one_line_and_a_traceback_on_demand(
+    nested: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise KeyError("two\nlines")
+
+    monkeypatch.setattr("droplab.config.preset_names", broken)
+    said = droplab("presets")
+    assert refused(said)
+    assert "KeyError: 'two\\nlines'. Please report it, with what --debug shows." in said.errors
+    if nested:
+        said = droplab("presets", "--debug")
+    else:
+        monkeypatch.setenv("DROPLAB_DEBUG", "1")
+        said = droplab("presets")
+    assert said.code == 1
+    assert said.errors.startswith("Traceback")
+    assert "in broken" in said.errors
+
+
+def test_more_seeds_than_can_be_are_refused_by_every_command(data: Path) -> None:
+    for command in (["reproduce", "post"], ["fit", data], ["study", "mnist-depth-quick"]):
+        assert refused(droplab(*command, "--seeds", 10**23)), command
+
+
+def test_an_empty_store_in_the_environment_is_not_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DROPLAB_STORE", "")
+    said = droplab("runs", "list")
+    assert refused(said)
+    assert "found an empty text" in said.errors
+
+
+def test_a_study_file_that_is_nested_without_end_is_one_error(tmp_path: Path) -> None:
+    path = tmp_path / "deep.toml"
+    for text in (f"depths = {'[' * 5000}{']' * 5000}", f"depths = [{'9' * 5000}]"):
+        path.write_text(text, "utf-8")
+        said = droplab("study", path, "--out", tmp_path / "out")
+        assert refused(said), said
+        assert str(path) in said.errors

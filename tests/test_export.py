@@ -205,8 +205,8 @@ def test_without_the_packages_it_says_which_to_install(monkeypatch):
         (["--to", "safetensors", "--check", "people.csv"], "--check cannot act"),
         (["--to", "onnx", "--check", "none.csv"], "none.csv: no such file"),
         (["--to", "onnx", "--check", "short.csv"], "found no stamp, town, member"),
-        (["--to", "torch", "--check", "people.csv", "--out", "m.safetensors"], "must be another file than MODEL"),
-        (["--to", "torch", "--check", "people.csv", "--out", "no/such/m.pt2"], "cannot be written"),
+        (["--to", "torch", "--check", "people.csv", "--out", "m.safetensors"], "must not be what is read"),
+        (["--to", "torch", "--check", "people.csv", "--out", "no/such/m.pt2"], "a folder that can be written"),
     ],
 )
 def test_a_wrong_export_is_one_clear_error_and_writes_nothing(table, tmp_path, monkeypatch, arguments, words):

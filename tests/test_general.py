@@ -10,7 +10,7 @@ from torch import nn
 
 from droplab.config import RunSettings
 from droplab.errors import ConfigError
-from droplab.model.families import TABLE, check, load_plugins
+from droplab.model.families import TABLE, Regularizer, check, load_plugins
 from droplab.model.general import General, Norm, folded
 from droplab.model.initialise import initial_layers
 from droplab.model.network import Layer, layers_of
@@ -32,6 +32,8 @@ from droplab.train.optimizers import SGD
 from droplab.train.outcome import Trained, Way
 from droplab.train.state import State
 from droplab.train.step import StepInputs, train_step
+from study_help import droplab as cli
+from study_help import toy_npz
 from toy import toy_examples
 
 CPU = torch.device("cpu")
@@ -485,3 +487,39 @@ def test_a_plugin_adds_its_regularizer_and_one_that_fails_says_which_file(tmp_pa
     monkeypatch.setenv("DROPLAB_PLUGINS", str(taken))
     with pytest.raises(ConfigError, match="name must be its own; found a second 'max_norm'"):
         load_plugins()
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """Trains a network with a plugin's regularizer, and gives its file where the plugin is not."""
+
+    def made(**acting):
+        monkeypatch.setitem(TABLE, "theirs", Regularizer("theirs", "me", 0.5, 1, "s", **acting))
+        data, model = toy_npz(tmp_path / "toy.npz"), tmp_path / "m.safetensors"
+        settings = ("--widths", "8", "--epochs", "1", "--regularizers", "theirs=0.5+max_norm=3")
+        said = cli("train", "--data", data, *settings, "--out", model, "--store", tmp_path / "s.db")
+        assert said.code == 0, said
+        monkeypatch.delitem(TABLE, "theirs")
+        return model, data
+
+    return made
+
+
+def test_what_acts_in_training_alone_need_not_be_known_to_use_a_network(elsewhere, tmp_path):
+    model, data = elsewhere(penalty=lambda layers, _, strengths: strengths[0] * layers[0].weight.square().sum())
+    said = cli("evaluate", model, "--data", data)
+    assert said.code == 0, said
+    assert said.out.count("accuracy") == 3
+    assert cli("predict", model, data).code == 0
+    assert cli("export", model, "--to", "torch", "--check", data, "--out", tmp_path / "m.pt2").code == 0
+    assert "trained without" in cli("predict", model, data, "--uncertainty").errors
+
+
+def test_noise_that_is_not_known_is_named_where_it_must_be_left_on_and_only_there(elsewhere, tmp_path):
+    model, data = elsewhere(on_hidden=lambda h, *_: h * 0.5)
+    for command in (["evaluate", model, "--data", data], ["predict", model, data, "--uncertainty"]):
+        said = cli(*command)
+        assert (said.code, said.errors.count("\n")) == (1, 1)
+        assert "found none called theirs, of a plugin" in said.errors
+    assert cli("predict", model, data).code == 0
+    assert cli("export", model, "--to", "safetensors", "--out", tmp_path / "m.tensors").code == 0

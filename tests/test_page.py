@@ -13,11 +13,13 @@ from droplab.errors import DataError
 from droplab.report import page, tables
 from droplab.report.cells import Table
 from droplab.report.confusion import confusion_chart, confusion_frame
+from droplab.report.drawing import PAGE, draw
 from droplab.report.exhibits import Exhibits
 from droplab.report.figures import Figure
+from droplab.report.folder import LIST, Folder
 from droplab.report.mistakes import Mistake, Mistakes
 from droplab.report.pictures import image_png
-from droplab.report.write import write_report
+from droplab.report.write import write_report, write_tables
 from report_data import ORIGIN, made_up_study
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=y>&amp;'
@@ -61,16 +63,21 @@ class Seen(HTMLParser):
             self.rows[-1][-1] += data
 
 
-def page_of(missing=0, origin=ORIGIN, figures=None, noise=0.0006, **values):
+def page_of(missing=0, origin=ORIGIN, figures=None, noise=0.0006, pictures=None, **values):
     plan, records = made_up_study(missing, noise, **{"epochs": 20} | values)
-    return page.render_page(plan, records, origin, figures or {})
+    return page.render_page(plan, records, origin, figures or {}, pictures=pictures)
+
+
+def reported(out, plan, records):
+    folder = Folder(out)
+    return [*write_tables(folder, plan, records, ORIGIN), *write_report(folder, plan, records, ORIGIN)]
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "deep" / "er"
     plan, records = made_up_study(epochs=40)
-    return out, write_report(out, plan, records, ORIGIN), plan, records
+    return out, reported(out, plan, records), plan, records
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +172,8 @@ def test_a_hostile_name_stays_text(where):
 def test_a_hostile_class_stays_text_within_a_chart_and_its_numbers():
     frame = confusion_frame(np.array([0, 1]), np.array([1, 1]), ("a", HOSTILE + "</script>"))
     figure = Figure(confusion_chart(frame, "net"), Table(("true", HOSTILE), [(HOSTILE, "1")]))
-    seen = Seen(page_of(figures={"confusion": figure}))
+    pictures = draw({"confusion": figure.chart.to_dict()}, (PAGE,), print)
+    seen = Seen(page_of(figures={"confusion": figure}, pictures=pictures))
     assert seen.tags.count("script") == 3
     assert json.dumps(HOSTILE + "</script>") in json.dumps(json.loads(seen.scripts[0]))
     assert "img" not in seen.tags
@@ -225,6 +233,7 @@ def test_all_files_of_the_design_are_written_and_nothing_else(written):
     names = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
     drawn = ("control", "difference", "inference", "loss", "overfitting", "splits")
     figures = [f"figures/{name}.{kind}" for name in drawn for kind in ("pdf", "png", "svg")]
+    assert names.pop(0) == LIST
     assert names == ["curves.parquet", *figures, "report.html", "report.md", "results.csv", "study.json"]
     assert sorted(str(path.relative_to(out)) for path in paths) == names
 
@@ -239,8 +248,8 @@ def test_results_csv_and_curves_parquet_read_back_as_they_were(written):
 
 def test_a_report_replaces_an_older_one_and_controls_alone_make_one(tmp_path):
     plan, records = made_up_study(depths=[2], dropout=[], epochs=5, seeds=1)
-    (tmp_path / "report.html").write_text("old")
-    write_report(tmp_path, plan, records, ORIGIN)
+    Folder(tmp_path).write("report.html", b"old")
+    reported(tmp_path, plan, records)
     text = Seen((tmp_path / "report.html").read_text("utf-8")).text
     assert "Nothing can be said yet: no network is finished both with dropout and without it." in text
 
@@ -249,7 +258,7 @@ def test_an_output_that_is_a_file_is_one_clear_error(tmp_path):
     plan, records = made_up_study(depths=[2], epochs=5, seeds=1)
     (tmp_path / "out").write_text("mine")
     with pytest.raises(DataError, match="must be a folder"):
-        write_report(tmp_path / "out", plan, records, ORIGIN)
+        reported(tmp_path / "out", plan, records)
     assert (tmp_path / "out").read_text() == "mine"
 
 
@@ -261,14 +270,14 @@ def test_a_full_disk_is_one_clear_error_and_leaves_no_half_file(tmp_path, monkey
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(DataError, match="No space left"):
-        write_report(tmp_path, plan, records, ORIGIN)
+        reported(tmp_path, plan, records)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_a_study_without_a_finished_run_has_no_report(tmp_path):
     plan, _ = made_up_study()
     with pytest.raises(DataError, match="at least one finished run"):
-        write_report(tmp_path / "out", plan, {}, ORIGIN)
+        reported(tmp_path / "out", plan, {})
     assert not (tmp_path / "out").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from droplab.config import StudySettings, load_study
 from droplab.data.dataset import Dataset, DatasetCard
-from droplab.data.disk import write_atomically
 from droplab.data.files import dataset_at_hand, dataset_name, load_dataset
 from droplab.errors import ConfigError, DroplabError, StoreError
 from droplab.report.card import render_card
 from droplab.report.exhibits import Exhibits
 from droplab.report.exhibits import collect as collect_exhibits
+from droplab.report.folder import Folder, file_names
 from droplab.report.markdown import render_markdown
 from droplab.report.notebook import StudyCharts, html_fragment
 from droplab.report.origin import Origin
@@ -31,9 +32,9 @@ from droplab.report.tables import (
     results_frame,
 )
 from droplab.report.words import refit_words
-from droplab.report.write import make_folder, write_report
+from droplab.report.write import REPORT, write_report, write_tables
 from droplab.study.forecast import Forecast
-from droplab.study.plan import Arm, Plan, Run, plan_refit, plan_study, plan_way
+from droplab.study.plan import Arm, Plan, Run, plan_refit, plan_study, plan_way, study_arms
 from droplab.study.records import RunRecord
 from droplab.study.runner import Observer, Summary, clipped_batch, foretell, run_all
 from droplab.study.sqlite import store_path
@@ -148,6 +149,21 @@ class Study:
 
     def _dataset(self, notify: Callable[[str], None]) -> Dataset:
         return load_dataset(self.settings.data, **self.settings.reading, notify=notify)
+
+    def files(self, probabilities: bool = False) -> list[str]:
+        """The files that `StudyResult.write` may write, by their paths in its folder.
+
+        Raises:
+            ConfigError: if an arm's settings cannot be.
+        """
+        names = [
+            f"{name},seed={seed}"
+            for name in arm_files(study_arms(self.settings)).values()
+            for seed in self.settings.seeds
+        ]
+        models = [f"models/{name}.safetensors" for name in (*names, "best", "refit")]
+        said = [f"probabilities/{name}.parquet" for name in names] if probabilities else []
+        return [*REPORT, *models, "models/MODEL_CARD.md", *said]
 
     def foretell(
         self,
@@ -293,31 +309,51 @@ class StudyResult:
         """Every arm against the one with the highest mean accuracy on valid, by that accuracy, as `compare`."""
         return ranking(self.plan, self.records)
 
-    def write(self, out: Path, command: str, probabilities: bool = False) -> list[Path]:
-        """Write report, tables, figures, models and the best one's card into the folder `out`; returns the files.
+    def write(
+        self,
+        out: Path,
+        command: str,
+        probabilities: bool = False,
+        *,
+        force: bool = False,
+        raw: bool = False,
+        notify: Callable[[str], None] | None = None,
+    ) -> list[Path]:
+        """Write tables, models, the best one's card, figures and report into the folder `out`; returns the files.
+
+        What an earlier study wrote there and this one does not is taken away; other files stay.
 
         Args:
             out: the folder; made where it is not there.
             command: what repeats the study, as typed.
             probabilities: also what every network says of every example of valid and test, a parquet file each.
+            force: whether files of these names that droplab did not write are written over.
+            raw: whether text goes into `results.csv` as it is, also where a spreadsheet takes it for a formula.
+            notify: told that figures could not be drawn, if so; without it that is a warning.
 
         Raises:
             DroplabError: if the folder cannot be written, or the data that probabilities need are not at hand.
         """
-        origin = self._origin(command)
-        exhibits = self.exhibits() if self.records else None
-        files = write_report(out, self.plan, self.records, origin, exhibits, self.refits)
-        files += [*self._write_models(out / "models"), self._write_card(out / "models", origin)]
-        return files + (self._write_probabilities(out / "probabilities") if probabilities else [])
+        folder, origin = Folder(out, force), self._origin(command)
+        files = write_tables(folder, self.plan, self.records, origin, raw)
+        files += [*self._write_models(folder), self._write_card(folder, origin)]
+        files += self._write_probabilities(folder) if probabilities else []
+        notify = notify or Warn().notice
+        files += write_report(folder, self.plan, self.records, origin, self.exhibits(), self.refits, notify)
+        folder.finish()
+        return files
 
-    def write_page(self, path: Path, command: str) -> None:
-        """Write the report's HTML page, and nothing else, to the file `path`.
+    def write_page(
+        self, out: Path, command: str, *, force: bool = False, notify: Callable[[str], None] | None = None
+    ) -> Path:
+        """Write the report's HTML page, and nothing else, into the folder `out`; arguments as those of `write`.
 
         Raises:
             DroplabError: if no run is finished, or the file cannot be written.
         """
+        folder, origin, notify = Folder(out, force), self._origin(command), notify or Warn().notice
         exhibits = self.exhibits() if self.records else None
-        write_page(path, self.plan, self.records, self._origin(command), exhibits, self.refits)
+        return write_page(folder, self.plan, self.records, origin, exhibits, self.refits, notify)
 
     def markdown(self, command: str) -> str:
         """The report as Markdown that fits in a pull request: question, answer, verdicts, arms and `command`."""
@@ -328,28 +364,23 @@ class StudyResult:
         valid = next((len(ledger["valid"]) for ledger in ledgers), 0)  # where there are groups, they decide it
         return Origin.of(self.dataset, valid, self.plan.settings.train_examples, self.summary, command)
 
-    def _write_models(self, folder: Path) -> list[Path]:
-        """Every run's model under the names of its arms, and the best; models of another study are taken away."""
+    def _write_models(self, folder: Folder) -> list[Path]:
+        """Every run's model under the names of its arms, and the best."""
+        names, best = arm_files(self.plan.arms), self._best_run()
         models = {
-            folder / f"{arm.name},seed={run.settings.seed}.safetensors": self.records[run.key]
+            f"{names[arm.name]},seed={run.settings.seed}": self.records[run.key]
             for run in self.plan.runs
             if run.key in self.records
             for arm in run.arms
         }
-        best = self._best_run()
-        models[folder / "best.safetensors"] = self.records[best.key]
+        models["best"] = self.records[best.key]
         if self.refits:
-            seed = best.settings.seed
-            models[folder / "refit.safetensors"] = self.refits.get(seed) or next(iter(self.refits.values()))
-        make_folder(folder)
-        for path in set(folder.glob("*.safetensors")) - set(models):
-            path.unlink()
-        for path, record in models.items():
-            with write_atomically(path) as handle:
-                handle.write(self.store.read_model(record))
-        return list(models)
+            models["refit"] = self.refits.get(best.settings.seed) or next(iter(self.refits.values()))
+        return [
+            folder.write(f"models/{name}.safetensors", self.store.read_model(record)) for name, record in models.items()
+        ]
 
-    def _write_probabilities(self, folder: Path) -> list[Path]:
+    def _write_probabilities(self, folder: Folder) -> list[Path]:
         """Those of every run, under the name of its first arm."""
         data = self._data_at_hand()
         if data is None:
@@ -357,30 +388,27 @@ class StudyResult:
                 f"probabilities need the data, {self.plan.settings.data!r} as the study had them; found none at hand. "
                 "Run `droplab study` with --probabilities, which fetches them."
             )
-        make_folder(folder)
-        paths = []
+        names, paths = arm_files(self.plan.arms), []
         for run in self.plan.runs:
             if run.key in self.records:
                 record = self.records[run.key]
                 examples = Examples.of(data, run.settings.valid_fraction, run.settings.split_seed)
                 frame = probability_frame(record, self.store.read_weights(record)[0], data, examples)
-                paths.append(folder / f"{run.arms[0].name},seed={run.settings.seed}.parquet")
-                with write_atomically(paths[-1]) as handle:
-                    frame.to_parquet(handle, index=False)
+                name, content = f"{names[run.arms[0].name]},seed={run.settings.seed}", io.BytesIO()
+                frame.to_parquet(content, index=False)
+                paths.append(folder.write(f"probabilities/{name}.parquet", content.getvalue()))
         return paths
 
     def _data_at_hand(self) -> Dataset | None:
         settings = self.plan.settings
         return self.data or dataset_at_hand(settings.data, self.plan.fingerprint, **settings.reading)
 
-    def _write_card(self, folder: Path, origin: Origin) -> Path:
+    def _write_card(self, folder: Folder, origin: Origin) -> Path:
         """The card of the best model, beside it."""
-        best, path = self._best_run(), folder / "MODEL_CARD.md"
+        best = self._best_run()
         _, info = self.store.read_weights(self.records[best.key])
         card = render_card(self.plan, self.records, origin, best, info, "best.safetensors")
-        with write_atomically(path) as handle:
-            handle.write(card.encode())
-        return path
+        return folder.write("models/MODEL_CARD.md", card.encode())
 
     def _best_run(self) -> Run:
         """Of the arm that valid chose, the seed that is best there."""
@@ -398,6 +426,11 @@ def _refits(plan: Plan, records: Mapping[str, RunRecord]) -> tuple[Arm, tuple[Ru
     """The arm that valid chose among the finished runs, and its networks trained on train and valid together."""
     chosen = best_arm(plan, results_frame(plan, records))
     return chosen, plan_refit(plan, chosen, {key: record.outcome for key, record in records.items()})
+
+
+def arm_files(arms: Sequence[Arm]) -> dict[str, str]:
+    """How files call each arm, by its name."""
+    return file_names(arm.name for arm in arms)
 
 
 def _collect(plan: Plan, card: DatasetCard, store: Store, summary: Summary, data: Dataset | None = None) -> StudyResult:

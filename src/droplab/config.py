@@ -453,6 +453,9 @@ class StudySettings(Recipe):
 MOST_LEVELS = 1000
 """Most values that a study may vary something over: more is a slip of the keyboard."""
 
+_LARGEST = 300
+"""Largest power of ten of a number that something is varied over, and of its inverse."""
+
 
 def level_values(name: str, given: Any) -> tuple[Any, ...]:
     """What something is varied over: a text with commas and ranges, a list, or a table of settings by name.
@@ -478,6 +481,8 @@ def _span(text: str) -> list[Any]:
         numbers = [Decimal(part) for part in text.split(":")]
     except InvalidOperation:
         return [text.strip()]
+    if not all(number.is_finite() and abs(number.adjusted()) <= _LARGEST for number in numbers if number):
+        raise ValueError(f"vary: numbers must be finite, and neither huge nor tiny; found {text!r}")
     if len(numbers) > 1:
         first, last, step = (*numbers, Decimal(1))[:3]
         if len(numbers) > 3 or not step > 0 or last < first or (last - first) / step > MOST_LEVELS:
@@ -541,7 +546,7 @@ def load_study(spec: str) -> StudySettings:
 def _parse_toml(text: str, name: str, origin: str | None = None) -> StudySettings:
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # ValueError: a number of thousands of digits, too
         raise ConfigError(f"{origin or name}: must be TOML; {error}.") from None
     return StudySettings.parse({"name": name} | values, origin or name)
 
@@ -577,7 +582,7 @@ def regularizer_pairs(value: Any) -> Regularizers:
             name: tuple(map(float, strength)) if isinstance(strength, tuple | list) else float(strength)
             for name, strength in pairs
         }
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("must be a table of names, each with its strength or one a layer") from None
     acting = {name: strength for name, strength in named.items() if any(_each(strength))}
     return tuple(sorted((name, s[0] if len(s := _each(strength)) == 1 else s) for name, strength in acting.items()))

@@ -11,7 +11,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from droplab.errors import ConfigError, DataError
+from droplab.errors import ConfigError, DataError, ModelFileError
+from droplab.model.families import TABLE
 from droplab.model.file import ModelInfo, separate, settings_of
 from droplab.model.general import general_of
 from droplab.model.network import layers_of
@@ -113,9 +114,15 @@ def answers(
 
     Raises:
         DataError: if there is no row, or the network has no finite answer for one.
+        ModelFileError: if a mode needs the noise of a plugin that is not loaded.
     """
     if not len(features):
         raise DataError("there must be at least one row to predict; found none.")
+    if set(modes) != {"off"} and (lacking := [name for name in info.plugin_noise if name not in TABLE]):
+        raise ModelFileError(
+            f"a network's noise must be known to leave it on; found none called {', '.join(lacking)}, of a plugin. "
+            "Name its file in DROPLAB_PLUGINS."
+        )
     precision = info.precision if info.precision == "fp32" or has_bf16_units("cpu") else "fp32"
     if features.dtype == np.float32:
         scale = 1.0
@@ -162,4 +169,4 @@ def _mean(said: Sequence[Evaluation]) -> Answer:
 def is_noisy(info: ModelInfo) -> bool:
     """Whether a network says something else with dropout or noise on than with it off."""
     general = general_of(settings_of(info), info.precision)
-    return bool(info.dropout) if general is None else general.is_noisy
+    return bool(info.dropout or info.plugin_noise) or (general is not None and general.is_noisy)

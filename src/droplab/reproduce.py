@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from droplab.api import Warn, valid_accuracy
+from droplab.config import MOST_SEEDS
 from droplab.data.dataset import Dataset
 from droplab.data.files import load_dataset
 from droplab.errors import ConfigError
@@ -31,7 +32,7 @@ class Reproduce:
         seeds: how many replicates.
 
     Raises:
-        ConfigError: if there is no such budget, or no seed.
+        ConfigError: if there is no such budget, or no seed or too many.
 
     Example:
         >>> table = Reproduce.preset("srivastava-table10", budget="short", seeds=3)
@@ -43,8 +44,8 @@ class Reproduce:
         known: dict[str, Budget] = {one: one for one in BUDGETS}
         if budget not in known:
             raise ConfigError(f"a budget is one of {', '.join(BUDGETS)}; found {budget!r}.")
-        if seeds < 1:
-            raise ConfigError(f"a reproduction needs at least one seed; found seeds={seeds}.")
+        if not 1 <= seeds <= MOST_SEEDS:
+            raise ConfigError(f"a reproduction has 1 to {MOST_SEEDS} seeds; found seeds={seeds}.")
         self.reproduction, self.budget, self.seeds = reproduction, known[budget], tuple(range(seeds))
 
     @classmethod

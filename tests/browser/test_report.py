@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 import droplab
+from droplab.report.folder import Folder
 from droplab.report.single import write_page
 from report_data import ORIGIN, made_up_study
 
@@ -202,8 +203,8 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(browser, report):
 
 
 def test_on_a_phone_no_verdict_stands_on_another(browser, tmp_path):
-    write_page(tmp_path / "five.html", *made_up_study(epochs=12), ORIGIN)
-    with opened(browser, tmp_path / "five.html", width=PHONE) as page:
+    write_page(Folder(tmp_path), *made_up_study(epochs=12), ORIGIN)
+    with opened(browser, tmp_path / "report.html", width=PHONE) as page:
         words = page.locator("#figure-difference .live .mark-text.role-mark text")
         boxes = [words.nth(k).bounding_box() for k in range(words.count())]
         ends = sorted((box["x"], box["x"] + box["width"]) for box in boxes if box)
@@ -213,13 +214,13 @@ def test_on_a_phone_no_verdict_stands_on_another(browser, tmp_path):
 
 def test_on_a_phone_a_grid_of_panels_becomes_a_column(browser, tmp_path):
     plan, records = made_up_study(depths=[2, 3], dropout=[0.2, 0.5], epochs=12)
-    write_page(tmp_path / "grid.html", plan, records, ORIGIN)
-    with opened(browser, tmp_path / "grid.html", width=PHONE) as page:
+    write_page(Folder(tmp_path), plan, records, ORIGIN)
+    with opened(browser, tmp_path / "report.html", width=PHONE) as page:
         for name in ("control", "inference", "splits"):
             box = page.locator(f"#figure-{name} .live svg").bounding_box()
             assert box is not None
             assert box["width"] <= PHONE, name
-    with opened(browser, tmp_path / "grid.html") as page:
+    with opened(browser, tmp_path / "report.html") as page:
         box = page.locator("#figure-control .live svg").bounding_box()
         assert box is not None
         assert box["width"] > 600

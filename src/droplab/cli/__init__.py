@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from contextlib import suppress
 
 import typer
@@ -16,6 +17,7 @@ from droplab import __version__
 from droplab.cli import bench, compare, data, doctor, export, fit, models, predict, regularizers, reproduce, runs, study
 
 _THREADS = 8  # as many as libraries and a study start, and some more
+_THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
 
 app = typer.Typer(
     name="droplab",
@@ -52,12 +54,13 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+    debug: bool = typer.Option(False, "--debug", help="Show where an error arose; DROPLAB_DEBUG=1 likewise."),
 ) -> None:
     pass
 
 
 def main() -> None:
-    """Run the command line; an error droplab knows of is one line on stderr and exit code 1.
+    """Run the command line; an error is one line on stderr and exit code 1, with --debug after its traceback.
 
     SIGTERM and SIGHUP are as Ctrl-C, with exit codes of their own.
     """
@@ -77,20 +80,33 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # a path or a sign that the terminal's encoding lacks is no error
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    debug = "--debug" in sys.argv[1:] or bool(os.environ.get("DROPLAB_DEBUG"))
+    sys.argv[1:] = [word for word in sys.argv[1:] if word != "--debug"]  # wherever it stands
     try:
         app(prog_name="droplab")
-    except (DroplabError, OSError) as error:  # OSError: the disk that the output goes to is full, for one
-        if isinstance(error, OSError):  # what is left in its buffer must not fail once more when Python ends
-            with suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        line = " ".join(str(error).split())
-        with suppress(OSError):  # the terminal is gone
-            sys.stderr.write(f"error: {''.join(sign if sign.isprintable() else '�' for sign in line)}\n")
-        sys.exit(1)
     except SystemExit as ended:
         if came and ended.code == 128 + signal.SIGINT:
             sys.exit(128 + came[0])
         raise
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a library in Rust panics with one of its own
+        if debug:
+            traceback.print_exc()
+        if isinstance(error, OSError):  # what is left in its buffer must not fail once more when Python ends
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        line = " ".join(str(error).split())
+        if isinstance(error, MemoryError):
+            line = f"memory is too small: {line or 'no more could be had'}. Free some, or ask for less at once."
+        elif not isinstance(error, DroplabError | OSError):  # OSError: the disk is full, for one
+            line = (
+                f"droplab did not foresee this: {type(error).__name__}: {line[:300]}. Please report it, with what "
+                "--debug shows."
+            )
+        with suppress(OSError):  # the terminal is gone
+            sys.stderr.write(f"error: {''.join(sign if sign.isprintable() else '�' for sign in line)}\n")
+        sys.exit(1)
     finally:
         for number in asking:
             signal.signal(number, signal.SIG_DFL)
@@ -105,6 +121,6 @@ def _do_with_few_threads() -> None:
         for thread in threads:
             thread.start()
     except RuntimeError:
-        os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        os.environ |= dict.fromkeys(_THREAD_SETTINGS, "1")
     finally:
         done.set()

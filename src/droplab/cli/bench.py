@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from droplab.cli import options
+from droplab.cli import options, outputs
 
 BUSY = 0.25
 """Load a core, from which on a machine is not quiet."""
@@ -44,7 +44,10 @@ def bench(
         bool,
         typer.Option("--compiled/--uncompiled", help="Whether droplab's steps are compiled, as long studies have it."),
     ] = True,
-    json: Annotated[Path | None, typer.Option(metavar="FILE", help="Write everything measured there, too.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(parser=outputs.path, metavar="FILE", help="Write everything measured there, too.")
+    ] = None,
+    force: outputs.Force = False,
 ) -> None:
     """Compare droplab with the plain PyTorch program, turn by turn in one run.
 
@@ -79,7 +82,7 @@ def bench(
             f"found {workers}."
         )
     if json is not None:
-        _check_writable(json)
+        outputs.check_file(json, force, (), flag="--json")
     started = datetime.now(UTC)
     dataset = load_dataset(case.data, notify=_notice)
     ways = []
@@ -99,7 +102,7 @@ def bench(
         _notice("stopped: turns are compared when all are done; nothing is kept")
         raise typer.Exit(130) from None
     about = {
-        "command": os.fsencode(shlex.join(["droplab", *sys.argv[1:]])).decode("utf-8", "replace"),
+        "command": outputs.shown(shlex.join(["droplab", *sys.argv[1:]])),
         "started": started.isoformat(timespec="seconds"),
         "seconds": (datetime.now(UTC) - started).total_seconds(),
         "machine": machine,
@@ -124,15 +127,6 @@ def _chosen(flag: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
     if not set(words) <= set(known):
         raise ConfigError(f"{flag} takes one or more of {', '.join(known)}, with commas between; found {text!r}.")
     return words
-
-
-def _check_writable(file: Path) -> None:
-    """Raise, before anything is measured, unless a file can be written there."""
-    from droplab.errors import DroplabError
-
-    folder = file.absolute().parent
-    if (file.exists() and not file.is_file()) or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise DroplabError(f"--json must be a file in a folder that can be written; found {file}. Give another.")
 
 
 def _machine(devices: Iterable[str]) -> dict[str, Any]:

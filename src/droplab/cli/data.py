@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from droplab.cli import options
+from droplab.cli import options, outputs
 from droplab.cli.tables import print_table
 
 app = typer.Typer(name="data", help="Data sets: list, fetch, verify, inspect, export.", no_args_is_help=True)
@@ -119,7 +119,11 @@ def inspect(
 
 
 @app.command()
-def export(name: Name, file: Annotated[Path, typer.Argument(help="The npz file to write.")]) -> None:
+def export(
+    name: Name,
+    file: Annotated[Path, typer.Argument(parser=outputs.path, metavar="FILE", help="The npz file to write.")],
+    force: outputs.Force = False,
+) -> None:
     """Write a data set as npz: train_x, train_y, test_x, test_y, features as float32 in 0 … 1.
 
     Example: droplab data export mnist mnist.npz
@@ -129,7 +133,8 @@ def export(name: Name, file: Annotated[Path, typer.Argument(help="The npz file t
     from droplab.errors import ConfigError
 
     if file.suffix != ".npz":
-        raise ConfigError(f"the file to write must end in .npz; found {str(file)!r}. Write {file.with_suffix('.npz')}.")
+        raise ConfigError(f"the file to write must end in .npz; found {str(file)!r}. Write {file}.npz.")
+    outputs.check_file(file, force, (name,), flag="FILE")
     dataset = load_dataset(name, notify=_notice)
     write_npz(dataset, file)
     if dataset.valid is not None:

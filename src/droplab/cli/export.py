@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from droplab.cli import outputs
+from droplab.cli.options import path_text
+
 if TYPE_CHECKING:
     from droplab.data.preprocessing import Preprocessing
 
@@ -17,14 +20,20 @@ def export(
     check: Annotated[
         str | None,
         typer.Option(
+            parser=path_text,
             metavar="FILE",
             help="Rows to compare it on, as those of predict.",
             show_default="the test examples of a data set by name",
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where it goes.", show_default="beside MODEL, by its name")
+        Path | None,
+        typer.Option(
+            parser=outputs.path, metavar="FILE", help="Where it goes.", show_default="beside MODEL, by its name"
+        ),
     ] = None,
+    force: outputs.Force = False,
+    raw: outputs.Raw = False,
 ) -> None:
     """Write a network as an ONNX file, a torch.export program or plain tensors; scaling and filling gaps are inside.
 
@@ -44,8 +53,11 @@ def export(
         raise ConfigError(f"--to must be {', '.join(FORMS)}; found {to!r}.")
     weights, info = read(model)
     target = out or model.with_name(model.name.removesuffix(".safetensors") + FORMS[to])
-    if target.absolute() == model.absolute():
-        raise ConfigError(f"--out must be another file than MODEL; found {target} for both.")
+    columns = target.with_name(f"{target.name}.columns.csv")
+    for path in (target, columns) if info.preprocessing is not None else (target,):
+        outputs.check_file(path, force, (model, check))
+    if raw and info.preprocessing is None:
+        raise ConfigError("--raw is of the CSV file of a table's columns, which this network has not. Leave it out.")
     lines = []
     if to == "safetensors":
         if check is not None:
@@ -62,20 +74,21 @@ def export(
     if info.precision == "bf16":
         lines.append("trained in bf16, exported in fp32")
     if info.preprocessing is not None:
-        lines += _write_columns(info.preprocessing, target.with_name(f"{target.name}.columns.csv"))
+        lines += _write_columns(info.preprocessing, columns, raw)
     with write_atomically(target) as handle:
         handle.write(content)
     typer.echo("\n".join([f"wrote {target} ({len(content) / 1e6:.2f} MB)", *lines]))
 
 
-def _write_columns(preprocessing: Preprocessing, path: Path) -> list[str]:
+def _write_columns(preprocessing: Preprocessing, path: Path, raw: bool) -> list[str]:
     """Write which column of the input is which, and say so."""
     from droplab.data.disk import write_atomically
     from droplab.export import columns_table
+    from droplab.report.spreadsheet import csv_text
 
     table = columns_table(preprocessing)
     with write_atomically(path) as handle:
-        handle.write(table.to_csv(index=False, lineterminator="\n").encode())
+        handle.write(csv_text(table, raw).encode())
     texts = sorted(set(table.column[table.kind == "category"]))
     inside = f"text cannot go inside: {', '.join(texts)} go in as the numbers that this table gives"
     return [f"wrote {path}: the order of its {len(preprocessing.columns)} input columns", *([inside] if texts else [])]

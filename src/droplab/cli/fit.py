@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -11,13 +10,18 @@ from typing import Annotated, Any
 
 import typer
 
-from droplab.cli import options
+from droplab.cli import options, outputs
 
 
 @options.takes(options.FIT)
 def fit(
     data: Annotated[
-        str, typer.Argument(metavar="DATA", help="A table, npz, FEATURES,LABELS, or folder; or a data set by name.")
+        str,
+        typer.Argument(
+            parser=options.path_text,
+            metavar="DATA",
+            help="A table, npz, FEATURES,LABELS, or folder; or a data set by name.",
+        ),
     ],
     device: options.Device = "auto",
     precision: options.Precision = "auto",
@@ -25,9 +29,14 @@ def fit(
     store: options.StorePath = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where the model goes.", show_default="the data's name, .safetensors"),
+        typer.Option(
+            parser=outputs.path,
+            metavar="FILE",
+            help="Where the model goes.",
+            show_default="the data's name, .safetensors",
+        ),
     ] = None,
-    force: options.Force = False,
+    force: outputs.Force = False,
     **flags: Any,
 ) -> None:
     """Train a model on your data: one network, or with --seeds 5 five whose probabilities are averaged.
@@ -58,7 +67,7 @@ def fit(
     if out == card:
         raise ConfigError(f"--out must not be the name of the card, *.md; found {out}. Give another.")
     for path in (out, card):
-        options.check_file(path, force, (data, reading.get("test"), store))
+        outputs.check_file(path, force, (data, reading.get("test")), store)
     with watch() as observer:
         dataset = load_dataset(
             data,
@@ -73,8 +82,8 @@ def fit(
     if fitted is None:
         typer.echo("stopped: the same command goes on; finished networks are kept")
         raise typer.Exit(130)
-    command = os.fsencode(shlex.join(["droplab", *sys.argv[1:]])).decode("utf-8", "replace")
-    text = fitted.card(data, out.name, command)
+    command = shlex.join(["droplab", *sys.argv[1:]])
+    text = fitted.card(*map(outputs.shown, (data, out.name, command)))
     for path, content in ((out, fitted.content(text)), (card, text.encode())):
         with write_atomically(path) as handle:
             handle.write(content)

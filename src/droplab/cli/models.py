@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from droplab.cli import options
+from droplab.cli import options, outputs
 
 if TYPE_CHECKING:
     from droplab.data.dataset import Dataset
@@ -20,9 +20,12 @@ def train(
     precision: options.Precision = "auto",
     store: options.StorePath = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where it goes.", show_default="the data's name, .safetensors")
+        Path | None,
+        typer.Option(
+            parser=outputs.path, metavar="FILE", help="Where it goes.", show_default="the data's name, .safetensors"
+        ),
     ] = None,
-    force: options.Force = False,
+    force: outputs.Force = False,
     **flags: Any,
 ) -> None:
     """Train one network, file it in the store, and write it as a safetensors file.
@@ -43,7 +46,7 @@ def train(
     settings = RunSettings.parse(given)
     resolve_way(device, precision)  # before anything is fetched
     out = out or options.model_path(name)
-    options.check_file(out, force, (name, reading.get("test"), store))
+    outputs.check_file(out, force, (name, reading.get("test")), store)
     with watch() as observer:
         dataset = load_dataset(
             name,
@@ -76,9 +79,11 @@ def train(
 @options.takes({name: options.READING[name] for name in ("target", "test", "groups")})
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A safetensors file that droplab wrote.")],
-    data: Annotated[str, typer.Option(metavar="NAME|PATH", help="As that of train.")],
-    samples: Annotated[int, typer.Option(min=1, help="Masks that mc averages over.")] = 20,
-    seed: Annotated[int, typer.Option(min=0, help="Of the masks.")] = 0,
+    data: Annotated[str, typer.Option(parser=options.path_text, metavar="NAME|PATH", help="As that of train.")],
+    samples: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="Masks that mc averages over.", show_default="20")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**31 - 1, help="Of the masks.", show_default="0")] = None,
     **flags: Any,
 ) -> None:
     """Say how good a network is on a data set's test examples, in every inference mode.
@@ -91,7 +96,7 @@ def evaluate(
 
     from droplab.data.files import load_dataset
     from droplab.model.file import read
-    from droplab.predict import answers
+    from droplab.predict import answers, is_noisy
     from droplab.train.calibration import mean_nll
     from droplab.train.device import has_bf16_units
 
@@ -103,6 +108,8 @@ def evaluate(
         notify=lambda text: typer.echo(text, err=True),
     )
     _check_fits(info, dataset, model)
+    if (samples is not None or seed is not None) and not is_noisy(info):
+        typer.echo("--samples and --seed do nothing: this network has no dropout or noise", err=True)
     truth = dataset.test_labels(info.classes)
     if info.precision == "bf16" and not has_bf16_units("cpu"):
         typer.echo("trained in bf16, for which this processor has no units: evaluated in fp32", err=True)
@@ -110,7 +117,8 @@ def evaluate(
     if dataset.train_x.dtype == np.uint8 and info.scale not in (1, scale):
         scale = info.scale
         typer.echo(f"stored features are multiplied by {scale:g}, as those the network was trained on", err=True)
-    said = answers(weights, info, dataset.test_x, ("off", "on", "mc"), samples, seed, scale, call=dataset.call_test)
+    masks = (samples or 20, seed or 0)
+    said = answers(weights, info, dataset.test_x, ("off", "on", "mc"), *masks, scale, call=dataset.call_test)
     for inference, answer in said.items():
         accuracy = float(np.mean(answer.logs.argmax(axis=1) == truth))
         typer.echo(f"test, dropout {inference}: accuracy {accuracy:.4f}, nll {mean_nll(answer.logs, truth):.4f}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -18,6 +17,13 @@ StorePath = Annotated[
     typer.Option("--store", metavar="PATH|URL", help="SQLite store.", show_default="in your data folder"),
 ]
 Command = TypeVar("Command", bound=Callable[..., None])
+
+
+def path_text(text: str) -> str:
+    """A path as typed; an empty text would be this folder."""
+    if not text.strip():
+        raise typer.BadParameter("must be a path or a name; found an empty text")
+    return text
 
 
 def integers(text: str) -> list[int]:
@@ -90,7 +96,9 @@ READING: dict[str, tuple[type, Any]] = {
 RECIPE: dict[str, tuple[type, Any]] = {
     "data": (
         str,
-        typer.Option(metavar="NAME|PATH", help="A data set by name; a table, npz, FEATURES,LABELS, or folder."),
+        typer.Option(
+            parser=path_text, metavar="NAME|PATH", help="A data set by name; a table, npz, FEATURES,LABELS, or folder."
+        ),
     ),
     **READING,
     "epochs": (int, typer.Option(help="Passes over the training part.")),
@@ -171,33 +179,15 @@ def seed_list(given: int | list[int]) -> list[int]:
     return list(range(given)) if isinstance(given, int) else given
 
 
-Force = Annotated[bool, typer.Option("--force", help="Write over files that exist.")]
-
-
 def model_path(data: str) -> Path:
     """Where a model goes if nothing else is said: `wine.csv` makes `wine.safetensors` in this folder."""
     from droplab.data.files import dataset_name
+    from droplab.report.folder import file_names
 
     name = dataset_name(data)
     for ending in (".gz", ".csv", ".tsv", ".parquet", ".pq", ".npz", ".npy"):
         name = name.removesuffix(ending) or name
-    return Path(f"{name}.safetensors")
-
-
-def check_file(out: Path, force: bool, inputs: Sequence[str | None]) -> None:
-    """Raise unless a file can be written there, which is none of `inputs`, and none that exists unless with `force`."""
-    from droplab.errors import DroplabError
-
-    folder = out.absolute().parent
-    if (out.exists() and not out.is_file()) or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise DroplabError(f"--out must be a file in a folder that can be written; found {out}. Give another.")
-    read = [Path(part) for text in inputs if text for part in (text, *text.split(","))]
-    if out.exists() and any(os.path.lexists(path) and path.exists() and out.samefile(path) for path in read):
-        raise DroplabError(f"--out must not be what is read; found {out}. Give another.")
-    if out.exists() and not force:
-        raise DroplabError(
-            f"{out} is there already, and is kept. Give another file with --out, or write over it: --force."
-        )
+    return Path(f"{file_names([name])[name]}.safetensors")
 
 
 def takes(settings: dict[str, tuple[type, Any]]) -> Callable[[Command], Command]:

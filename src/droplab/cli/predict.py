@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from droplab.cli import outputs
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -24,13 +26,20 @@ def predict(
     ],
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Of each class, dropout off.")] = False,
     uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Under many masks: entropy and more.")] = False,
-    samples: Annotated[int, typer.Option(min=1, max=10_000, help="Masks of --uncertainty.")] = 20,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of the masks.")] = 0,
+    samples: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="Masks of --uncertainty.", show_default="20")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**31 - 1, help="Of the masks.", show_default="0")] = None,
     fit_image: Annotated[
         bool, typer.Option("--fit-image", help="Bring pictures to the form of those it was trained on.")
     ] = False,
     form: Annotated[str, typer.Option("--format", metavar="table|csv|json|parquet", help="Of what is said.")] = "table",
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where it goes.", show_default="the screen")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=outputs.path, metavar="FILE", help="Where it goes.", show_default="the screen"),
+    ] = None,
+    force: outputs.Force = False,
+    raw: outputs.Raw = False,
 ) -> None:
     """Say the class of each row of a file, or of each image.
 
@@ -54,6 +63,14 @@ def predict(
         raise ConfigError(
             "--out takes csv, json or parquet, and parquet needs it; give both, as --format csv --out FILE."
         )
+    if not uncertainty and (samples is not None or seed is not None):
+        raise ConfigError("--samples and --seed are of the masks of --uncertainty, and cannot act without it.")
+    if raw and form != "csv":
+        raise ConfigError(f"--raw is of --format csv; found {form}. Leave it out.")
+    if out is not None:
+        outputs.check_file(out, force, (model, *files))
+    elif force:
+        raise ConfigError("--force is of --out FILE, and cannot act without it.")
     weights, info = read(model)
 
     def frames() -> Iterator[pd.DataFrame]:
@@ -65,8 +82,8 @@ def predict(
                 piece.features,
                 probabilities=probabilities,
                 uncertainty=uncertainty,
-                samples=samples,
-                seed=seed,
+                samples=samples or 20,
+                seed=seed or 0,
                 scale=piece.scale,
                 first=first,
                 call=piece.call,
@@ -82,17 +99,19 @@ def predict(
         _show(frames())
     elif out is None:
         with io.TextIOWrapper(tempfile.TemporaryFile(), "utf-8", newline="") as spool:
-            _write(spool.buffer, form, frames())  # nothing is said before all rows could be read
+            _write(spool.buffer, form, frames(), raw)  # nothing is said before all rows could be read
             spool.seek(0)
             shutil.copyfileobj(spool, sys.stdout)
     else:
         with write_atomically(out) as handle:
-            rows = _write(handle, form, frames())
+            rows = _write(handle, form, frames(), raw)
         typer.echo(f"wrote {out} ({rows:,} rows)")
 
 
-def _write(handle: BinaryIO, form: str, frames: Iterator[pd.DataFrame]) -> int:
+def _write(handle: BinaryIO, form: str, frames: Iterator[pd.DataFrame], raw: bool) -> int:
     """Write what is said, as it comes; how many rows that were."""
+    from droplab.report.spreadsheet import csv_text
+
     rows = 0
     if form == "parquet":
         import pyarrow as pa
@@ -109,7 +128,7 @@ def _write(handle: BinaryIO, form: str, frames: Iterator[pd.DataFrame]) -> int:
         return rows
     for said in frames:
         if form == "csv":
-            handle.write(said.to_csv(index=False, header=not rows, lineterminator="\n").encode())
+            handle.write(csv_text(said, raw, header=not rows).encode())
         else:
             records = said.to_json(orient="records", force_ascii=False, indent=1).strip("[]\n")
             handle.write(f"{',' if rows else '['}\n{records}".encode())

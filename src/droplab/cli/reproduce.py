@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from droplab.cli import options
+from droplab.cli import options, outputs
 
 if TYPE_CHECKING:
     from droplab.study.reproduction import Reproduced
@@ -33,8 +33,13 @@ def reproduce(
     workers: options.Workers = None,
     store: options.StorePath = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where to write.", show_default="droplab-out/NAME-BUDGET[-rows]")
+        Path | None,
+        typer.Option(
+            parser=outputs.path, metavar="DIR", help="Where to write.", show_default="droplab-out/NAME-BUDGET[-rows]"
+        ),
     ] = None,
+    force: outputs.Force = False,
+    raw: outputs.Raw = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and train nothing.")] = False,
 ) -> None:
     """Train what a paper's table or figure takes, and write the published values beside ours.
@@ -44,22 +49,24 @@ def reproduce(
     Example: droplab reproduce srivastava-table10 --budget short --seeds 3
     """
     from droplab.cli.live import watch
-    from droplab.cli.study import typed_command, writable
+    from droplab.cli.study import typed_command
     from droplab.errors import TrainingError
-    from droplab.report.reproduction import write_reproduction
+    from droplab.report.folder import Folder
+    from droplab.report.reproduction import REPORT, write_reproduction
     from droplab.reproduce import Reproduce
 
     count = seeds if seeds is not None else 1 if budget == "smoke" else 3
     wanted = Reproduce.preset(name, budget, count, rows or ())
     what = wanted.reproduction
     typer.echo(f"{what.title}\n{what.source}")
+    target = out or Path("droplab-out") / f"{what.name}-{wanted.budget}{'-rows' if rows else ''}"
+    outputs.open_folder(target, REPORT, force, (), store, dry_run)
     if dry_run:
         for row in what.rows:
             typer.echo(f"  {row.name}" + (f" ({len(row.tried)} recipes tried)" if row.tried else ""))
         forecast = wanted.foretell(store=store, device=device, precision=precision, workers=workers, notify=typer.echo)
         typer.echo(f"{what.updates[wanted.budget]:,} updates a network; {forecast.words}")
         return
-    target = writable(out or Path("droplab-out") / f"{what.name}-{wanted.budget}{'-rows' if rows else ''}")
     try:
         with watch() as observer:
             result = wanted.run(store=store, device=device, precision=precision, workers=workers, observer=observer)
@@ -67,7 +74,7 @@ def reproduce(
         typer.echo("stopped at once: every finished network is kept; the same command goes on from there")
         raise typer.Exit(130) from None
     if any(found.runs for found in result.rows):
-        write_reproduction(target, result, typed_command())
+        write_reproduction(Folder(target, force), result, typed_command(), typer.echo, raw)
         _say(result)
         typer.echo(f"report: {target / 'report.md'}")
     if result.summary.interrupted:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from droplab.cli import options
+from droplab.cli import options, outputs
 
 if TYPE_CHECKING:
     from droplab.api import Study, StudyResult
@@ -33,7 +33,10 @@ Probabilities = Annotated[
     typer.Option("--probabilities", help="Also write what every network says of every example of valid and test."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show the plan: arms, time, memory, disk.")]
-Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write.", show_default="droplab-out/NAME")]
+Out = Annotated[
+    Path | None,
+    typer.Option(parser=outputs.path, metavar="DIR", help="Where to write.", show_default="droplab-out/NAME"),
+]
 
 
 @options.takes(options.STUDY)
@@ -47,6 +50,8 @@ def study(
     refit: Refit = False,
     probabilities: Probabilities = False,
     dry_run: DryRun = False,
+    force: outputs.Force = False,
+    raw: outputs.Raw = False,
     **flags: Any,
 ) -> None:
     """Train what a study needs and write its report.
@@ -63,10 +68,10 @@ def study(
 
     wanted = Study.preset(spec, **options.given(flags))
     resolve_way(device, precision)  # before anything is said or fetched
+    target = _target(wanted, spec, out, wanted.files(probabilities), force, store, dry_run)
     if dry_run:
         _foretell(wanted, store, device, precision, workers)
         return
-    target = writable(out or Path("droplab-out") / wanted.settings.name)
     typer.echo(f"{wanted.settings.name}: {wanted.settings.question or 'a study'}")
     if differences := published_differences(wanted.settings):
         typer.echo(differences)
@@ -78,7 +83,7 @@ def study(
     except KeyboardInterrupt:  # before the first epoch, or for the second time
         typer.echo("stopped at once: every finished network is kept; the same command goes on from there")
         raise typer.Exit(130) from None
-    _conclude(result, target, probabilities)
+    _conclude(result, target, probabilities, force, raw)
 
 
 @options.takes(options.STUDY)
@@ -89,6 +94,8 @@ def report(
     out: Out = None,
     form: Form = None,
     probabilities: Probabilities = False,
+    force: outputs.Force = False,
+    raw: outputs.Raw = False,
     **flags: Any,
 ) -> None:
     """Write a study's report, tables, figures and models from the store alone; nothing is trained.
@@ -104,26 +111,31 @@ def report(
         raise ConfigError(f"--format must be html, md or csv; found {form!r}. Without it the whole folder is written.")
     if form is not None and probabilities:
         raise ConfigError(f"--probabilities belongs to the whole folder; found --format {form}. Leave one out.")
+    if raw and form not in (None, "csv"):
+        raise ConfigError(f"--raw is of CSV; found --format {form}. Leave one out.")
+    if form in ("md", "csv") and force:
+        raise ConfigError(f"--force is of files, and --format {form} goes to the screen. Leave one out.")
     if form in ("md", "csv") and out is not None:
         raise ConfigError(
             f"--format {form} goes to the screen, and --out is where files are written; found both. Leave one out, or "
             "send the output to a file with >."
         )
     from droplab.api import Study
+    from droplab.report.spreadsheet import csv_text
 
     wanted = Study.preset(spec, **options.given(flags))
     if form in ("md", "csv"):
         result = wanted.recall(store=store, precision=precision)
-        csv = form == "csv"
-        text = result.results().to_csv(index=False, lineterminator="\n") if csv else result.markdown(typed_command())
+        text = csv_text(result.results(), raw) if form == "csv" else result.markdown(typed_command())
         typer.echo(text, nl=False)
         return
-    target = writable(out or Path("droplab-out") / wanted.settings.name)
+    names = wanted.files(probabilities) if form is None else ["report.html"]
+    target = _target(wanted, spec, out, names, force, store)
     result = wanted.recall(store=store, precision=precision)
     if form is None:
-        _conclude(result, target, probabilities)
+        _conclude(result, target, probabilities, force, raw)
     else:
-        result.write_page(target / "report.html", typed_command())
+        result.write_page(target, typed_command(), force=force, notify=typer.echo)
         typer.echo(f"report: {target / 'report.html'}")
 
 
@@ -162,18 +174,21 @@ def _foretell(wanted: Study, store: str | None, device: str, precision: str, wor
     typer.echo(forecast.words)
 
 
-def writable(target: Path) -> Path:
-    """The output folder, made, and known to be writable before anything is trained."""
-    from droplab.errors import DroplabError
+def _target(
+    wanted: Study,
+    spec: str,
+    out: Path | None,
+    names: Sequence[str],
+    force: bool,
+    store: str | None,
+    dry: bool = False,
+) -> Path:
+    """The output folder, checked and, unless `dry`, made."""
+    from droplab.report.folder import file_names
 
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        probe = target / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise DroplabError(f"--out must be a folder that can be written; {error}. Give another.") from None
-    return target
+    settings = wanted.settings
+    out = out or Path("droplab-out", *file_names([settings.name]).values())
+    return outputs.open_folder(out, names, force, (spec, settings.data, settings.test), store, dry)
 
 
 def typed_command() -> str:
@@ -186,11 +201,10 @@ def typed_command() -> str:
         elif not word.startswith("--format="):
             kept.append(word)
     command = "reproduce" if sys.argv[1:2] == ["reproduce"] else "study"
-    typed = shlex.join(["droplab", command, *kept])
-    return os.fsencode(typed).decode("utf-8", "replace")  # a path need not be UTF-8
+    return outputs.shown(shlex.join(["droplab", command, *kept]))
 
 
-def _conclude(result: StudyResult, target: Path, probabilities: bool) -> None:
+def _conclude(result: StudyResult, target: Path, probabilities: bool, force: bool, raw: bool) -> None:
     """Say what is missing, if anything is, write everything, and say the verdicts and where the report is."""
     from droplab.errors import TrainingError
 
@@ -203,7 +217,7 @@ def _conclude(result: StudyResult, target: Path, probabilities: bool) -> None:
         seconds = sum(cost.seconds for cost in costs)
         typer.echo(f"{count} checkpoints were written, {size / 1e6:.1f} MB the largest, {seconds:.2f} s in all")
     if result.records:
-        result.write(target, typed_command(), probabilities)
+        result.write(target, typed_command(), probabilities, force=force, raw=raw, notify=typer.echo)
         compared_arms = "every arm" if result.plan.settings.vary else "dropout"
         typer.echo(f"{compared_arms} against control, test accuracy with dropout off:")
         for compared in result.comparisons():

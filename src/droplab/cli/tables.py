@@ -9,21 +9,32 @@ import typer
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table on a terminal, else lines of tab-separated values: never folded, one row a line."""
-    lines = [[printable(cell) for cell in row] for row in (header, *rows)]
-    if not sys.stdout.isatty():
-        typer.echo("\n".join("\t".join(line) for line in lines))
-        return
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """Print a table on a terminal, where no word is cut; else lines of tab-separated values: one row a line.
 
-    table = Table(*lines[0], box=box.SIMPLE_HEAD)
-    table.columns[0].no_wrap = True  # a name or key stays whole, to be copied
-    for line in lines[1:]:
-        table.add_row(*map(Text, line))
-    Console().print(table)
+    A terminal that is too narrow for its words gets such lines, too.
+    """
+    lines = [[printable(cell) for cell in row] for row in (header, *rows)]
+    if sys.stdout.isatty():
+        from rich import box
+        from rich.cells import cell_len
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table, console = Table(box=box.SIMPLE_HEAD), Console()
+        for cells in zip(*lines, strict=True):
+            words = [word for cell in cells for word in cell.split(" ")]
+            # a name or key stays whole, to be copied
+            table.add_column(cells[0], min_width=max(map(cell_len, words)), no_wrap=len(words) == len(cells))
+        for line in lines[1:]:
+            table.add_row(*map(Text, line))
+        with console.capture() as drawn:
+            console.print(table, crop=False)
+        text = drawn.get()
+        if max(map(cell_len, Text.from_ansi(text).plain.split("\n"))) <= console.width:
+            typer.echo(text, nl=False)
+            return
+    typer.echo("\n".join("\t".join(line) for line in lines))
 
 
 def printable(text: str) -> str:

@@ -14,7 +14,7 @@ import difflib
 import math
 import os
 import runpy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -240,6 +240,11 @@ def check(regularizers: Sequence[tuple[str, float | Strengths]], hidden_layers: 
         if len(strengths) not in (1, layers):
             what = f"or one for each of {layers} layers" if entry.by_layer else "and no more"
             raise ConfigError(f"{name} takes one strength {what}; found {len(strengths)}: {found}.")
+
+
+def plugin_noise(names: Iterable[str]) -> tuple[str, ...]:
+    """Those regularizers of a plugin that act at inference, too, where dropout is left on."""
+    return tuple(name for name in names if name not in _OWN and TABLE[name].is_noise)
 
 
 def register(entry: Regularizer) -> None:

@@ -32,11 +32,12 @@ from droplab.config import Activation, Rate, Regularizers, RunSettings, Validate
 from droplab.data.disk import open_regular
 from droplab.data.preprocessing import Preprocessing
 from droplab.errors import DataError, ModelFileError
+from droplab.model.families import TABLE
 
 _ENTRY = "droplab"
 _FORMAT = 3
 _OWN = ("format", "card", "sha256")  # what a file says of itself
-_LATER = ("activation", "pieces", "regularizers", "preprocessing", "networks", "background")
+_LATER = ("activation", "pieces", "regularizers", "preprocessing", "networks", "background", "plugin_noise")
 _LONGEST_HEADER = 100_000_000  # safetensors' own limit
 _ADVICE = "Take the file from its source again, or train the network anew."
 
@@ -67,6 +68,8 @@ class ModelInfo(Validated):
         regularizers: what else it was trained with, by name, with the strengths.
         preprocessing: what makes its features of a table's columns, where it was trained on a table.
         networks: how many there are, alike but for their seeds; their probabilities are averaged.
+        plugin_noise: those of a plugin among them that act at inference, too, where dropout is left on; others of a
+            plugin act in training alone, and need not be known to use the network.
         background: what lies behind what its grey images show, 0 (black) … 255; `None` where that is not known.
     """
 
@@ -88,6 +91,7 @@ class ModelInfo(Validated):
     preprocessing: Preprocessing | None = None
     networks: int = Field(1, ge=1)
     background: int | None = Field(None, ge=0, le=255)
+    plugin_noise: tuple[str, ...] = ()
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -152,13 +156,16 @@ def separate(weights: Mapping[str, NDArray[np.float32]], info: ModelInfo) -> lis
 
 
 def settings_of(info: ModelInfo) -> RunSettings:
-    """The settings that say how a network computes; the others are at their defaults."""
+    """The settings that say how a network computes; the others are at their defaults.
+
+    A regularizer that is not known here is left out: with dropout off none acts.
+    """
     pieces = {"pieces": info.pieces} if info.activation == "maxout" else {}
     return RunSettings(
         widths=info.widths,
         dropout=info.dropout,
         activation=info.activation,
-        regularizers=info.regularizers,
+        regularizers=tuple((name, strength) for name, strength in info.regularizers if name in TABLE),
         **pieces,
     )
 

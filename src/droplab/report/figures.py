@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 _MOST_EPOCHS = 20
 """Epochs of a table of curves, evenly chosen."""
 
+FIGURES = (
+    *("difference", "axes", "control", "inference", "splits", "loss", "overfitting", "reliability", "samples"),
+    *("confusion", "activations"),
+)
+"""The names of all figures that a report may have."""
+
 _MODES = {"off": "off", "on": "left on", "mc": "mc"}
 
 

@@ -9,18 +9,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
-from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
 import jinja2
-import vl_convert
 from markupsafe import Markup
 
 from droplab import __version__
 from droplab.report import cells, tables, words
 from droplab.report.cells import Table
 from droplab.report.document import environments
+from droplab.report.drawing import LIBRARY, PAGE
 from droplab.report.figures import Figure
 
 if TYPE_CHECKING:
@@ -48,6 +47,7 @@ def render_page(
     figures: Mapping[str, Figure],
     exhibits: Exhibits | None = None,
     refits: Mapping[int, RunRecord] | None = None,
+    pictures: Mapping[str, bytes] | None = None,
 ) -> str:
     """Render the report as one HTML page that loads nothing.
 
@@ -60,6 +60,7 @@ def render_page(
         figures: of `figures.study_figures`.
         exhibits: of the network that valid chose, if they are shown.
         refits: that network trained again on train and valid, by seed.
+        pictures: of the figures, of kind `PAGE`, as `drawing.draw` gives them; without them the page has no figures.
     """
     results = tables.results_frame(plan, records)
     control = tables.control_comparisons(plan, records)
@@ -69,7 +70,8 @@ def render_page(
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    library, script = _library(), _part("page.js")
+    pictures = pictures or {}
+    library, script = pictures.get(LIBRARY, b"").decode(), _part("page.js")
     images = {} if exhibits is None else {place: _data_url(png) for place, png in exhibits.images.items()}
     first_layer = None if exhibits is None or exhibits.first_layer is None else _data_url(exhibits.first_layer)
     return environment.from_string(_part("page.html.j2")).render(
@@ -97,7 +99,7 @@ def render_page(
         modes_table=cells.modes_table(plan, arms),
         classes_table=cells.classes_table(plan, results, origin.classes),
         classes=origin.classes,
-        figures={name: _drawn(figure, name) for name, figure in figures.items()},
+        figures={name: _drawn(figure, name, pictures) for name, figure in figures.items() if pictures},
         exhibits=exhibits,
         images=images,
         first_layer=first_layer,
@@ -110,7 +112,7 @@ def render_page(
     )
 
 
-def _drawn(figure: Figure, name: str) -> _Drawn:
+def _drawn(figure: Figure, name: str, pictures: Mapping[str, bytes]) -> _Drawn:
     """The figure without its title, which the page sets as text."""
     chart = figure.chart.to_dict()
     title = chart.pop("title")
@@ -118,7 +120,7 @@ def _drawn(figure: Figure, name: str) -> _Drawn:
     return _Drawn(
         title["text"],
         " ".join(title["subtitle"]),
-        Markup(_inlined(vl_convert.vegalite_to_svg(chart), name)),
+        Markup(_inlined(pictures[f"{name}.{PAGE}"].decode(), name)),
         Markup(spec.replace("<", "\\u003c")),  # so that no text in it ends the element that holds it
         figure.numbers,
     )
@@ -128,13 +130,6 @@ def _inlined(svg: str, name: str) -> str:
     """An SVG whose ids cannot meet those of another one on the page."""
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     return re.sub(r"url\(#", f"url(#{name}-", svg)
-
-
-@cache
-def _library() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script."""
-    bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # its stub lacks the default
-    return bundle
 
 
 def _part(name: str) -> str:

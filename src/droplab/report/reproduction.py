@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +10,19 @@ import pandas as pd
 
 from droplab import __version__
 from droplab.config import regularizer_words
-from droplab.data.disk import write_atomically
 from droplab.report.cells import Table
 from droplab.report.document import environments
+from droplab.report.drawing import FILES
 from droplab.report.markdown import code, escaped, table
 from droplab.report.published import Beside, beside, claims_told
 from droplab.report.reproduction_chart import reproduction_chart
+from droplab.report.spreadsheet import csv_text
 from droplab.report.statistics import points
 from droplab.report.words import duration_words, value_words
-from droplab.report.write import make_folder, save_figures
+from droplab.report.write import save_figures
 
 if TYPE_CHECKING:
+    from droplab.report.folder import Folder
     from droplab.study.records import RunRecord
     from droplab.study.reproduction import Reproduced
 
@@ -40,24 +42,32 @@ _BY_ROW = {"epochs", "widths", "dropout", "regularizers", "seed", "train_example
 RESULT_COLUMNS = ["row", "purpose", "recipe", "seed", "valid_error", "test_error", "train_seconds", "run"]
 
 
-def write_reproduction(out: Path, reproduced: Reproduced, command: str) -> list[Path]:
-    """Write `report.md`, `results.csv` and `figures/reproduction.{svg,png,pdf}` into the folder `out`.
+REPORT = ("results.csv", "report.md", *(f"figures/reproduction.{kind}" for kind in FILES))
+"""The files that a reproduction writes."""
+
+
+def write_reproduction(
+    folder: Folder, reproduced: Reproduced, command: str, notify: Callable[[str], None], raw: bool = False
+) -> list[Path]:
+    """Write `results.csv`, `report.md` and `figures/reproduction.{svg,png,pdf}` into a folder.
 
     Args:
-        out: the folder; made where it is not there.
+        folder: of the output.
         reproduced: with at least one network finished.
         command: what repeats it, as typed.
+        notify: told that figures could not be drawn, if so.
+        raw: whether text goes into `results.csv` as it is, as `csv_text` has it.
 
     Raises:
         DataError: if the folder or a file in it cannot be written.
     """
-    make_folder(out / "figures")
-    figures = save_figures({"reproduction": reproduction_chart(reproduced)}, out / "figures")
-    with write_atomically(out / "results.csv") as handle:
-        handle.write(results_table(reproduced).to_csv(index=False, lineterminator="\n").encode())
-    with write_atomically(out / "report.md") as handle:
-        handle.write(render_reproduction(reproduced, command).encode())
-    return [out / "report.md", out / "results.csv", *figures]
+    written = [
+        folder.write("results.csv", csv_text(results_table(reproduced), raw).encode()),
+        folder.write("report.md", render_reproduction(reproduced, command).encode()),
+        *save_figures({"reproduction": reproduction_chart(reproduced)}, folder, notify),
+    ]
+    folder.finish()
+    return written
 
 
 def results_table(reproduced: Reproduced) -> pd.DataFrame:

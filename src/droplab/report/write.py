@@ -4,92 +4,110 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from droplab.data.disk import write_atomically
 from droplab.errors import DataError
 from droplab.report import tables
 from droplab.report.document import study_document
-from droplab.report.figures import study_figures
+from droplab.report.drawing import FILES, PAGE, draw
+from droplab.report.figures import FIGURES, study_figures
 from droplab.report.markdown import render_markdown
 from droplab.report.page import render_page
+from droplab.report.spreadsheet import csv_text
 
 if TYPE_CHECKING:
     import altair as alt
 
     from droplab.report.exhibits import Exhibits
+    from droplab.report.folder import Folder
     from droplab.report.origin import Origin
     from droplab.study.plan import Plan
     from droplab.study.records import RunRecord
 
+REPORT = (
+    *("results.csv", "curves.parquet", "study.json", "report.html", "report.md"),
+    *(f"figures/{name}.{kind}" for name in FIGURES for kind in FILES),
+)
+"""The files that a report may have, models and probabilities aside."""
 
-def write_report(
-    out: Path,
-    plan: Plan,
-    records: Mapping[str, RunRecord],
-    origin: Origin,
-    exhibits: Exhibits | None = None,
-    refits: Mapping[int, RunRecord] | None = None,
+
+def write_tables(
+    folder: Folder, plan: Plan, records: Mapping[str, RunRecord], origin: Origin, raw: bool = False
 ) -> list[Path]:
-    """Write `results.csv`, `curves.parquet`, `figures/`, `report.html`, `report.md` and, last, `study.json`.
-
-    Each file takes the place of an older one only once it is complete.
+    """Write `results.csv`, `curves.parquet` and `study.json`; they need no figure.
 
     Args:
-        out: the folder; made where it is not there.
+        folder: of the output.
         plan: the study's.
-        records: the finished runs by content key; some may be missing, and the page says so.
+        records: the finished runs by content key, at least one.
         origin: where the numbers come from.
-        exhibits: of the network that valid chose, if they are shown.
-        refits: that network trained again on train and valid, by seed.
+        raw: whether text goes into `results.csv` as it is, as `csv_text` has it.
 
     Returns:
         The files written.
 
     Raises:
-        DataError: if no run is finished, or `out` or a file in it cannot be written.
+        DataError: if no run is finished, or a file cannot be written.
     """
-    figures = study_figures(plan, records, exhibits)
-    results, curves = tables.results_frame(plan, records), tables.curves_frame(plan, records)
-    make_folder(out / "figures")
-    with write_atomically(out / "results.csv") as handle:
-        handle.write(results.to_csv(index=False, lineterminator="\n").encode())
-    with write_atomically(out / "curves.parquet") as handle:
-        curves.to_parquet(handle, index=False)
-    saved = save_figures({name: figure.chart for name, figure in figures.items()}, out / "figures")
-    with write_atomically(out / "report.html") as handle:
-        handle.write(render_page(plan, records, origin, figures, exhibits, refits).encode())
-    with write_atomically(out / "report.md") as handle:
-        handle.write(render_markdown(plan, records, origin).encode())
-    document = study_document(plan, records, origin)
-    with write_atomically(out / "study.json") as handle:
-        handle.write(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False).encode())
-    texts = [out / "report.html", out / "report.md", out / "study.json"]
-    return [out / "results.csv", out / "curves.parquet", *saved, *texts]
+    results, curves = tables.results_frame(plan, records), io.BytesIO()
+    if results.empty:
+        raise DataError("a report needs at least one finished run; found none. Run the study first.")
+    tables.curves_frame(plan, records).to_parquet(curves, index=False)
+    document = json.dumps(study_document(plan, records, origin), indent=2, ensure_ascii=False, allow_nan=False)
+    return [
+        folder.write("results.csv", csv_text(results, raw).encode()),
+        folder.write("curves.parquet", curves.getvalue()),
+        folder.write("study.json", document.encode()),
+    ]
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder of the output, and those above it.
+def write_report(
+    folder: Folder,
+    plan: Plan,
+    records: Mapping[str, RunRecord],
+    origin: Origin,
+    exhibits: Exhibits | None = None,
+    refits: Mapping[int, RunRecord] | None = None,
+    notify: Callable[[str], None] = lambda _: None,
+) -> list[Path]:
+    """Write `figures/`, `report.html` and `report.md`.
+
+    Args:
+        folder: of the output.
+        plan: the study's.
+        records: the finished runs by content key, at least one; some may be missing, and the page says so.
+        origin: where the numbers come from.
+        exhibits: of the network that valid chose, if they are shown.
+        refits: that network trained again on train and valid, by seed.
+        notify: told that figures could not be drawn, if so.
+
+    Returns:
+        The files written.
 
     Raises:
-        DataError: if it cannot be made.
+        DataError: if no run is finished, or a file cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"{folder}: the output must be a folder that can be written; {error.strerror}. Name another one."
-        ) from None
+    figures = study_figures(plan, records, exhibits)
+    pictures = draw({name: figure.chart.to_dict() for name, figure in figures.items()}, (*FILES, PAGE), notify)
+    page = render_page(plan, records, origin, figures, exhibits, refits, pictures)
+    return [
+        *_save(pictures, folder),
+        folder.write("report.html", page.encode()),
+        folder.write("report.md", render_markdown(plan, records, origin).encode()),
+    ]
 
 
-def save_figures(charts: Mapping[str, alt.TopLevelMixin], folder: Path) -> list[Path]:
-    """Write each chart as `NAME.svg`, as `NAME.png` at twice its size and as `NAME.pdf`; nothing is fetched for it.
+def save_figures(
+    charts: Mapping[str, alt.TopLevelMixin], folder: Folder, notify: Callable[[str], None] = lambda _: None
+) -> list[Path]:
+    """Write each chart as `figures/NAME.svg`, as `NAME.png` at twice its size and as `NAME.pdf`.
 
     Args:
         charts: by file name.
-        folder: where to; it must be there.
+        folder: of the output.
+        notify: told that they could not be drawn, if so.
 
     Returns:
         The files written.
@@ -97,15 +115,9 @@ def save_figures(charts: Mapping[str, alt.TopLevelMixin], folder: Path) -> list[
     Raises:
         DataError: if a file cannot be written; nothing half-written is left behind.
     """
-    paths = []
-    formats: tuple[tuple[Literal["svg", "png", "pdf"], int], ...] = (("svg", 1), ("png", 2), ("pdf", 1))
-    for name, chart in charts.items():
-        for kind, scale in formats:
-            path = folder / f"{name}.{kind}"
-            picture = io.StringIO() if kind == "svg" else io.BytesIO()
-            chart.save(picture, format=kind, scale_factor=scale)
-            content = picture.getvalue()
-            with write_atomically(path) as handle:
-                handle.write(content.encode() if isinstance(content, str) else content)
-            paths.append(path)
-    return paths
+    return _save(draw({name: chart.to_dict() for name, chart in charts.items()}, FILES, notify), folder)
+
+
+def _save(pictures: Mapping[str, bytes], folder: Folder) -> list[Path]:
+    files = {name: content for name, content in pictures.items() if name.endswith(tuple(f".{kind}" for kind in FILES))}
+    return [folder.write(f"figures/{name}", content) for name, content in files.items()]

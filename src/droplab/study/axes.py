@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -129,7 +131,7 @@ def _levels(name: str, value: Any, settings: StudySettings) -> list[Level]:
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"vary: found {name!r}.{hint} A study can vary {', '.join(known)}, or levels of its own.")
     if isinstance(value, int | float):
-        return [Level(float(value), f"{name}={value:g}", {name: value})]
+        return [Level(_number(name, value), f"{name}={value:g}", {name: value})]
     return [Level(str(value), f"{name}={value}", {name: value})]
 
 
@@ -137,10 +139,14 @@ def _own(label: str, values: Any, settings: StudySettings) -> Level:
     """A level of a study's own: its name, and everything that it sets."""
     if not isinstance(values, Mapping):
         raise ConfigError(f"vary: a level of a study's own is a table of settings; found {label!r}: {values!r}.")
+    if not label.strip() or any(unicodedata.category(sign) in ("Cc", "Cs") for sign in label):
+        raise ConfigError(f"vary: a level's name must be a line of text; found {label!r}. Give it another.")
     sets = dict(values)
+    if odd := sorted(_BY_STUDY - {"regularizers"} & sets.keys()):
+        raise ConfigError(f"vary: a level cannot set {', '.join(odd)}, which the study has; found it in {label!r}.")
     used = dict(Recipe.parse({"regularizers": sets.pop("regularizers", {})}, label).regularizers)
     if WIDTH in sets:
-        sets["widths"] = _scaled(settings, sets.pop(WIDTH))
+        sets["widths"] = _scaled(settings, _number(WIDTH, sets.pop(WIDTH)))
     return Level(label, label, sets, sets.pop("dropout", None) or None, used)
 
 
@@ -171,12 +177,17 @@ def _scaled(settings: StudySettings, width: float) -> tuple[int, ...]:
             "vary width: needs one network with a hidden layer, whose widths are scaled; found "
             f"{len(settings.architectures)} networks. Give --widths, or one of --depths."
         )
+    if width < 1:
+        raise ConfigError(f"vary width: must be at least 1; found {width:g}.")
     (widths,) = settings.architectures
     return tuple(max(1, round(one * width / widths[0])) for one in widths)
 
 
 def _number(name: str, value: Any) -> float:
     try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ConfigError(f"vary {name}: takes numbers; found {value!r}.") from None
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ConfigError(f"vary {name}: takes numbers; found {value!r}.")
+    return number

@@ -20,6 +20,7 @@ from sqlalchemy import Row
 from droplab.config import RunSettings
 from droplab.data.dataset import Dataset, DatasetCard
 from droplab.data.look import Look
+from droplab.model.families import plugin_noise
 from droplab.model.file import ModelInfo
 from droplab.study.plan import Run
 from droplab.study.schema import arrays_table, datasets_table, is_sound, labels_table, plans_table, runs_table, sealed
@@ -267,6 +268,7 @@ def model_info(run: Run, dataset: Dataset) -> ModelInfo:
         regularizers=run.settings.regularizers,
         preprocessing=dataset.preprocessing,
         background=dataset.background,
+        plugin_noise=plugin_noise(name for name, _ in run.settings.regularizers),
     )
 
 

@@ -37,15 +37,22 @@ def store_path(location: str | Path | None = None) -> Path:
             user's data folder.
 
     Raises:
-        StoreError: if it is a URL of another kind.
+        StoreError: if it is empty, a folder, or a URL of another kind.
     """
-    where = location or os.environ.get("DROPLAB_STORE") or Path(platformdirs.user_data_dir("droplab"), "store.sqlite")
+    where = location if location is not None else os.environ.get("DROPLAB_STORE")
+    if where is None:
+        where = Path(platformdirs.user_data_dir("droplab"), "store.sqlite")
+    if not str(where).strip():
+        raise StoreError("a store must be a path; found an empty text. Name one with --store or DROPLAB_STORE.")
     try:
         if isinstance(where, str) and "://" in where:
             where = _path_of_url(where)
-        return Path(where).expanduser().resolve()
+        path = Path(where).expanduser().resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a link to itself, an unknown ~user
         raise StoreError(f"a store must be a path; found {str(where)!r}: {error}. Name another with --store.") from None
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises where a name is too long
+        raise StoreError(f"{path}: a store must be a file; found a folder. Name a file in it.")
+    return path
 
 
 def _path_of_url(text: str) -> str:
