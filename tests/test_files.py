@@ -304,3 +304,26 @@ def test_data_at_hand_are_those_of_the_fingerprint_and_nothing_is_fetched(tmp_pa
     assert dataset_at_hand("mnist", fingerprint) is None
     assert not (tmp_path / "cache").exists()
     assert dataset_at_hand("digits", load_dataset("digits").fingerprint) is not None
+
+
+@pytest.mark.parametrize("number", [0x110000, 0xFFFFFFFF, 0xD800])
+@pytest.mark.parametrize("ending", ["npy", "npz"])
+def test_numbers_that_are_no_characters_are_no_labels(tmp_path: Path, number: int, ending: str) -> None:
+    labels = np.array(["a", "b"] * 10)
+    labels.view("u4")[3] = number
+    x, path = np.zeros((20, 2), np.float32), tmp_path / f"y.{ending}"
+    if ending == "npz":
+        np.savez(path, x=x, y=labels)
+    else:
+        np.save(tmp_path / "x.npy", x)
+        np.save(path, labels)
+    for read in (load_dataset, inspect):
+        with pytest.raises(DataError, match=rf"y\.{ending}.*characters up to U\+10FFFF; found the number {number:#x}"):
+            read(str(path) if ending == "npz" else f"{tmp_path / 'x.npy'},{path}")
+
+
+def test_what_is_told_of_columns_is_not_passed_over_where_there_are_none(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((4, 2)))
+    for path in (tmp_path / "x.npy", tmp_path, "digits"):
+        with pytest.raises(ConfigError, match="a table alone; found them with"):
+            inspect(path, missing=["?"])

@@ -116,10 +116,10 @@ def test_what_the_format_cannot_hold_is_not_written(tmp_path: Path, array: np.nd
         ),
         pytest.param(gzip.compress(b"<!DOCTYPE html>"), "found an HTML page", id="case 13: HTML in gzip"),
         pytest.param(b"\n<html>", "found an HTML page", id="case 13: HTML plain"),
-        pytest.param(gzip.compress(sound())[:-9], "end too early", id="case 14: truncated gzip"),
-        pytest.param(gzip.compress(sound())[:15], "end too early", id="case 14: very truncated gzip"),
+        pytest.param(gzip.compress(sound())[:-9], "ends too early", id="case 14: truncated gzip"),
+        pytest.param(gzip.compress(sound())[:15], "ends too early", id="case 14: very truncated gzip"),
         pytest.param(gzip.compress(sound())[:-8] + bytes(8), "CRC", id="case 15: wrong CRC"),
-        pytest.param(gzip.compress(sound())[:10] + b"\xff" * 20, "damaged", id="case 15: no deflate stream"),
+        pytest.param(gzip.compress(sound())[:10] + b"\xff" * 20, "sound gzip file", id="case 15: no deflate stream"),
     ],
 )
 def test_an_unsound_file_says_what_is_wrong_with_it(content: bytes, says: str) -> None:

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from droplab.errors import ConfigError
+from droplab.errors import ConfigError, reading
 
 NUMERICS_VERSION = 2
 """Raised whenever the same settings would train to other bits; part of every content key."""
@@ -45,6 +45,9 @@ Model = TypeVar("Model", bound=BaseModel)
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Width = Annotated[int, Field(ge=1, le=1_000_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+_LONGEST_STUDY = 1 << 16  # bytes
+_LONGEST_LINE = 1 << 13  # bytes: keys with dots take memory by the square of their parts
 
 
 class Validated(BaseModel):
@@ -534,8 +537,17 @@ def load_study(spec: str) -> StudySettings:
     try:
         if path.is_file():
             name = re.sub(r"[^\w.-]+", "-", path.stem).strip(".-") or "study"
-            return _parse_toml(path.read_text("utf-8-sig"), name, origin=spec)
-    except (OSError, UnicodeDecodeError) as error:
+            with path.open("rb") as handle:
+                content = handle.read(_LONGEST_STUDY + 1)
+            if len(content) > _LONGEST_STUDY or max(map(len, content.splitlines()), default=0) > _LONGEST_LINE:
+                raise ConfigError(
+                    f"{spec}: a study must be at most {_LONGEST_STUDY:,} bytes, and {_LONGEST_LINE:,} a line; found "
+                    "more. Is it another kind of file?"
+                )
+            return _parse_toml(content.decode("utf-8-sig"), name, origin=spec)
+    except ConfigError:  # which is a ValueError
+        raise
+    except (OSError, ValueError) as error:  # a NUL byte in the path, or bytes that are no text
         raise ConfigError(f"{spec}: a study must be a readable UTF-8 TOML file; {error}.") from None
     raise ConfigError(
         f"a study is the name of a preset or a TOML file; found {spec!r}{_nearest(spec, preset_names())} "
@@ -544,11 +556,8 @@ def load_study(spec: str) -> StudySettings:
 
 
 def _parse_toml(text: str, name: str, origin: str | None = None) -> StudySettings:
-    try:
-        values = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError: a number of thousands of digits, too
-        raise ConfigError(f"{origin or name}: must be TOML; {error}.") from None
-    return StudySettings.parse({"name": name} | values, origin or name)
+    with reading(origin or name, "TOML", "Correct it.", ConfigError):
+        return StudySettings.parse({"name": name} | tomllib.loads(text), origin or name)
 
 
 def _nearest(name: str, known: list[str]) -> str:

@@ -1,5 +1,12 @@
 """The errors droplab raises: each says what must hold, what was found and what to do."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_LONGEST_LINE = 300  # characters of what another library says
+
 
 class DroplabError(Exception):
     """Base of every error that droplab raises for a reason its user can act on."""
@@ -39,3 +46,35 @@ class DeviceError(DroplabError):
 
 class TrainingError(DroplabError):
     """Training could not go on: a worker died again and again, or the loss is no number."""
+
+
+@contextmanager
+def reading(
+    name: object, must: str, advice: str = "Write it again.", kind: type[DroplabError] = DataError
+) -> Iterator[None]:
+    """Have whatever goes wrong while a file is read end in an error that names it; those of droplab pass as they are.
+
+    Decoders raise whatever they please on damaged bytes, so every exception counts, and none is listed.
+
+    Args:
+        name: what messages call the file.
+        must: what it must be.
+        advice: what to do.
+        kind: of the error.
+    """
+    try:
+        yield
+    except DroplabError:
+        raise
+    except MemoryError:
+        raise kind(f"{name}: must fit into memory, and does not. Take a smaller part of it.") from None
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            raise kind(f"{name}: cannot be read: {line(error.strerror)}. Check the disk.") from None
+        raise kind(f"{name}: must be {must}; found {line(error)}. {advice}") from None
+
+
+def line(error: object) -> str:
+    """What another library says of a fault, in one line."""
+    said = "" if isinstance(error, EOFError) else " ".join(str(error).split()).rstrip(".")
+    return said[:_LONGEST_LINE] or "it ends too early, so it is truncated"

@@ -72,7 +72,9 @@ def held_out_of(
         arrays, where = (x, y, other.x, other.y), (*examples.where, *other.where)
         return to_dataset(path, source, arrays, where, (examples.places, other.places), examples.valid)
     held = free[rows[1]]
-    train = np.setdiff1d(np.arange(len(y)), held)
+    kept = np.ones(len(y), bool)
+    kept[held] = False
+    train = np.flatnonzero(kept)
     places = np.arange(1, len(y) + 1) if examples.places is None else examples.places
     return to_dataset(
         path,
@@ -167,7 +169,7 @@ def _as_float32(where: str, x: NDArray[Any]) -> NDArray[np.float32]:
     """Convert chunk by chunk, so that memory holds little more than the result."""
     narrow = np.empty(x.shape, np.float32)
     for start, rows in row_chunks(x):
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             narrow[start : start + len(rows)] = rows
     if place := first_not_finite(narrow):
         raise DataError(

@@ -153,7 +153,7 @@ _KMNIST = Entry(
         DataFile(_FILES[2], gz_md5="5c965bf0a639b31b8f53240b1b52f4d7"),
         DataFile(_FILES[3], gz_md5="7320c461ea6c1c855c0b718fb2a4b134"),
     ),
-    sources=(Http("http://codh.rois.ac.jp/kmnist/dataset/kmnist/"),),
+    sources=(Http("https://codh.rois.ac.jp/kmnist/dataset/kmnist/"),),
 )
 
 _QMNIST = Entry(

@@ -100,8 +100,6 @@ def texts_of(cells: pa.Array) -> pa.Array:
         pa.ArrowException: if a cell holds several values, or bytes that are no text.
     """
     kind = cells.type
-    if pa.types.is_dictionary(kind):
-        return texts_of(cells.dictionary_decode())
     if pa.types.is_boolean(kind):
         return pc.if_else(cells, pa.scalar("True", TEXT), pa.scalar("False", TEXT))
     if pa.types.is_floating(kind):
@@ -190,8 +188,6 @@ def numbers_of(
         that has one and is no finite number of that spelling up to `LARGEST`, or a whole one that `float64` has not.
     """
     kind = cells.type
-    if pa.types.is_dictionary(kind):
-        return numbers_of(cells.dictionary_decode(), spelling, words)
     words = words or spelling.truth
     if kind == TEXT:
         cells = pc.utf8_trim_whitespace(cells)
@@ -213,6 +209,18 @@ def numbers_of(
         return values, None
     first = int(odd.argmax())
     return values, Fault(first, str(cells[first]))
+
+
+def holds_one(kind: pa.DataType) -> bool:
+    """Whether cells of a type are of one value each: a text, a number, a truth value, a moment; or nothing."""
+    if pa.types.is_dictionary(kind):
+        return holds_one(kind.value_type)
+    return bool(is_text(kind) or pa.types.is_primitive(kind) or pa.types.is_null(kind) or is_number(kind))
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether cells of a type are texts."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def is_number(kind: pa.DataType) -> bool:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from droplab.config import ColumnKind
-from droplab.data.cells import MISSING, PLAIN, TEXT, Spelling, is_number, numbers_of, parts_of
+from droplab.data.cells import MISSING, PLAIN, TEXT, Spelling, holds_one, numbers_of, parts_of
 from droplab.data.tables import Table
 from droplab.errors import ConfigError, DataError
 
@@ -207,7 +207,8 @@ def _decision(
 
 def _typed(name: str, kind: pa.DataType, told: ColumnKind | None) -> Decision:
     """Of a column whose file says what its cells are."""
-    if pa.types.is_nested(kind) or not (pa.types.is_primitive(kind) or is_number(kind) or pa.types.is_null(kind)):
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind  # of what was not read, the type is there
+    if not holds_one(kind):
         return Decision(
             "unreadable",
             fault=f"must hold one value a row; found {kind}. Make columns of it, or leave it out: "

@@ -23,6 +23,7 @@ from droplab.data.image_folders import holds_images
 from droplab.data.npz import FEATURES, open_npz
 from droplab.data.pairs import is_pair, pair_of
 from droplab.data.tables import Table, is_table, read_table
+from droplab.errors import ConfigError
 
 _ZIP_MAGIC = b"PK"
 _MOST_TOLD = 20  # distinct values of a table's column that are counted one by one
@@ -79,9 +80,12 @@ def inspect(
         told: of a table, what columns are by their names, where it is not to be guessed.
 
     Raises:
+        ConfigError: if something is told of columns, and it is no table.
         DataError: if it is none of these, or damaged; if a folder holds no file of the names a data set has.
     """
     text, path = str(name_or_path), Path(name_or_path)
+    if (missing or told) and (text in CATALOG or is_folder(path) or not is_table(path)):
+        raise ConfigError(f"missing and columns can act on a table alone; found them with {text}. Leave them out.")
     if text in CATALOG:
         return FileInfo(CATALOG[text].title, (), whole=True)
     if is_pair(text):

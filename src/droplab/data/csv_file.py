@@ -8,22 +8,21 @@ import gzip
 import io
 import itertools
 import re
-import zlib
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
-import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from droplab.data.cells import MISSING, TEXT
 from droplab.data.idx import GZIP_MAGIC
-from droplab.data.tables import ROWS_AT_ONCE, UNNAMED, Table, check_expansion, check_names, line, listed
-from droplab.errors import DataError
+from droplab.data.tables import ROWS_AT_ONCE, UNNAMED, Table, check_expansion, check_names, listed
+from droplab.errors import DataError, DroplabError, line, reading
 
 _SEPARATORS = "\t;|,"  # of equally good ones the first: a comma is most often part of a text
 _HEAD = 1 << 20  # bytes that separator and names are found in, more where the names take more
-_LONGEST_HEAD = 65 << 20
+_LONGEST_HEAD = 4 << 20
+_LONGEST_CELL = 65 << 20
 _PIECE = 4 << 20  # bytes parsed at once
 _LOOKED_AT = 200  # rows that a separator is checked on
 _COUNTED = 10  # so many names that grow from one to the next are names, even if they are numbers
@@ -43,7 +42,7 @@ def csv_pieces(name: str, start: bytes, handle: BinaryIO, missing: Collection[st
     """
     text = _Text(name, start, handle)
     head = _head(name, text)
-    limit = csv.field_size_limit(_LONGEST_HEAD)
+    limit = csv.field_size_limit(_LONGEST_CELL)
     try:
         separator, raw, skip = _layout(name, head)
     finally:
@@ -86,9 +85,9 @@ def csv_pieces(name: str, start: bytes, handle: BinaryIO, missing: Collection[st
             last = str(batch.columns[-1][-1]) if len(batch) else last
         if text.quotes % 2 and "\n" in last:
             raise DataError(f"{name}: each quote must be closed; found one open from row {rows} to the end. Close it.")
-    except DataError:  # which is a ValueError
+    except DroplabError:
         raise
-    except (pa.ArrowException, ValueError) as error:
+    except Exception as error:  # Arrow's, of what it cannot parse
         if not text.seen and not rows and not odd:
             return  # no row at all, of which Arrow says "empty file"
         raise DataError(_fault(name, odd, len(names), error)) from None
@@ -142,10 +141,8 @@ class _Text:
         return True
 
     def _next(self, size: int) -> bytes:
-        try:
+        with reading(self._name, "a sound gzip file", "Pack it again."):
             content = bytes(self._raw.read(size))
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{self._name}: must be a sound gzip file; found: {line(error)}. Pack it again.") from None
         try:
             self._decoder.decode(content, final=not content)
         except UnicodeDecodeError as error:
@@ -185,10 +182,15 @@ class _Counted(io.RawIOBase):
 def _head(name: str, text: _Text) -> bytes:
     """The beginning of a file, its first line with names for certain."""
     head = b""
-    while len(head) < _HEAD or (len(head) < _LONGEST_HEAD and len(head.lstrip().splitlines()) < 2):
+    while len(head) < _HEAD or len(head.lstrip().splitlines()) < 2:
         if not (more := text.read(_HEAD)):
             break
         head += more
+        if len(head) > _LONGEST_HEAD and len(head.lstrip().splitlines()) < 2:
+            raise DataError(
+                f"{name}: the first line must name the columns, in at most {_LONGEST_HEAD:,} bytes; found no end of it."
+                " Is it another kind of file?"
+            )
     if not head.strip():
         raise DataError(f"{name}: must begin with the names of its columns; found nothing but empty lines.")
     return head

@@ -16,7 +16,7 @@ from typing import BinaryIO
 from droplab.errors import DataError
 
 _ALWAYS_ALLOWED = 64 << 20
-_MOST_EXPANSION = 200
+_MOST_EXPANSION = 100
 _SYNCS = 4  # files waited for at the same time
 
 ABANDONED = 3600.0
@@ -34,7 +34,7 @@ def cache_folder(cache_dir: str | Path | None = None) -> Path:
 def expansion_limit(stored_bytes: int) -> int:
     """Return how many bytes a compressed file may unpack to before it is taken for a bomb.
 
-    Deflate reaches 1032:1 on constant bytes and about 5:1 on images, so 200:1 lies far from both; small files may
+    Deflate reaches 1032:1 on constant bytes and about 5:1 on images, so 100:1 lies far from both; small files may
     always unpack to 64 MiB.
 
     Args:

@@ -12,7 +12,6 @@ import hashlib
 import io
 import math
 import struct
-import zlib
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from droplab.data.disk import expansion_limit, open_regular, write_atomically
 from droplab.data.mapped import MappedFile
-from droplab.errors import DataError
+from droplab.errors import DataError, reading
 
 TYPES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype("u1"),
@@ -60,7 +59,7 @@ def read(source: str | Path | bytes, *, dims: int | None = None) -> NDArray[Any]
         stored: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else open_regular(Path(source))
         stack.enter_context(stored)
         where = "IDX bytes" if isinstance(source, bytes) else str(source)
-        try:
+        with reading(where, "a sound gzip file", "Fetch it again."):
             zipped = stored.read(2) == GZIP_MAGIC
             size = stored.seek(0, io.SEEK_END)
             stored.seek(0)
@@ -68,12 +67,6 @@ def read(source: str | Path | bytes, *, dims: int | None = None) -> NDArray[Any]
                 return _decode(stored, where, limit=size, size=size, dims=dims)
             unpacked = stack.enter_context(gzip.GzipFile(fileobj=stored))
             return _decode(unpacked, where, limit=expansion_limit(size), size=size, dims=dims)
-        except EOFError:
-            raise DataError(f"{where}: the gzip data end too early: the file is truncated. Fetch it again.") from None
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise DataError(f"{where}: the gzip data are damaged ({error}). Fetch it again.") from None
-        except OSError as error:
-            raise DataError(f"{where}: cannot be read: {error.strerror or error}. Check the disk.") from None
 
 
 def open_mapped(path: Path, *, dims: int | None = None) -> NDArray[Any]:
@@ -82,15 +75,12 @@ def open_mapped(path: Path, *, dims: int | None = None) -> NDArray[Any]:
     Raises:
         DataError: as `read` does, or if the file cannot be mapped.
     """
-    with open_regular(path) as stored:
-        try:
-            zipped = stored.read(2) == GZIP_MAGIC
-            stored.seek(0)
-            if not zipped:
-                dtype, shape = _read_header(stored, str(path))
-                file = MappedFile.of(stored, path, stored.tell(), dtype, shape)
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error.strerror or error}. Check the disk.") from None
+    with open_regular(path) as stored, reading(path, "an IDX file", "Fetch it again."):
+        zipped = stored.read(2) == GZIP_MAGIC
+        stored.seek(0)
+        if not zipped:
+            dtype, shape = _read_header(stored, str(path))
+            file = MappedFile.of(stored, path, stored.tell(), dtype, shape)
     if zipped:
         return read(path, dims=dims)
     _check_dims(str(path), shape, dims)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from droplab.data.disk import open_regular
-from droplab.errors import DataError
+from droplab.errors import DataError, reading
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,6 +26,8 @@ SUFFIXES = (
 MOST_PIXELS = 1_000_000
 """Most pixels of an image: 512 units fully connected to more would have half a thousand million weights."""
 
+_MOST_OF_WEBP = 16_000_000  # pixels: its decoder keeps the picture several times
+_SHRUNK = 4_000_000  # pixels, or fewer, that a larger image is brought to
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _GREY, _COLOUR = ("1", "L", "LA"), ("RGB", "RGBA", "P", "PA")  # Pillow's modes: a palette is one of colours
 _JUNK = ("__macosx", "@eadir", "$recycle.bin", "thumbs.db", "ehthumbs.db", "desktop.ini")  # what systems leave behind
@@ -66,26 +69,28 @@ def decode(path: Path, most_pixels: int) -> tuple[NDArray[np.uint8], NDArray[np.
     """
     from PIL import Image, UnidentifiedImageError
 
-    with open_regular(path) as handle, warnings.catch_warnings():
+    sound = reading(path, "a sound image", "Save it again.")
+    with open_regular(path) as handle, sound, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's own limit is wider, and what it mends is mended
         try:
             image: Image.Image = Image.open(handle, formats=_FORMATS)
             _check(path, image, most_pixels)
             image.load()
-            image = _turned(image)
-            opacity = np.asarray(image.convert("RGBA").getchannel("A")) if image.has_transparency_data else None
-            return np.asarray(image.convert("L" if image.mode in _GREY else "RGB")), opacity
-        except DataError:
-            raise
+            turn, grey, clear = _turn_of(image), image.mode in _GREY, image.has_transparency_data
+            mode = ("L" if grey else "RGB") + ("A" if clear else "")
+            image = image if image.mode == mode else image.convert(mode)
+            if (pixels := math.prod(image.size)) > MOST_PIXELS:
+                image = image.reduce(math.ceil(math.sqrt(pixels / _SHRUNK)))
+            values = np.asarray(image if turn is None else image.transpose(turn))
+            if not clear:
+                return values, None
+            return values[..., 0] if grey else values[..., :3], values[..., -1]
         except Image.DecompressionBombError:
             raise DataError(f"{path}: an image may have {most_pixels:,} pixels; it has far more. Shrink it.") from None
         except UnidentifiedImageError:
             raise DataError(
                 f"{path}: must be an image ({', '.join(_FORMATS)}); found other content. Take it out of the folder."
             ) from None
-        except Exception as error:  # decoders raise whatever they please on damaged bytes
-            reason = " ".join(str(error).split()) or "it ends too early"
-            raise DataError(f"{path}: must be a sound image; found: {reason}. Save it again.") from None
 
 
 def _check(path: Path, image: Image.Image, most_pixels: int) -> None:
@@ -93,13 +98,14 @@ def _check(path: Path, image: Image.Image, most_pixels: int) -> None:
     columns, rows = image.size
     if rows * columns == 0:
         raise DataError(f"{path}: must have pixels; found {columns} × {rows}. Take it out of the folder.")
-    if rows * columns > most_pixels:
+    most = min(most_pixels, _MOST_OF_WEBP) if image.format == "WEBP" else most_pixels
+    if rows * columns > most:
         raise DataError(
-            f"{path}: an image may have {most_pixels:,} pixels; found {columns} × {rows}. Shrink all of them alike."
+            f"{path}: an image may have {most:,} pixels; found {columns} × {rows}. Shrink all of them alike."
         )
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":  # a camera's JPEG: the picture, then previews or other views of it
-        raise DataError(f"{path}: must be one picture; found {frames}, as of a film. Save one of them.")
+    several = getattr(image, "is_animated", False)  # to count them takes as long as there are many
+    if several and image.format != "MPO":  # a camera's JPEG: the picture, then previews or other views of it
+        raise DataError(f"{path}: must be one picture; found several, as of a film. Save one of them.")
     if odd := _odd(image):
         raise DataError(f"{path}: must be grey or RGB with 8 bits a channel; found {odd}. Convert all of them alike.")
     if image.format == "PNG" and image.mode == "L" and "transparency" in image.info:
@@ -128,8 +134,8 @@ def _raw(image: Any) -> Any:
     return image.tile[0][3] if image.tile else ""
 
 
-def _turned(image: Image.Image) -> Image.Image:
-    """A decoded image as it is meant to be seen; as it is stored where what says so cannot be read."""
+def _turn_of(image: Image.Image) -> Image.Transpose | None:
+    """How a decoded image is turned to be seen as it is meant; not at all where what says so cannot be read."""
     from PIL import Image
 
     turns = Image.Transpose
@@ -143,10 +149,9 @@ def _turned(image: Image.Image) -> Image.Image:
         8: turns.ROTATE_90,
     }
     try:
-        method = methods.get(image.getexif().get(_ORIENTATION, 1))  # Pillow has turned a TIFF already, and says 1 then
+        return methods.get(image.getexif().get(_ORIENTATION, 1))  # Pillow has turned a TIFF already, and says 1 then
     except Exception:  # a damaged block, which no viewer minds
-        return image
-    return image if method is None else image.transpose(method)
+        return None
 
 
 def image_files(folder: Path) -> list[Path]:

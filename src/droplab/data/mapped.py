@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from droplab.data.disk import cache_folder, open_regular
-from droplab.errors import DataError
+from droplab.errors import DataError, reading
 
 _CHUNK = 16 << 20
 
@@ -55,16 +55,11 @@ class MappedFile:
         Raises:
             DataError: if the file cannot be mapped, or is no longer what it was.
         """
-        with open_regular(self.path) as handle:
+        must = f"an array of shape {self.shape} of {self.dtype} that can be mapped into memory"
+        with open_regular(self.path) as handle, reading(self.path, must, "Check the file and its file system."):
             self._compare(os.fstat(handle.fileno()))
-            try:
-                pages = mmap.mmap(handle.fileno(), self.length, access=mmap.ACCESS_READ)
-                array = MappedArray(self.shape, self.dtype, buffer=pages, offset=self.offset)
-            except (OSError, ValueError, TypeError, OverflowError) as error:
-                raise DataError(
-                    f"{self.path}: shape {self.shape} of {self.dtype} cannot be mapped into memory ({error}). "
-                    "Check the file and the file system it lies on."
-                ) from None
+            pages = mmap.mmap(handle.fileno(), self.length, access=mmap.ACCESS_READ)
+            array = MappedArray(self.shape, self.dtype, buffer=pages, offset=self.offset)
         array.file = self
         return array
 

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from droplab.data.disk import open_regular
 from droplab.data.mapped import MappedFile
-from droplab.errors import DataError
+from droplab.errors import DataError, reading
 
 MAGIC = b"\x93NUMPY"
+_LAST_CHARACTER = 0x10FFFF
 _MOST_HEADER = 1 << 14  # NumPy itself refuses more than 10,000
 
 
@@ -26,15 +27,13 @@ def open_mapped(path: Path) -> NDArray[Any]:
     Raises:
         DataError: if the file cannot be read or mapped, holds pickled objects, or is not as long as its header says.
     """
-    with open_regular(path) as handle:
-        try:
-            head = io.BytesIO(handle.read(_MOST_HEADER))
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error.strerror or error}. Check the disk.") from None
+    with open_regular(path) as handle, reading(path, "an npy file"):
+        head = io.BytesIO(handle.read(_MOST_HEADER))
         dtype, shape, fortran = read_header(str(path), head)
         file = MappedFile.of(handle, path, head.tell(), dtype, shape[::-1] if fortran else shape)
     check_length(str(path), dtype, shape, file.length - file.offset)
     array = file.map()
+    check_text(str(path), array)
     return np.ascontiguousarray(array.T) if fortran else array
 
 
@@ -62,6 +61,18 @@ def read_header(where: str, stream: Any) -> tuple[np.dtype[Any], tuple[int, ...]
     if not sound:
         raise DataError(f"{where}: shape {shape} of {dtype} cannot be. The file is damaged: write it again.")
     return dtype, shape, fortran
+
+
+def check_text(where: str, array: NDArray[Any]) -> None:
+    """Raise `DataError` where an array of text has numbers that are no characters, of which no text can be made."""
+    if array.dtype.kind == "U" and array.size:
+        numbers = np.ascontiguousarray(array).view(array.dtype.str[0] + "u4")
+        odd = (numbers > _LAST_CHARACTER) | ((numbers >= 0xD800) & (numbers < 0xE000))  # halves of a pair
+        if odd.any():
+            raise DataError(
+                f"{where}: text must be of characters up to U+10FFFF; found the number {numbers[odd][0]:#x}. The file "
+                "is damaged: write it again."
+            )
 
 
 def check_length(where: str, dtype: np.dtype[Any], shape: tuple[int, ...], found: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from droplab.data import npy
 from droplab.data.arrays import KEYS, Labelled, held_out_of, to_dataset
 from droplab.data.dataset import Dataset
 from droplab.data.disk import expansion_limit, open_regular, write_atomically
-from droplab.errors import ConfigError, DataError
+from droplab.errors import ConfigError, DataError, reading
 
 FEATURES = ("x", "X")
 """How features may be called where train and test are not kept apart."""
@@ -128,6 +127,7 @@ class Members:
         if len(payload) != promised:
             raise DataError(f"{where}: must hold {promised} bytes; found {len(payload)}. The file is truncated.")
         array = np.ndarray(shape, dtype, buffer=payload, order="F" if fortran else "C")
+        npy.check_text(where, array)
         return np.ascontiguousarray(array, dtype=dtype.newbyteorder("="))
 
 
@@ -138,25 +138,17 @@ def open_npz(path: Path) -> Iterator[Members]:
     Raises:
         DataError: if it is none, is damaged or a zip bomb.
     """
-    with open_regular(path) as handle:
-        try:
-            size = os.fstat(handle.fileno()).st_size
-            with zipfile.ZipFile(handle) as archive:
-                names = [_key(path, info.filename) for info in archive.infolist()]
-                unpacked = sum(info.file_size for info in archive.infolist())
-                if unpacked > expansion_limit(size):
-                    raise DataError(
-                        f"{path}: {size} bytes must not unpack to {unpacked}: this looks like a zip bomb. If it is "
-                        "meant, write it again with np.savez (not compressed)."
-                    )
-                yield Members(path, archive, names)
-        except DataError:
-            raise
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError) as error:
+    advice = "Write it again with np.savez_compressed; `droplab data inspect` says what a file holds."
+    with open_regular(path) as handle, reading(path, "a sound npz file", advice), zipfile.ZipFile(handle) as archive:
+        size = os.fstat(handle.fileno()).st_size
+        names = [_key(path, info.filename) for info in archive.infolist()]
+        unpacked = sum(info.file_size for info in archive.infolist())
+        if unpacked > expansion_limit(size):
             raise DataError(
-                f"{path}: must be a sound npz file; found: {error or 'it ends too early'}. "
-                "Write it again with np.savez_compressed; `droplab data inspect` says what a file holds."
-            ) from None
+                f"{path}: {size} bytes must not unpack to {unpacked}: this looks like a zip bomb. If it is meant, "
+                "write it again with np.savez (not compressed)."
+            )
+        yield Members(path, archive, names)
 
 
 def _key(path: Path, member: str) -> str:

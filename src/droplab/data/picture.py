@@ -11,7 +11,7 @@ from PIL import Image
 from droplab.data.images import decode
 from droplab.errors import DataError
 
-MOST_PIXELS = 100_000_000
+MOST_PIXELS = 51_000_000
 """Most pixels of a picture that is shrunk: phones make some of 50 million."""
 
 _BOX = 20 / 28  # of MNIST's frame, what a digit may fill

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from droplab.data import disk
-from droplab.data.cells import TEXT, canonical, texts_of
-from droplab.errors import DataError
+from droplab.data.cells import TEXT, canonical, holds_one, is_text, texts_of
+from droplab.errors import DataError, reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +35,10 @@ PARQUET_MAGIC = b"PAR1"
 ROWS_AT_ONCE = 16_384
 """Most rows of a piece."""
 
+_PIECE = 64 << 20  # bytes of cells that are decoded at once, or little more
+_NUMBER = 16  # bytes of a number, at most
+_ONCE = {"PLAIN", "RLE", "BIT_PACKED", "DELTA_LENGTH_BYTE_ARRAY"}  # encodings that have each text as often as it is
+_MOST_LISTED = 50_000  # parts of a Parquet file's description: columns, groups of rows
 _NAMED = 10  # columns that a message names
 
 
@@ -132,7 +136,7 @@ def read_table(path: Path, missing: Collection[str] = (), written: Collection[st
         DataError: if it is no such file, is damaged, has no row, a row of another length, columns without a name of
             their own, or more than `MOST_COLUMNS`.
     """
-    with disk.open_regular(path) as handle:
+    with disk.open_regular(path) as handle, reading(path, "a sound table"):
         size = path.stat().st_size
         table = _whole(str(path), pieces_of(str(path), handle, missing), size)
         if table.separator and (again := [name for name in written if name in table.columns]):
@@ -156,17 +160,18 @@ def pieces_of(name: str, handle: BinaryIO, missing: Collection[str] | None = ())
     """
     from droplab.data.csv_file import csv_pieces
 
-    start = handle.read(len(PARQUET_MAGIC))
-    if not start:
-        raise DataError(f"{name}: must be a table; found nothing in it.")
-    if start == PARQUET_MAGIC:
-        pieces = _parquet_pieces(name, handle if handle.seekable() else io.BytesIO(start + handle.read()))
-    else:
-        pieces = csv_pieces(name, start, handle, missing)
     rows = 0
-    for piece in pieces:
-        rows += len(piece)
-        yield replace(piece, columns={key: _marked(cells, missing or ()) for key, cells in piece.columns.items()})
+    with reading(name, "a sound table"):
+        start = handle.read(len(PARQUET_MAGIC))
+        if not start:
+            raise DataError(f"{name}: must be a table; found nothing in it.")
+        if start == PARQUET_MAGIC:
+            pieces = _parquet_pieces(name, handle if handle.seekable() else io.BytesIO(start + handle.read()))
+        else:
+            pieces = csv_pieces(name, start, handle, missing)
+        for piece in pieces:
+            rows += len(piece)
+            yield replace(piece, columns={key: _marked(cells, missing or ()) for key, cells in piece.columns.items()})
     if not rows:
         raise DataError(f"{name}: must have at least one row below the names of its columns; found none.")
 
@@ -184,23 +189,68 @@ def _whole(name: str, pieces: Iterator[Table], size: int) -> Table:
 
 
 def _parquet_pieces(name: str, handle: BinaryIO | io.BytesIO) -> Iterator[Table]:
+    """The rows of a Parquet file, so many at a time that their cells take about `_PIECE` bytes.
+
+    What a few bytes of a file stand for has no bound: texts stay as places in a dictionary until they are counted, the
+    sizes of groups of rows are added up before any is read, and what can be no feature is not read at all.
+    """
     from pyarrow import parquet
 
-    try:
-        handle.seek(0)
-        file = parquet.ParquetFile(handle)
-        names = file.schema_arrow.names
-        check_names(name, names)
-        aside = dict.fromkeys(_index_of(file.schema_arrow.metadata, names), "it is the index of a pandas table")
-        rows = 0
-        for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
-            columns = {key: _cells(cells) for key, cells in zip(names, batch.columns, strict=True)}
-            yield Table(name, columns, np.arange(rows + 1, rows + len(batch) + 1), aside)
-            rows += len(batch)
-    except DataError:  # which is a ValueError
-        raise
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{name}: must be a sound Parquet file; found: {line(error)}. Write it again.") from None
+    with reading(name, "a sound Parquet file"):
+        size = handle.seek(0, io.SEEK_END)
+        told = parquet.ParquetFile(handle, thrift_container_size_limit=_MOST_LISTED)
+        schema, groups = told.schema_arrow, [told.metadata.row_group(k) for k in range(told.num_row_groups)]
+        check_names(name, schema.names)
+        deltas = {one.path_in_schema for one in _chunks(groups) if any("DELTA" in way for way in one.encodings)}
+        coded = [one.name for one in schema if is_text(one.type) and one.name not in deltas]  # Arrow has no other way
+        file = parquet.ParquetFile(handle, metadata=told.metadata, read_dictionary=coded)
+        aside = dict.fromkeys(_index_of(schema.metadata, schema.names), "it is the index of a pandas table")
+        single = [one.name for one in schema if holds_one(one.type)]
+        if not single:
+            raise DataError(f"{name}: must have columns of one value a row; found none. Make columns of the values.")
+        rows = held = 0
+        for place, group in enumerate(groups):
+            check_expansion(name, size, group.total_byte_size)
+            repeated = [one for one in _chunks([group]) if one.path_in_schema in deltas and _repeats(one)]
+            longest = max((one.total_uncompressed_size for one in repeated), default=1)  # a text's, in each row
+            at_once = max(1, min(ROWS_AT_ONCE, _PIECE // (_NUMBER * len(single)), _PIECE // max(1, longest)))
+            for batch in file.iter_batches(at_once, [place], single):
+                for part in _parts(batch):
+                    read = dict(zip(part.schema.names, map(_cells, part.columns), strict=True))
+                    columns = {
+                        one.name: read[one.name] if one.name in read else _unread(one.type, len(part)) for one in schema
+                    }
+                    held += sum(cells.nbytes for cells in columns.values())
+                    check_expansion(name, size, held)
+                    yield Table(name, columns, np.arange(rows + 1, rows + len(part) + 1), aside)
+                    rows += len(part)
+
+
+def _chunks(groups: Sequence[Any]) -> Iterator[Any]:
+    """What a Parquet file says of each column of some groups of rows."""
+    return (group.column(k) for group in groups for k in range(group.num_columns))
+
+
+def _repeats(chunk: Any) -> bool:
+    """Whether a column can have a text in many rows that the file has once."""
+    return chunk.physical_type == "BYTE_ARRAY" and not _ONCE.issuperset(chunk.encodings)
+
+
+def _parts(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """A batch, halved until the texts of each part take no more than `_PIECE` bytes."""
+    texts = [cells for cells in batch.columns if pa.types.is_dictionary(cells.type) and is_text(cells.type.value_type)]
+    decoded = sum(pc.sum(pc.binary_length(cells.dictionary).take(cells.indices)).as_py() or 0 for cells in texts)
+    if len(batch) < 2 or decoded <= _PIECE:
+        yield batch
+        return
+    half = len(batch) // 2
+    yield from _parts(batch.slice(0, half))
+    yield from _parts(batch.slice(half))
+
+
+def _unread(kind: pa.DataType, rows: int) -> pa.Array:
+    """Cells of which the type alone is told."""
+    return pa.DictionaryArray.from_arrays(pa.nulls(rows, pa.int8()), pa.nulls(0, kind))
 
 
 def _index_of(metadata: Mapping[bytes, bytes] | None, names: Collection[str]) -> list[str]:
@@ -217,16 +267,14 @@ def _cells(cells: pa.Array | pa.ChunkedArray) -> pa.Array:
     whole = cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells
     if pa.types.is_dictionary(whole.type):
         whole = whole.dictionary_decode()
-    kind = whole.type
-    text = pa.types.is_string(kind) or pa.types.is_string_view(kind)
-    return whole.cast(TEXT) if text else whole
+    return whole.cast(TEXT) if is_text(whole.type) else whole
 
 
 def _marked(cells: pa.Array, missing: Collection[str]) -> pa.Array:
     """Cells of which blank ones, and those that say that a value is missing, are null."""
     if cells.type == TEXT:
         texts = pc.utf8_trim_whitespace(cells)
-    elif missing and not pa.types.is_nested(cells.type) and not pa.types.is_binary(cells.type):
+    elif missing and holds_one(cells.type):
         texts = texts_of(cells)
     else:
         return cells
@@ -252,8 +300,3 @@ def check_expansion(name: str, size: int, unpacked: int) -> None:
             f"{name}: {size:,} bytes must not unpack to {unpacked:,} or more: this looks like a bomb. If it is meant, "
             "store it unpacked."
         )
-
-
-def line(error: Any) -> str:
-    """What another library says of a fault, in one line."""
-    return " ".join(str(error).split()).rstrip(".") or "it ends too early"

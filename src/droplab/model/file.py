@@ -25,20 +25,20 @@ from typing import Annotated, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from droplab.config import Activation, Rate, Regularizers, RunSettings, Validated, Width
 from droplab.data.disk import open_regular
 from droplab.data.preprocessing import Preprocessing
-from droplab.errors import DataError, ModelFileError
+from droplab.errors import DataError, ModelFileError, line, reading
 from droplab.model.families import TABLE
 
 _ENTRY = "droplab"
 _FORMAT = 3
 _OWN = ("format", "card", "sha256")  # what a file says of itself
 _LATER = ("activation", "pieces", "regularizers", "preprocessing", "networks", "background", "plugin_noise")
-_LONGEST_HEADER = 100_000_000  # safetensors' own limit
+_LONGEST_HEADER = 16 << 20  # bytes; safetensors takes 100 million, which JSON makes 3 GB of
+_MOST_PARTS = 500_000  # values in a header, each of which takes far more memory than its bytes
 _ADVICE = "Take the file from its source again, or train the network anew."
 
 
@@ -134,7 +134,11 @@ def to_bytes(weights: Mapping[str, NDArray[np.float32]], info: ModelInfo, card: 
     # kept scrambled.
     rows = {name: np.ascontiguousarray(array) for name, array in weights.items()}
     told = _told(info) | ({} if card is None else {"card": hashlib.sha256(card.encode()).hexdigest()})
-    return safetensors.save(rows, {_ENTRY: json.dumps(told | {"sha256": _hash(told, rows)}, sort_keys=True)})
+    entry = json.dumps(told | {"sha256": _hash(told, rows)}, sort_keys=True)
+    content = safetensors.save(rows, {_ENTRY: entry})
+    length = int.from_bytes(content[:8], "little")
+    _check_header(length, content[8 : 8 + length], "weights")
+    return content
 
 
 def stacked(
@@ -209,8 +213,6 @@ def read(path: str | Path) -> tuple[dict[str, NDArray[np.float32]], ModelInfo]:
             return _parse(handle, os.fstat(handle.fileno()).st_size, str(path))
     except DataError as error:
         raise ModelFileError(str(error)) from None
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read: {error.strerror}. Check the disk.") from None
 
 
 def from_bytes(data: bytes, origin: str = "model bytes") -> tuple[dict[str, NDArray[np.float32]], ModelInfo]:
@@ -225,21 +227,21 @@ def from_bytes(data: bytes, origin: str = "model bytes") -> tuple[dict[str, NDAr
 def _parse(handle: BinaryIO, size: int, origin: str) -> tuple[dict[str, NDArray[np.float32]], ModelInfo]:
     start = handle.read(8)
     length = int.from_bytes(start, "little")
-    if len(start) < 8 or length > min(size - 8, _LONGEST_HEADER):
+    if len(start) < 8 or length > size - 8:
         raise ModelFileError(
             f"{origin}: a model file must begin with the length of its header; found {size} bytes that do not. "
             + _ADVICE
         )
-    header = handle.read(length)
-    told = _parse_told(header, origin)
-    info = _parse_info({name: value for name, value in told.items() if name not in _OWN}, origin)
-    expected = 8 + length + 4 * info.parameters
-    if size != expected:
-        raise ModelFileError(f"{origin}: must be {expected} bytes, as its header says; found {size}. {_ADVICE}")
-    try:
+    _check_header(length, b"", origin)
+    with reading(origin, "a safetensors file", _ADVICE, ModelFileError):
+        header = handle.read(length)
+        _check_header(length, header, origin)
+        told = _parse_told(header, origin)
+        info = _parse_info({name: value for name, value in told.items() if name not in _OWN}, origin)
+        expected = 8 + length + 4 * info.parameters
+        if size != expected:
+            raise ModelFileError(f"{origin}: must be {expected} bytes, as its header says; found {size}. {_ADVICE}")
         weights = safetensors.load(start + header + handle.read())
-    except (SafetensorError, ValueError, KeyError) as error:  # KeyError: a dtype that NumPy does not have
-        raise ModelFileError(f"{origin}: must be a safetensors file; found {_line(error)}. {_ADVICE}") from None
     _check_tensors(weights, info, origin)
     if "format" in told:
         found = _hash({name: value for name, value in told.items() if name != "sha256"}, weights)
@@ -249,6 +251,16 @@ def _parse(handle: BinaryIO, size: int, origin: str) -> tuple[dict[str, NDArray[
                 f"{found}. The file is damaged or was edited. {_ADVICE}"
             )
     return weights, info
+
+
+def _check_header(length: int, header: bytes, origin: str) -> None:
+    """Raise `ModelFileError` where a header takes more than a description of a network may."""
+    parts = sum(header.count(mark) for mark in (b",", b"[", b"{"))
+    if length > _LONGEST_HEADER or parts > _MOST_PARTS:
+        raise ModelFileError(
+            f"{origin}: a model file's header may have {_LONGEST_HEADER:,} bytes and {_MOST_PARTS:,} values; found "
+            f"{length:,} and {parts:,}. Of a table, leave out columns of many categories."
+        )
 
 
 def _parse_told(header: bytes, origin: str) -> dict[str, object]:
@@ -283,7 +295,7 @@ def _parse_info(told: Mapping[str, object], origin: str) -> ModelInfo:
         return ModelInfo.model_validate_json(json.dumps(told))
     except ValidationError as error:
         faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'entry'}: {_line(fault['msg'])}" for fault in error.errors()[:4]
+            f"{'.'.join(map(str, fault['loc'])) or 'entry'}: {line(fault['msg'])}" for fault in error.errors()[:4]
         )
         raise ModelFileError(
             f"{origin}: its {_ENTRY!r} metadata must describe a network; found {faults}. {_ADVICE}"
@@ -305,7 +317,3 @@ def _check_tensors(weights: Mapping[str, NDArray[np.float32]], info: ModelInfo, 
                 f"{origin}: {name} must be float32 of shape {shape}; found {array.dtype} of shape {array.shape}. "
                 + _ADVICE
             )
-
-
-def _line(message: object) -> str:
-    return " ".join(str(message).split()).rstrip(".")
