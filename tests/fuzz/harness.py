@@ -123,6 +123,8 @@ def hunt(targets: Sequence[type[Target]], cases: Sequence[range], workers: int) 
     finally:
         for worker in running:
             worker.process.kill()
+            worker.process.join()
+            worker.room.cleanup()
 
 
 def _forkserver() -> Any:
@@ -142,8 +144,9 @@ class _Worker:
         self.target, self.numbers = target, numbers
         self.left: list[tuple[type[Target], range]] = []
         self.shared = context.Array("q", [numbers.start - 1, 0, 0, 0, 0], lock=False)
+        self.room = tempfile.TemporaryDirectory(prefix="fuzz-", dir=_ROOM if _ROOM.is_dir() else None)
         self.results, theirs = context.Pipe(duplex=False)
-        self.process = context.Process(target=_work, args=(target, numbers, self.shared, theirs))
+        self.process = context.Process(target=_work, args=(target, numbers, Path(self.room.name), self.shared, theirs))
         self.begun = self.moved = time.monotonic()
         self.last = numbers.start - 1
         self.findings: list[Finding] = []
@@ -173,28 +176,28 @@ class _Worker:
             done += 1
         if rest := self.numbers[done:] if done else None:  # none where not even the sound files could be made
             self.left = [(self.target, rest)]
+        self.room.cleanup()
         _, refused, accepted, peak, slowest = self.shared
         return Tally(
             *(self.target.name, done, refused, accepted, peak / 1000, slowest / 1e6, now - self.begun, self.findings)
         )
 
 
-def _work(target: type[Target], numbers: range, shared: Any, results: Connection) -> None:
+def _work(target: type[Target], numbers: range, folder: Path, shared: Any, results: Connection) -> None:
     """The process's own part: ask about case after case, and send each finding."""
     resource.setrlimit(resource.RLIMIT_DATA, (_NET, _NET))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with _room() as folder:
-        made = target(folder)
-        for number in numbers:
-            shared[_CASE] = number
-            if _kilobytes("VmRSS") > 1000 * _BLOATED:
-                return
-            said, peak, seconds = one_case(made, number)
-            shared[_PEAK], shared[_SLOWEST] = max(shared[_PEAK], peak), max(shared[_SLOWEST], int(1e6 * seconds))
-            if said in ("refused", "accepted"):
-                shared[_REFUSED if said == "refused" else _ACCEPTED] += 1
-            else:
-                results.send(Finding(target.name, number, said))
+    made = target(folder)
+    for number in numbers:
+        shared[_CASE] = number
+        if _kilobytes("VmRSS") > 1000 * _BLOATED:
+            return
+        said, peak, seconds = one_case(made, number)
+        shared[_PEAK], shared[_SLOWEST] = max(shared[_PEAK], peak), max(shared[_SLOWEST], int(1e6 * seconds))
+        if said in ("refused", "accepted"):
+            shared[_REFUSED if said == "refused" else _ACCEPTED] += 1
+        else:
+            results.send(Finding(target.name, number, said))
     shared[_CASE] = numbers.stop
 
 
@@ -249,12 +252,6 @@ def _alarm() -> Iterator[None]:
 def _kilobytes(what: str) -> int:
     with open("/proc/self/status", encoding="ascii", errors="replace") as file:  # noqa: PTH123 (a million times)
         return next(int(line.split()[1]) for line in file if line.startswith(what))
-
-
-@contextmanager
-def _room() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="fuzz-", dir=_ROOM if _ROOM.is_dir() else None) as folder:
-        yield Path(folder)
 
 
 def again(target: type[Target], number: int, folder: Path) -> str:
