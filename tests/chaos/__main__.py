@@ -14,7 +14,6 @@ from random import Random
 import reliability
 from chaos.disks import own_mounts
 from chaos.scenarios import SCENARIOS, NotHereError, Scenario, kills
-from chaos.studies import KINDS, prepare
 
 _SHOWN = 3  # complaints of a scenario that the table names
 
@@ -36,8 +35,6 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         root = Path(folder)
         with ThreadPoolExecutor(wanted.at_once) as pool:
-            for text in pool.map(lambda kind: prepare(kind, root, root / "cache"), KINDS):
-                print(text, flush=True)
             futures = {pool.submit(attempt, *trial, root, wanted.seed, wanted.keep): trial for trial in trials}
             for count, future in enumerate(as_completed(futures), 1):
                 (one, number), found = futures[future], future.result()

@@ -14,7 +14,7 @@ import numpy as np
 from safetensors import numpy as safetensors
 
 from chaos.disks import own_mounts, read_only, resize, small_disk
-from chaos.studies import KINDS, Study, lasts, locked
+from chaos.studies import KINDS, Study, locked
 
 OTHER_USER = 64321
 """A user who has no process, so that limits of processes count from nought."""
@@ -58,8 +58,9 @@ def scenario(name: str, must: str, times: int = 1) -> Callable[[Callable[..., li
 def kill(kind: str, folder: Path, cache: Path, random: Random) -> list[str]:
     """`kill -9` of a study at a random moment; then it goes on."""
     study = Study(kind, folder, cache)
+    moment = random.uniform(0, study.seconds)
     process = study.start()
-    time.sleep(random.uniform(0, lasts(kind)))
+    time.sleep(moment)
     process.popen.kill()
     process.popen.wait()
     return study.finishes() + process.leftovers()
@@ -200,8 +201,9 @@ def deleted(folder: Path, cache: Path, random: Random) -> list[str]:
 @scenario("the same study twice at once", "both end well; each network is trained once", 3)
 def twice(folder: Path, cache: Path, random: Random) -> list[str]:
     study = Study("general", folder, cache)
+    moment = random.uniform(0, study.seconds / 2)
     first = study.start()
-    time.sleep(random.uniform(0, lasts("general") / 2))
+    time.sleep(moment)
     second = study.start()
     found = first.end().faults(0) + second.end().faults(0) + study.differs()
     again = {key[:12]: count for key, count in Counter(study.trainings()).items() if count > 1}
@@ -211,10 +213,11 @@ def twice(folder: Path, cache: Path, random: Random) -> list[str]:
 @scenario("killed while another does the same study", "the other takes over after a while; each network is there", 2)
 def orphaned(folder: Path, cache: Path, random: Random) -> list[str]:
     study = Study("general", folder, cache)
+    moment = random.uniform(0, study.seconds / 2)
     first = study.start()
     first.wait_until(study.store.exists)
     second = study.start()
-    time.sleep(random.uniform(0, lasts("general") / 2))
+    time.sleep(moment)
     first.popen.kill()
     first.popen.wait()
     return second.end().faults(0) + study.differs() + first.leftovers()

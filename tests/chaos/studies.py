@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -121,7 +122,12 @@ class Study:
 
     def expected(self) -> dict[str, str]:
         """The bits of an undisturbed study of its kind, by content key."""
-        return _references[self.kind][0]
+        return reference(self.kind, self.cache)[0]
+
+    @property
+    def seconds(self) -> float:
+        """How long an undisturbed one takes."""
+        return reference(self.kind, self.cache)[1]
 
     def differs(self) -> list[str]:
         """What is wrong with what it left."""
@@ -214,23 +220,28 @@ def _mapped(folder: Path) -> Path:
     return folder
 
 
+@cache
+def _lock(kind: str) -> threading.Lock:
+    return threading.Lock()
+
+
 _references: dict[str, tuple[dict[str, str], float]] = {}
 
 
-def prepare(kind: str, folder: Path, cache: Path) -> str:
-    """Run a kind of study without any disturbance, which the disturbed ones are compared with; says how it went."""
-    for turn in range(2 if kind == "compiled" else 1):  # the second time it need not compile
-        study = Study(kind, folder / f"whole-{kind}-{turn}", cache)
-        started = time.monotonic()
-        if found := study.run().faults(0):
-            raise SystemExit(f"{kind}: not even an undisturbed study ends well: {'; '.join(found)}")
-        _references[kind] = study.bits(), time.monotonic() - started
-    return f"{kind}: {len(_references[kind][0])} networks, {_references[kind][1]:.1f} s undisturbed"
+def reference(kind: str, cache: Path) -> tuple[dict[str, str], float]:
+    """The bits of an undisturbed study, by content key, and its seconds; it is run when first asked for.
 
-
-def lasts(kind: str) -> float:
-    """How many seconds an undisturbed study takes."""
-    return _references[kind][1]
+    Raises:
+        RuntimeError: if not even that ends well.
+    """
+    with _lock(kind):
+        for turn in range(0 if kind in _references else 2 if kind == "compiled" else 1):  # the second need not compile
+            study = Study(kind, cache.parent / f"whole-{kind}-{turn}", cache)
+            started = time.monotonic()
+            if found := study.run().faults(0):
+                raise RuntimeError(f"not even an undisturbed study ends well: {'; '.join(found)}")
+            _references[kind] = study.bits(), time.monotonic() - started
+        return _references[kind]
 
 
 @contextmanager

@@ -156,8 +156,8 @@ class Kept(Target):
                 self.one(
                     said, f"plan {key[:8]}", lambda key=key: self.first([p.way for p in store.planned([key]).values()])
                 )
-            for summary in store.summaries():
-                said[f"line {summary.key[:8]}"] = digest(summary)
+            with suppress(DroplabError):
+                said |= {f"line {summary.key[:8]}": digest(summary) for summary in store.summaries()}
         return said
 
     def one(self, said: dict[str, str], name: str, ask: Callable[[], str]) -> None:
@@ -205,10 +205,18 @@ class Kept(Target):
             told, times, info, *(np.asarray(array) for array in arrays), *(weights[name] for name in sorted(weights))
         )
 
-    def ask(self, case: str) -> None:
+    def ask(self, case: tuple[str, str]) -> None:
+        """Ask all; `case` is what was done, and the key of the one run that it was done to, if it was one."""
+        done, damaged_key = case
         said = self.says()
         if odd := [name for name, value in said.items() if self.expected.get(name) != value]:
-            raise ChangedError(f"{', '.join(odd)} not as kept, after {case}")
+            raise ChangedError(f"{', '.join(odd)} not as kept, after {done}")
+        lacking = [name for name in self.expected if name not in said]
+        good = [name for name in lacking if name.startswith(("run ", "line ")) and name[-8:] != damaged_key[:8]]
+        if damaged_key and good:
+            raise ChangedError(f"{', '.join(good)} is taken down by a bad row: {done}")
+        if lacking:
+            raise DroplabError(f"refused: {', '.join(lacking)}")
 
 
 class Rows(Kept):
@@ -216,7 +224,7 @@ class Rows(Kept):
 
     name, share = "store", 10_000
 
-    def write(self, random: Random) -> str:
+    def write(self, random: Random) -> tuple[str, str]:
         self.fresh(self.intact)
         with closing(sqlite3.connect(self.path)) as database:
             table = random.choice(("runs", "runs", "runs", "arrays", *self.tables))
@@ -224,13 +232,15 @@ class Rows(Kept):
             column = random.choice(columns)
             rows = database.execute(f"SELECT rowid, {column} FROM {table} ORDER BY rowid").fetchall()
             rowid, before = random.choice(rows)
+            of_run = table in ("runs", "arrays")
+            key = database.execute(f"SELECT key FROM {table} WHERE rowid = ?", (rowid,)).fetchone()[0] if of_run else ""
             after = self.other(random, before, [value for _, value in rows])
             try:
                 database.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (after, rowid))
             except (sqlite3.IntegrityError, OverflowError, UnicodeError):
                 after = before
             database.commit()
-        return f"{table}.{column} of row {rowid}: {str(before)[:60]!r} -> {str(after)[:60]!r}"
+        return f"{table}.{column} of row {rowid}: {str(before)[:60]!r} -> {str(after)[:60]!r}", key
 
     def other(self, random: Random, value: Any, neighbours: list[Any]) -> Any:
         what = random.randrange(6)
@@ -254,9 +264,9 @@ class Pages(Kept):
 
     name, share = "pages", 10_000
 
-    def write(self, random: Random) -> str:
+    def write(self, random: Random) -> tuple[str, str]:
         self.fresh((flipped if random.random() < 0.7 else damaged)(random, self.intact))
-        return "damage to the file"
+        return "damage to the file", ""
 
 
 class Checkpoints(Target):

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 import warnings
 from collections.abc import Iterator
 from random import Random
@@ -13,13 +12,13 @@ from droplab.errors import DataError
 from fuzz.harness import ChangedError, Tally, Target, hunt
 from fuzz.targets import TARGETS
 
-CASES = range(250)
+CASES = {name: range(min(250, target.share // 100)) for name, target in TARGETS.items()}  # fewer of what takes longer
 
 
 @pytest.fixture(scope="module")
 def tallies() -> Iterator[dict[str, list[Tally]]]:
     found: dict[str, list[Tally]] = {name: [] for name in TARGETS}
-    for tally in hunt(list(TARGETS.values()), [CASES] * len(TARGETS), os.cpu_count() or 1):
+    for tally in hunt(list(TARGETS.values()), list(CASES.values()), os.cpu_count() or 1):
         found[tally.name].append(tally)
     return found
 
@@ -28,8 +27,8 @@ def tallies() -> Iterator[dict[str, list[Tally]]]:
 def test_damaged_files_get_an_error_of_droplabs_or_what_was_kept(tallies, name):
     findings = [str(finding) for tally in tallies[name] for finding in tally.findings]
     assert not findings, "\n".join(findings[:5])
-    assert sum(tally.files for tally in tallies[name]) == len(CASES)
-    assert sum(tally.refused for tally in tallies[name]) > 30
+    assert sum(tally.files for tally in tallies[name]) == len(CASES[name])
+    assert sum(tally.refused for tally in tallies[name]) > len(CASES[name]) / 10
 
 
 class Planted(Target):
@@ -47,7 +46,7 @@ class Planted(Target):
         if case == 1:
             {}["nothing"]
         if case == 2:
-            bytearray(1_100_000_000).replace(b"x", b"y")
+            len(b"x" * 1_100_000_000)
         if case == 3:
             warnings.warn("careful", RuntimeWarning, stacklevel=1)
         if case == 4:
@@ -64,7 +63,8 @@ class Slow(Target):
 
     def ask(self, case: None) -> None:
         try:
-            time.sleep(60)
+            while True:
+                pass
         except Exception:
             raise DataError("a reader that takes anything for damage") from None
 
