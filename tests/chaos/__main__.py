@@ -21,14 +21,18 @@ _SHOWN = 3  # complaints of a scenario that the table names
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--kills", type=int, default=100, help="how many, over all kinds of study")
-    parser.add_argument("--only", default="", help="scenarios with this in their name")
+    parser.add_argument("--only", action="append", default=[], help="scenarios with this in their name; several times")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     parser.add_argument("--at-once", type=int, default=2, help="how many trials at a time")
     parser.add_argument("--keep", type=Path, help="leave the folders of trials that fail in this one")
     wanted = parser.parse_args()
     whole = not wanted.only and wanted.kills == parser.get_default("kills")
     own_mounts()  # before any thread is begun, so that all share them
-    scenarios = [one for one in (*kills(wanted.kills), *SCENARIOS) if wanted.only in one.name]
+    scenarios = [
+        one
+        for one in (*kills(wanted.kills), *SCENARIOS)
+        if not wanted.only or any(part in one.name for part in wanted.only)
+    ]
     trials = [(one, number) for one in scenarios for number in range(one.times)]
     results: dict[str, list[list[str] | str]] = {one.name: [] for one in scenarios}
     started = time.monotonic()

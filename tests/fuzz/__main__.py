@@ -81,7 +81,7 @@ def table(tallies: list[Tally], seconds: float) -> str:
         "",
         f"{files:,} files in {seconds:,.0f} s, {found} findings. A finding: an exception not of droplab's, a warning, "
         f"a signal, more than {MOST_SECONDS:g} s of the processor, or more than {MOST_MEGABYTES:,} MB of the process; "
-        "of what droplab keeps itself (model, store, checkpoints, pages) also anything taken that is not what was kept, "
+        "of what droplab keeps itself (model, store, checkpoints, pages) anything taken that is not what was kept, "
         "and a row that takes others down.",
     ]
     return "\n".join(lines)
