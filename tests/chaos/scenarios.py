@@ -310,6 +310,8 @@ def few_processes(folder: Path, cache: Path, random: Random) -> list[str]:
 @scenario("/dev/shm of 64 MB, a table of 108 MB", "ends well, and says what it does instead")
 def small_memory(folder: Path, cache: Path, random: Random) -> list[str]:
     _needs_mounts()
+    if folder.is_relative_to("/dev/shm"):
+        raise NotHereError("the folder of the trials is in /dev/shm")
     study = Study("mapped", folder, cache)
     features = np.random.default_rng(0).normal(size=(27_000, 1000)).astype(np.float32)
     labels = np.arange(27_000) % 4
@@ -318,7 +320,7 @@ def small_memory(folder: Path, cache: Path, random: Random) -> list[str]:
     (folder / "mine.toml").write_text(text + "learning_rate = 0.1\n", "utf-8")
     script = 'mount -t tmpfs -o size=64m none /dev/shm && exec "$@"'
     said = study.start(before=("unshare", "-m", "sh", "-c", script, "sh")).end()
-    return said.faults(0)
+    return said.faults(0) + ([] if "/dev/shm" in said.text else ["says nothing of /dev/shm"])
 
 
 @scenario("two studies at once on one store", "both end well; all networks are there", 2)
