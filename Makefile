@@ -12,7 +12,7 @@ ARGS :=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help study reproduce test lint types docs clean
+.PHONY: help study reproduce test fuzz chaos lint types docs clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -21,6 +21,8 @@ help:
 	@echo "             STUDY=mnist-depth   OUT=folder   STUDY_ARGS=\"--seeds 5 --epochs 40\""
 	@echo "make reproduce   a table or figure of the dropout papers; NAME=$(NAME)   REPRODUCE_ARGS=\"--budget smoke\""
 	@echo "make test    every test that can run on this machine; ARGS=\"-k idx -x\", ARGS=--cov=droplab"
+	@echo "make fuzz    a million damaged files of every kind, about 30 minutes; ARGS=\"--files 10000 --target csv\""
+	@echo "make chaos   100 kills, signals, limits, full disks, two studies at once: about 30 minutes; ARGS=\"--kills 10\""
 	@echo "make docs    run the code blocks of README.md and docs/"
 	@echo "make lint    ruff       make types   mypy"
 	@echo "make clean   remove .venv and the caches; results and downloads stay"
@@ -36,6 +38,13 @@ test: .venv/.installed-test
 
 docs: .venv/.installed-test
 	$(BIN)/python -m pytest -m docs -rs $(ARGS)
+
+# Both read the tests' folder, and write what docs/results/reliability.md is made of.
+fuzz: .venv/.installed-test
+	PYTHONPATH=tests $(BIN)/python -m fuzz $(ARGS)
+
+chaos: .venv/.installed-test
+	PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
 
 lint: .venv/.installed-lint
 	$(BIN)/python -m ruff check .

@@ -125,7 +125,8 @@ def stored_bits(store: Path) -> dict[str, str]:
 def _hash(outcome: Outcome, parts: list[bytes]) -> str:
     digest = hashlib.sha256(repr(outcome.metrics).encode())
     curves, ledger = outcome.curves, outcome.ledger
-    arrays = (curves.train_loss, curves.points, curves.losses, curves.accuracies, ledger["valid"], ledger["test"])
+    classes = [ledger[split] for split in sorted(ledger)]
+    arrays = (curves.train_loss, curves.points, curves.losses, curves.accuracies, *classes)
     for part in (*(array.tobytes() for array in arrays), *parts):
         digest.update(part)
     return digest.hexdigest()

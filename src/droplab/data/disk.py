@@ -11,13 +11,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from droplab.errors import DataError
 
 _ALWAYS_ALLOWED = 64 << 20
 _MOST_EXPANSION = 100
 _SYNCS = 4  # files waited for at the same time
+_T = TypeVar("_T")
 
 ABANDONED = 3600.0
 """Seconds after which an unfinished file has no living writer."""
@@ -118,11 +119,11 @@ def write_together(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
             written.append((part, path))
             with part.open("xb") as handle:
                 handle.write(content)
-        _at_once(_sync_file, [part for part, _ in written])
+        at_once(_sync_file, [part for part, _ in written])
         for part, path in written:
             part.replace(path)
             _sweep_parts(path)
-        _at_once(_sync_folder, {folder.parent, folder, *(path.parent for _, path in written)})
+        at_once(_sync_folder, {folder.parent, folder, *(path.parent for _, path in written)})
     except OSError as error:
         raise _from_os(folder, "cannot be written", error) from None
     finally:
@@ -148,14 +149,14 @@ def _sweep_parts(path: Path) -> None:
     sweep(path.parent, re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{12}}\.part"))
 
 
-def _at_once(function: Callable[[Path], None], paths: Collection[Path]) -> None:
-    """Call `function` with each path, some at the same time; one after the other where no thread can be started."""
+def at_once(function: Callable[[_T], None], each: Collection[_T]) -> None:
+    """Call `function` with each, some at the same time; one after the other where no thread can be started."""
     try:
         with ThreadPoolExecutor(_SYNCS) as pool:
-            list(pool.map(function, paths))
+            list(pool.map(function, each))
     except RuntimeError:
-        for path in paths:
-            function(path)
+        for one in each:
+            function(one)
 
 
 def _sync_file(path: Path) -> None:

@@ -76,12 +76,14 @@ def renewed(renew: Callable[[], None]) -> Iterator[None]:
                 renew()
 
     thread = threading.Thread(target=keep, daemon=True)
-    thread.start()
+    with suppress(RuntimeError):  # where no thread can be started, a lease may end, and a network be trained twice
+        thread.start()
     try:
         yield
     finally:
         over.set()
-        thread.join()
+        if thread.is_alive():
+            thread.join()
 
 
 def _started(pid: int) -> int:

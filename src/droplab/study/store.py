@@ -19,7 +19,6 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -45,7 +44,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite import insert as insert_unless_there
 
 from droplab.data.dataset import Dataset, DatasetCard
-from droplab.data.disk import open_regular, write_together
+from droplab.data.disk import at_once, open_regular, write_together
 from droplab.errors import DataError, StoreError
 from droplab.model.file import ModelInfo, from_bytes, to_bytes
 from droplab.study.claims import LEASE_SECONDS, Owner
@@ -84,7 +83,6 @@ from droplab.train.outcome import Trained
 
 _T = TypeVar("_T")
 _CHUNK = 500  # keys a query: SQLite takes 999 variables before 3.32
-_AT_ONCE = 4  # weights that are checked at the same time
 _RECORD = select(runs_table, arrays_table.c.npz, arrays_table.c.digest.label("arrays_digest")).join(
     arrays_table, isouter=True
 )
@@ -166,8 +164,7 @@ class Store:
             except StoreError as error:
                 faults[record.key] = str(error)
 
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(check, found.values()))
+        at_once(check, found.values())
         return faults
 
     def planned(self, keys: Iterable[str]) -> dict[str, Planned]:

@@ -1,0 +1,48 @@
+"""`droplab …` with checkpoints so often that a study of seconds has some, as one of hours does.
+
+    python -m chaos.program study mine.toml …
+
+It writes tables and models alone, no charts, which take longer than the training; `CHAOS_CHARTS=1` for all of it.
+`CHAOS_COMPILING=0` lets every program be worth its compiling; `CHAOS_FILED=FILE` notes the key of each network trained.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from droplab import cli
+from droplab.api import StudyResult
+from droplab.study import packs
+from droplab.study.store import Store
+from droplab.train import checkpoint
+
+checkpoint.EVERY_SECONDS = 0.2
+
+
+def write_tables(result: StudyResult, folder: Path, *_: object) -> list[Path]:
+    """Write what a study says in numbers."""
+    result.results().to_csv(folder / "results.csv", index=False)
+    return [folder / "results.csv"]
+
+
+def note_each(path: str) -> None:
+    """Write a line into a file for each network that comes to be filed."""
+    plain = Store.save_pack
+
+    def save_pack(store, results, *others, **more):
+        with open(path, "a", encoding="ascii") as file:  # noqa: PTH123
+            file.writelines(f"{run.key}\n" for run, _ in results)
+        return plain(store, results, *others, **more)
+
+    Store.save_pack = save_pack
+
+
+if __name__ == "__main__":
+    if "CHAOS_COMPILING" in os.environ:
+        packs.COMPILING_SECONDS = float(os.environ["CHAOS_COMPILING"])
+    if "CHAOS_CHARTS" not in os.environ:
+        StudyResult.write = write_tables
+    if "CHAOS_FILED" in os.environ:
+        note_each(os.environ["CHAOS_FILED"])
+    sys.argv[0] = "droplab"
+    cli.main()
