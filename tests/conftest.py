@@ -17,9 +17,11 @@ settings.register_profile("droplab", deadline=None, derandomize="CI" in os.envir
 settings.load_profile("droplab")
 
 
-# A test run in the background of a shell begins with Ctrl-C ignored, and so would every process that it starts.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A test run in the background of a shell begins with Ctrl-C ignored, one behind `nohup` with the end of its terminal, and
+# so would every process that it starts.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,7 +15,7 @@ from droplab.errors import ConfigError
 from droplab.report import axes, tables
 from droplab.report.folder import Folder
 from droplab.report.words import answer
-from droplab.report.write import write_report
+from droplab.report.write import write_report, write_tables
 from droplab.study.plan import Plan
 from report_data import ORIGIN, made_up_study
 from study_help import toy_plan
@@ -237,6 +237,7 @@ def test_the_ranking_is_against_the_best_on_valid_in_its_order() -> None:
 
 def test_the_report_shows_axes_ranking_and_all_arms(tmp_path: Path) -> None:
     plan, records = study_of(dropout=[0.5], vary={"regularizer": "dropout,max_norm,l2", "batch_size": [8, 16]})
+    write_tables(Folder(tmp_path), plan, records, ORIGIN)
     write_report(Folder(tmp_path), plan, records, ORIGIN)
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "Which arms can be told from the best?" in page

@@ -215,5 +215,6 @@ def test_no_word_of_a_table_is_cut_however_narrow_the_terminal(
     print_table(("key", "what it is", "hash"), rows)
     said = re.sub(r"\x1b\[\d+m", "", capsys.readouterr().out)
     words = {word for row in rows for cell in row for word in cell.split()}
-    assert words <= set(said.replace("\t", " ").split())
-    assert "\t" in said or max(map(len, said.split("\n"))) <= columns
+    lines = said.splitlines()
+    assert words <= set(said.split())
+    assert max(map(len, lines)) <= columns or len(lines) == 4, "where the words do not fit, a row is one line"

@@ -307,7 +307,7 @@ def test_a_large_table_is_answered_with_flat_memory(folder):
     for times in (250, 1000):
         text = frame.to_csv(index=False, header=False)
         Path("new.csv").write_text(",".join(frame.columns) + "\n" + text * times)
-        arguments = ["predict", "t.safetensors", "new.csv", "--format", "csv", "--out", "said.csv"]
+        arguments = ["predict", "t.safetensors", "new.csv", "--format", "csv", "--out", "said.csv", "--force"]
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert len(pd.read_csv("said.csv")) == 400 * times

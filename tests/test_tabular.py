@@ -199,7 +199,7 @@ FAULTS = {
     "Latin 1": ("town,class\nZürich,a\n".encode("latin-1"), "UTF-8; found byte 0xfc at 12"),
     "binary": (b"age,class\n\0\0\0,a\n", "zero byte"),
     "half a gzip": (gzip.compress(CSV.encode())[:-20], "sound gzip"),
-    "a bomb": (gzip.compress(b"a" * (80 << 20)), "bomb"),
+    "a bomb": (gzip.compress(b"a,y\n" + b"1,1\n" * (20 << 20)), "bomb"),
     "half a Parquet": (b"PAR1" + b"x" * 100, "sound Parquet"),
     "too wide": (",".join(f"c{i}" for i in range(MOST_COLUMNS + 1)).encode() + b"\n", "10,001"),
     "no target": (b"age,klass\n1,a\n", "Did you mean 'klass'"),

@@ -12,29 +12,29 @@ from pathlib import Path
 
 from droplab import cli
 from droplab.api import StudyResult
+from droplab.report.folder import Folder
 from droplab.study import packs
-from droplab.study.store import Store
+from droplab.study.filing import Filing
 from droplab.train import checkpoint
 
 checkpoint.EVERY_SECONDS = 0.2
 
 
-def write_tables(result: StudyResult, folder: Path, *_: object) -> list[Path]:
+def write_tables(result: StudyResult, out: Path, *_: object, **__: object) -> list[Path]:
     """Write what a study says in numbers."""
-    result.results().to_csv(folder / "results.csv", index=False)
-    return [folder / "results.csv"]
+    return [Folder(out).write("results.csv", result.results().to_csv(index=False).encode())]
 
 
 def note_each(path: str) -> None:
     """Write a line into a file for each network that comes to be filed."""
-    plain = Store.save_pack
+    plain = Filing.add
 
-    def save_pack(store, results, *others, **more):
+    def add(filing, pack, answer):
         with open(path, "a", encoding="ascii") as file:  # noqa: PTH123
-            file.writelines(f"{run.key}\n" for run, _ in results)
-        return plain(store, results, *others, **more)
+            file.writelines(f"{run.key}\n" for run in pack)
+        plain(filing, pack, answer)
 
-    Store.save_pack = save_pack
+    Filing.add = add
 
 
 if __name__ == "__main__":

@@ -157,7 +157,7 @@ class Kept(Target):
                     said, f"plan {key[:8]}", lambda key=key: self.first([p.way for p in store.planned([key]).values()])
                 )
             with suppress(DroplabError):
-                said |= {f"line {summary.key[:8]}": digest(summary) for summary in store.summaries()}
+                said |= {f"line {one.key[:8]}": digest(one) for one in store.summaries(lambda _: None)}
         return said
 
     def one(self, said: dict[str, str], name: str, ask: Callable[[], str]) -> None:

@@ -6,6 +6,7 @@ One mechanism for all commands: `check_file` for a file, `open_folder` for a fol
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -148,9 +149,12 @@ def _is_stdin(out: Path) -> bool:
 def _of_store(out: Path, database: Path) -> bool:
     """Whether a path is a store's database, one of the files beside it, or in a folder of its."""
     names = {database.name} | {f"{database.name}-{kind}" for kind in ("wal", "shm", "journal")}
-    names |= {f"{base}-{kind}" for base in (database.stem, database.name) for kind in ("weights", "checkpoints")}
     try:
         found = out.resolve()
     except (OSError, RuntimeError, ValueError):
         return False
-    return any(one.parent == database.parent and one.name in names for one in (found, *found.parents))
+    folders = re.compile(rf"{re.escape(database.stem)}(-[0-9a-f]{{8}})?-(weights|checkpoints)")
+    return any(
+        one.parent == database.parent and (one.name in names or folders.fullmatch(one.name) is not None)
+        for one in (found, *found.parents)
+    )

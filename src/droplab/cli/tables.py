@@ -11,30 +11,34 @@ import typer
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table on a terminal, where no word is cut; else lines of tab-separated values: one row a line.
 
-    A terminal that is too narrow for its words gets such lines, too.
+    Where a terminal is too narrow for its words, lines go on below, as the terminal breaks them.
     """
     lines = [[printable(cell) for cell in row] for row in (header, *rows)]
-    if sys.stdout.isatty():
-        from rich import box
-        from rich.cells import cell_len
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
+    if not sys.stdout.isatty():
+        typer.echo("\n".join("\t".join(line) for line in lines))
+        return
+    from rich import box
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
-        table, console = Table(box=box.SIMPLE_HEAD), Console()
-        for cells in zip(*lines, strict=True):
-            words = [word for cell in cells for word in cell.split(" ")]
-            # a name or key stays whole, to be copied
-            table.add_column(cells[0], min_width=max(map(cell_len, words)), no_wrap=len(words) == len(cells))
-        for line in lines[1:]:
-            table.add_row(*map(Text, line))
-        with console.capture() as drawn:
-            console.print(table, crop=False)
-        text = drawn.get()
-        if max(map(cell_len, Text.from_ansi(text).plain.split("\n"))) <= console.width:
-            typer.echo(text, nl=False)
-            return
-    typer.echo("\n".join("\t".join(line) for line in lines))
+    console = Console()
+    columns = list(zip(*lines, strict=True))
+    least = [max(cell_len(word) for cell in cells for word in cell.split(" ")) for cells in columns]
+    widths = [max(map(cell_len, cells)) for cells in columns]
+    between = 2 * len(columns) - 1
+    if sum(least) + between > console.width:
+        console.width = sum(widths) + between
+    while sum(widths) + between > console.width:  # the column that has most to spare becomes narrower
+        place = max(range(len(widths)), key=lambda k: widths[k] - least[k])
+        widths[place] -= 1
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for name, width in zip(lines[0], widths, strict=True):
+        table.add_column(name, width=width)
+    for line in lines[1:]:
+        table.add_row(*map(Text, line))
+    console.print(table)
 
 
 def printable(text: str) -> str:

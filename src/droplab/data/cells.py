@@ -208,7 +208,7 @@ def numbers_of(
     if not odd.any():
         return values, None
     first = int(odd.argmax())
-    return values, Fault(first, str(cells[first]))
+    return values, Fault(first, str(texts_of(cells.slice(first, 1))[0]))
 
 
 def holds_one(kind: pa.DataType) -> bool:

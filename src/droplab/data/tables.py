@@ -201,17 +201,20 @@ def _parquet_pieces(name: str, handle: BinaryIO | io.BytesIO) -> Iterator[Table]
         told = parquet.ParquetFile(handle, thrift_container_size_limit=_MOST_LISTED)
         schema, groups = told.schema_arrow, [told.metadata.row_group(k) for k in range(told.num_row_groups)]
         check_names(name, schema.names)
-        deltas = {one.path_in_schema for one in _chunks(groups) if any("DELTA" in way for way in one.encodings)}
-        coded = [one.name for one in schema if is_text(one.type) and one.name not in deltas]  # Arrow has no other way
-        file = parquet.ParquetFile(handle, metadata=told.metadata, read_dictionary=coded)
-        aside = dict.fromkeys(_index_of(schema.metadata, schema.names), "it is the index of a pandas table")
         single = [one.name for one in schema if holds_one(one.type)]
         if not single:
             raise DataError(f"{name}: must have columns of one value a row; found none. Make columns of the values.")
-        rows = held = 0
         for place, group in enumerate(groups):
             check_expansion(name, size, group.total_byte_size)
-            repeated = [one for one in _chunks([group]) if one.path_in_schema in deltas and _repeats(one)]
+            next(told.iter_batches(1, [place], single), None)  # an error here would end the process in `_chunks`
+        places = [place for place in range(len(told.schema)) if told.schema.column(place).path in single]
+        deltas = {one.path_in_schema for one in _chunks(groups, places) if any("DELTA" in way for way in one.encodings)}
+        coded = [one.name for one in schema if is_text(one.type) and one.name not in deltas]  # Arrow has no other way
+        file = parquet.ParquetFile(handle, metadata=told.metadata, read_dictionary=coded)
+        aside = dict.fromkeys(_index_of(schema.metadata, schema.names), "it is the index of a pandas table")
+        rows = held = 0
+        for place, group in enumerate(groups):
+            repeated = [one for one in _chunks([group], places) if one.path_in_schema in deltas and _repeats(one)]
             longest = max((one.total_uncompressed_size for one in repeated), default=1)  # a text's, in each row
             at_once = max(1, min(ROWS_AT_ONCE, _PIECE // (_NUMBER * len(single)), _PIECE // max(1, longest)))
             for batch in file.iter_batches(at_once, [place], single):
@@ -226,9 +229,9 @@ def _parquet_pieces(name: str, handle: BinaryIO | io.BytesIO) -> Iterator[Table]
                     rows += len(part)
 
 
-def _chunks(groups: Sequence[Any]) -> Iterator[Any]:
-    """What a Parquet file says of each column of some groups of rows."""
-    return (group.column(k) for group in groups for k in range(group.num_columns))
+def _chunks(groups: Sequence[Any], places: Sequence[int]) -> Iterator[Any]:
+    """What a Parquet file says of some columns of some groups of rows."""
+    return (group.column(place) for group in groups for place in places)
 
 
 def _repeats(chunk: Any) -> bool:

@@ -20,18 +20,17 @@ import os
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal
+from typing import Annotated, BinaryIO, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 from safetensors import numpy as safetensors
 
 from droplab.config import Activation, Rate, Regularizers, RunSettings, Validated, Width
 from droplab.data.disk import open_regular
 from droplab.data.preprocessing import Preprocessing
 from droplab.errors import DataError, ModelFileError, line, reading
-from droplab.model.families import TABLE
 
 _ENTRY = "droplab"
 _FORMAT = 3
@@ -92,6 +91,12 @@ class ModelInfo(Validated):
     networks: int = Field(1, ge=1)
     background: int | None = Field(None, ge=0, le=255)
     plugin_noise: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _pieces_of_maxout(self) -> Self:
+        if self.pieces > 1 and self.activation != "maxout":
+            raise ValueError(f"pieces={self.pieces} belongs to maxout; found activation={self.activation}")
+        return self
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -164,6 +169,8 @@ def settings_of(info: ModelInfo) -> RunSettings:
 
     A regularizer that is not known here is left out: with dropout off none acts.
     """
+    from droplab.model.families import TABLE  # here, because it imports torch
+
     pieces = {"pieces": info.pieces} if info.activation == "maxout" else {}
     return RunSettings(
         widths=info.widths,

@@ -23,7 +23,7 @@ def csv_text(frame: pd.DataFrame, raw: bool = False, header: bool = True) -> str
         header: whether the names of the columns come first.
 
     >>> csv_text(pd.DataFrame({"arm": ["=1+1", "-1", "plain"], "value": [-1, 2, 3]}))
-    "arm,value\\n'=1+1,-1\\n-1,2\\nplain,3\\n"
+    "arm,value\n'=1+1,-1\n-1,2\nplain,3\n"
     """
     if not raw:
         kept = [column if is_numeric_dtype(column) else column.map(_quiet) for _, column in frame.items()]

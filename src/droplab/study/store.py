@@ -317,10 +317,11 @@ class Store:
         return self.checkpoints_folder / checkpoint_name(pack)
 
     def drop_checkpoint(self, pack: str) -> None:
-        """Remove the checkpoint of a pack, if there is one; raises as `checkpoint_path`."""
+        """Remove the checkpoint of a pack, if there is one, whole or half-written; raises as `checkpoint_path`."""
         path = self.checkpoint_path(pack)
         try:
-            path.unlink(missing_ok=True)
+            for file in (path, *path.parent.glob(f".{path.name}.*.part")):
+                file.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(f"{path}: the checkpoint cannot be removed: {reason(error)}.") from None
 
@@ -427,7 +428,7 @@ class Store:
 
     def _folders_of(self, connection: Connection) -> tuple[Folders, bool]:
         """The folders that the store names, and whether it has no runs."""
-        meta: dict[str, str] = {row.name: row.value for row in connection.execute(select(meta_table))}
+        meta = {str(row.name): str(row.value) for row in connection.execute(select(meta_table))}
         empty = connection.scalar(select(runs_table.c.key).limit(1)) is None
         return Folders(self.path, meta.get("identity", ""), meta.get("suffix", "")), empty
 
