@@ -17,8 +17,8 @@ settings.register_profile("droplab", deadline=None, derandomize="CI" in os.envir
 settings.load_profile("droplab")
 
 
-# A test run in the background of a shell begins with Ctrl-C ignored, one behind `nohup` with the end of its terminal, and
-# so would every process that it starts.
+# A test run in the background of a shell begins with Ctrl-C ignored, one behind `nohup` with SIGHUP ignored, and so
+# would every process that it starts.
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)

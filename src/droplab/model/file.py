@@ -37,7 +37,7 @@ _FORMAT = 3
 _OWN = ("format", "card", "sha256")  # what a file says of itself
 _LATER = ("activation", "pieces", "regularizers", "preprocessing", "networks", "background", "plugin_noise")
 _LONGEST_HEADER = 16 << 20  # bytes; safetensors takes 100 million, which JSON makes 3 GB of
-_MOST_PARTS = 500_000  # values in a header, each of which takes far more memory than its bytes
+_MOST_PARTS = 300_000  # values in a header, each of which takes far more memory than its bytes
 _ADVICE = "Take the file from its source again, or train the network anew."
 
 
