@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from droplab.errors import ModelFileError, StoreError
+from droplab.errors import ConfigError, ModelFileError, StoreError
 from droplab.study.store import Store
 from store_help import check_whole, largest_file, make_dataset, make_run, make_trained, save_many, weights_files
 
@@ -159,3 +159,11 @@ class TestDamage:
             )
         with pytest.raises(StoreError, match="the record of run"):
             store.load([run.key])
+
+    def test_what_no_reader_would_take_is_not_written(self, store: Store) -> None:
+        run = make_run()
+        object.__setattr__(run.settings, "epochs", 0)  # as no validated copy could be
+        with pytest.raises(ConfigError, match=f"run {run.key[:12]}: epochs: input should be greater"):
+            store.save(run, make_dataset(), make_trained(make_run()))
+        assert check_whole(store) == set()
+        assert weights_files(store) == set()

@@ -124,8 +124,14 @@ def check_pack_name(pack: str) -> None:
 
 
 def row_of(run: Run, dataset: Dataset, outcome: Outcome) -> dict[str, Any]:
-    """Return the columns of `runs` but for the weights' and the time."""
+    """Return the columns of `runs` but for the weights' and the time.
+
+    Raises:
+        ConfigError: if the settings are none that could be read again.
+    """
     metrics = [(*metric[:3], float(metric.value)) for metric in outcome.metrics]
+    settings = run.settings.model_dump_json()
+    RunSettings.parse(json.loads(settings), f"run {run.key[:12]}")
     return {
         "key": run.key,
         "dataset": dataset.name,
@@ -137,7 +143,7 @@ def row_of(run: Run, dataset: Dataset, outcome: Outcome) -> dict[str, Any]:
         "test_accuracy": next((value for *what, value in metrics if what == ["off", "test", "accuracy"]), None),
         "train_seconds": float(outcome.train_seconds),
         "evaluate_seconds": float(outcome.evaluate_seconds),
-        "settings": run.settings.model_dump_json(),
+        "settings": settings,
         "environment": json.dumps(outcome.environment),
         "metrics": json.dumps(metrics),  # the json module keeps every bit of a float, and NaN
     }
