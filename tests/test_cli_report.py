@@ -1,6 +1,9 @@
 """`droplab report`: the whole folder, or one format of it."""
 
 import shlex
+import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -76,3 +79,17 @@ def test_what_cannot_be_is_one_error_and_no_output(folder: Path, here: Path, arg
     assert (found.code, found.out, found.errors.count("\n")) == (1, "", 1)
     assert said in found.errors
     assert not (here / "x").exists()
+
+
+def test_a_damaged_run_is_named_and_left_out(folder: Path, here: Path) -> None:
+    copy = here / "copy.sqlite"
+    shutil.copy(folder / "store.sqlite", copy)
+    with closing(sqlite3.connect(copy)) as database, database:
+        (key,) = database.execute("SELECT key FROM runs ORDER BY key LIMIT 1").fetchone()
+        database.execute("UPDATE runs SET test_accuracy = 1 WHERE key = ?", (key,))
+    said = droplab("report", folder / "mine.toml", "--store", copy, "--format", "csv")
+    assert said.code == 0
+    assert said.errors.startswith("warning: ")
+    assert said.errors.count(key[:12]) == 2
+    assert key not in said.out
+    assert said.out

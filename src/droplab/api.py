@@ -145,7 +145,7 @@ class Study:
                 summary.add(run_all(again, dataset, opened, observer, workers))
             if quiet and summary.interrupted:
                 raise KeyboardInterrupt
-            return _collect(plan, dataset.card, opened, summary, dataset)
+            return _collect(plan, dataset.card, opened, summary, observer.notice, dataset)
 
     def _dataset(self, notify: Callable[[str], None]) -> Dataset:
         return load_dataset(self.settings.data, **self.settings.reading, notify=notify)
@@ -195,12 +195,19 @@ class Study:
         with Store(store) as opened:
             return plan, foretell(plan.runs, dataset, opened, workers)
 
-    def recall(self, *, store: str | Path | None = None, precision: str = "auto") -> StudyResult:
+    def recall(
+        self,
+        *,
+        store: str | Path | None = None,
+        precision: str = "auto",
+        notify: Callable[[str], None] | None = None,
+    ) -> StudyResult:
         """What the store has of this study; nothing is trained, and neither data nor device is needed.
 
         Args:
             store: as `run`.
             precision: of the runs wanted; `auto` takes that of which the store has most.
+            notify: told of each run that is damaged, which is left out; without it that is a warning.
 
         Raises:
             StoreError: if it has none of the study's runs.
@@ -224,7 +231,7 @@ class Study:
             plan, card = candidates[counts.index(max(counts))]
             clipped = clipped_batch(self.settings, card)
             summary = Summary(reused=max(counts), notices=[clipped] if clipped else [])
-            return _collect(plan, card, opened, summary)
+            return _collect(plan, card, opened, summary, notify or Warn().notice)
 
 
 @dataclass(frozen=True)
@@ -433,13 +440,22 @@ def arm_files(arms: Sequence[Arm]) -> dict[str, str]:
     return file_names(arm.name for arm in arms)
 
 
-def _collect(plan: Plan, card: DatasetCard, store: Store, summary: Summary, data: Dataset | None = None) -> StudyResult:
-    records = store.load([run.key for run in plan.runs], summary.notices.append)
+def _collect(
+    plan: Plan,
+    card: DatasetCard,
+    store: Store,
+    summary: Summary,
+    notify: Callable[[str], None],
+    data: Dataset | None = None,
+) -> StudyResult:
+    def told(fault: str) -> None:
+        summary.notices.append(fault)
+        notify(fault)
+
+    records = store.load([run.key for run in plan.runs], told)
     refits: dict[int, RunRecord] = {}
     if records:
         _, again = _refits(plan, records)
-        refits = {
-            record.settings.seed: record
-            for record in store.load([run.key for run in again], summary.notices.append).values()
-        }
+        found = store.load([run.key for run in again], told)
+        refits = {record.settings.seed: record for record in found.values()}
     return StudyResult(plan, records, card, store, summary, refits, data)

@@ -121,17 +121,18 @@ def report(
             "send the output to a file with >."
         )
     from droplab.api import Study
+    from droplab.cli.runs import warn
     from droplab.report.spreadsheet import csv_text
 
     wanted = Study.preset(spec, **options.given(flags))
     if form in ("md", "csv"):
-        result = wanted.recall(store=store, precision=precision)
+        result = wanted.recall(store=store, precision=precision, notify=warn)
         text = csv_text(result.results(), raw) if form == "csv" else result.markdown(typed_command())
         typer.echo(text, nl=False)
         return
     names = wanted.files(probabilities) if form is None else ["report.html"]
     target = _target(wanted, spec, out, names, force, store)
-    result = wanted.recall(store=store, precision=precision)
+    result = wanted.recall(store=store, precision=precision, notify=warn)
     if form is None:
         _conclude(result, target, probabilities, force, raw)
     else:
