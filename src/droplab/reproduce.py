@@ -166,7 +166,7 @@ class _Networks:
     def result(self, row: Row, option: int | None, store: Store) -> RowResult:
         """What the store has of a row."""
         tried, final = self._tried(row), self._final(row, option)
-        records = store.load([run.key for run in tried + final])
+        records = store.load([run.key for run in tried + final], lambda _: None)  # a damaged one is trained again
         found = {run.settings.seed: records[run.key] for run in final if run.key in records}
         return RowResult(row, tuple(records.get(run.key) for run in tried), option, found)
 
