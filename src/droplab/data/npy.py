@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -45,7 +46,8 @@ def read_header(where: str, stream: Any) -> tuple[np.dtype[Any], tuple[int, ...]
     """
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
-        shape, fortran, dtype = readers[np.lib.format.read_magic(stream)](stream)
+        with warnings.catch_warnings(action="ignore"):  # of what is odd in that text
+            shape, fortran, dtype = readers[np.lib.format.read_magic(stream)](stream)
         sound = all(n >= 0 for n in shape) and dtype.itemsize > 0
     except (zipfile.BadZipFile, zlib.error, EOFError):
         raise
