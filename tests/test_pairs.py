@@ -110,10 +110,10 @@ def test_options_that_cannot_act_say_so(pair, tmp_path):
         load(pair, groups="patient")
 
 
-def test_an_odd_header_is_an_error_and_no_warning(tmp_path: Path) -> None:
+def test_an_odd_header_is_an_error_and_no_warning(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((4, 2), np.float32))
     content = (tmp_path / "x.npy").read_bytes().replace(b"'<f4'", b"'<\\q'")
     (tmp_path / "x.npy").write_bytes(content)
     np.save(tmp_path / "y.npy", np.array([0, 1, 0, 1]))
     with pytest.raises(DataError, match=r"x\.npy must begin with an npy header; it cannot be read"):
-        load_dataset(f"{tmp_path / 'x.npy'},{tmp_path / 'y.npy'}", test="0.5")
+        load(f"{tmp_path}/x.npy,{tmp_path}/y.npy")
