@@ -41,6 +41,7 @@ def open_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
+        Path(name).chmod(0o755)  # so that it can be removed
 
 
 class TestReadOnly:
@@ -50,10 +51,8 @@ class TestReadOnly:
         with Store(path) as store:
             runs = save_many(store, range(2))
             check_whole(store)  # imports what another user may not read
-        path.chmod(0o644)
-        if what == "file":
-            open_folder.chmod(0o777)
-            path.chmod(0o444)
+        open_folder.chmod(0o777 if what == "file" else 0o555)
+        path.chmod(0o444 if what == "file" else 0o644)
         before = {file: file.stat().st_mtime_ns for file in open_folder.rglob("*")}
         with without_privileges():
             with Store(path) as store:
