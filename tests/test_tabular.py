@@ -306,3 +306,11 @@ def test_a_table_and_a_model_of_before_are_what_they_were(tmp_path):
     weights, info = read(GOLDEN / "table-format-2.safetensors")
     logs = answers(weights, info, features_of(info, str(tmp_path / "people.csv"), print))["off"].logs
     np.testing.assert_allclose(np.exp(logs[:, 1]), told["p_yes"], atol=1e-5)
+
+
+def test_an_error_is_one_line_whatever_a_name_holds(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('a,y\n1,u\n2,u\n3,"two\r\nlines"\n')
+    with pytest.raises(DataError) as caught:
+        load_dataset(tmp_path / "t.csv", target="y", notify=lambda _: None)
+    assert "found 1 of class two lines" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1

@@ -9,7 +9,13 @@ _LONGEST_LINE = 300  # characters of what another library says
 
 
 class DroplabError(Exception):
-    """Base of every error that droplab raises for a reason its user can act on."""
+    """Base of every error that droplab raises for a reason its user can act on.
+
+    What it says is one line, whatever is in the names of files, columns and classes.
+    """
+
+    def __init__(self, *said: object) -> None:
+        super().__init__(*(" ".join(part.splitlines()) if isinstance(part, str) else part for part in said))
 
 
 class ConfigError(DroplabError, ValueError):
