@@ -3,6 +3,7 @@
 import argparse
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -28,6 +29,8 @@ def main() -> int:
     wanted = parser.parse_args()
     whole = not wanted.only and wanted.kills == parser.get_default("kills")
     own_mounts()  # before any thread is begun, so that all share them
+    for number in (signal.SIGINT, signal.SIGHUP):  # behind `nohup … &` studies would ignore them, as they should
+        signal.signal(number, signal.SIG_DFL)
     scenarios = [
         one
         for one in (*kills(wanted.kills), *SCENARIOS)
