@@ -17,7 +17,7 @@ from droplab.errors import DataError
 
 _ALWAYS_ALLOWED = 64 << 20
 _MOST_EXPANSION = 100
-_LARGE, _LARGE_EXPANSION = 400 << 20, 20
+_LARGE, _LARGE_EXPANSION = 256 << 20, 20
 _SYNCS = 4  # files waited for at the same time
 _T = TypeVar("_T")
 
@@ -37,7 +37,7 @@ def expansion_limit(stored_bytes: int) -> int:
     """Return how many bytes a compressed file may unpack to before it is taken for a bomb.
 
     Deflate reaches 1032:1 on constant bytes and about 5:1 on images, so 100:1 lies far from both; small files may
-    always unpack to 64 MiB, and beyond 500 MiB 20:1 is the most, so that a file of some megabytes takes no gigabyte.
+    always unpack to 64 MiB, and beyond 320 MiB 20:1 is the most, so that a file of some megabytes takes no gigabyte.
 
     Args:
         stored_bytes: size of the compressed file, in bytes.
