@@ -21,7 +21,7 @@ help:
 	@echo "             STUDY=mnist-depth   OUT=folder   STUDY_ARGS=\"--seeds 5 --epochs 40\""
 	@echo "make reproduce   a table or figure of the dropout papers; NAME=$(NAME)   REPRODUCE_ARGS=\"--budget smoke\""
 	@echo "make test    every test that can run on this machine; ARGS=\"-k idx -x\", ARGS=--cov=droplab"
-	@echo "make fuzz    a million damaged files of every kind, about 30 minutes; ARGS=\"--files 10000 --target csv\""
+	@echo "make fuzz    a million damaged files of every kind, a quarter to half an hour; ARGS=\"--files 10000 --target csv\""
 	@echo "make chaos   100 kills, signals, limits, full disks, two studies at once: about 30 minutes; ARGS=\"--kills 10\""
 	@echo "make docs    run the code blocks of README.md and docs/"
 	@echo "make lint    ruff       make types   mypy"
