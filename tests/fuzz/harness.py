@@ -12,6 +12,7 @@ import tempfile
 import time
 import traceback
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ _CASE, _REFUSED, _ACCEPTED, _PEAK, _SLOWEST = range(5)  # places in what a proce
 _ROOM = Path("/dev/shm")  # files lie in memory where there is such a place
 
 
-class Target:
+class Target(ABC):
     """A kind of file that is fuzzed.
 
     Attributes:
@@ -53,10 +54,11 @@ class Target:
         """Make the sound files that the damaged ones come from; `folder` is this target's own."""
         self.folder = folder
 
+    @abstractmethod
     def write(self, random: Random) -> Any:
         """Make a damaged file; what is returned goes to `ask`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ask(self, case: Any) -> None:
         """Give it to the product.
 
@@ -64,7 +66,6 @@ class Target:
             DroplabError: if the product refuses it, as it may.
             ChangedError: if the product takes it, and says something else than of the sound file.
         """
-        raise NotImplementedError
 
 
 class ChangedError(AssertionError):

@@ -50,7 +50,9 @@ class Planted(Target):
         if case == 3:
             warnings.warn("careful", RuntimeWarning, stacklevel=1)
         if case == 4:
-            raise DataError("an error\nof two lines")
+            error = DataError("one line, as all are made")
+            error.args = ("an error\nof two lines",)
+            raise error
         if case == 5:
             raise ChangedError("0.9 is now 0.8")
 
