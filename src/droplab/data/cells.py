@@ -208,7 +208,8 @@ def numbers_of(
     if not odd.any():
         return values, None
     first = int(odd.argmax())
-    return values, Fault(first, str(texts_of(cells.slice(first, 1))[0]))
+    cell = cells.slice(first, 1)
+    return values, Fault(first, str(texts_of(cell)[0] if holds_one(kind) else cell[0]))
 
 
 def holds_one(kind: pa.DataType) -> bool:
