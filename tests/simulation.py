@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from scipy import special
 
-from droplab.report.planning import plan_seeds
-from droplab.report.statistics import Comparison, compare, family
+from droplab.stats.compare import Comparison, compare, family
+from droplab.stats.planning import plan_seeds
 
 SEEDS = (3, 5, 10, 30)
 MARGIN, SPREAD = 0.001, 0.001

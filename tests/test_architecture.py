@@ -11,7 +11,7 @@ import pytest
 SRC = Path(__file__).parents[1] / "src"
 MODULES = sorted((SRC / "droplab").rglob("*.py"))
 
-FOUNDATION = {"errors", "config", "random", "presets"}
+FOUNDATION = {"errors", "config", "random", "presets", "stats"}
 STAGES = ["data", "model", "train", "study", "report"]
 FACES = {"api", "reproduce", "estimator", "export", "fit", "inputs", "predict", "bench", "cli", "serve"}
 ENTRANCES = {"droplab", "__main__"}  # the public names and `python -m droplab`

@@ -15,9 +15,8 @@ from sklearn.metrics import brier_score_loss, log_loss
 from droplab.config import RunSettings
 from droplab.model.initialise import initial_layers
 from droplab.model.regularizers import Dropout
-from droplab.study.records import pack_arrays, unpack_arrays
-from droplab.train import calibration
-from droplab.train.calibration import (
+from droplab.stats import calibration
+from droplab.stats.calibration import (
     brier,
     calibration_error,
     entropy,
@@ -26,6 +25,7 @@ from droplab.train.calibration import (
     reliability,
     tempered,
 )
+from droplab.study.records import pack_arrays, unpack_arrays
 from droplab.train.engine import train_pack
 from droplab.train.evaluate import evaluate, mc_points
 from droplab.train.examples import Examples

@@ -8,9 +8,9 @@ import torch
 
 from droplab.model.initialise import initial_layers
 from droplab.model.regularizers import Dropout
+from droplab.stats.metrics import classification_metrics
 from droplab.train import examples as examples_module
 from droplab.train.evaluate import evaluate
-from droplab.train.metrics import classification_metrics
 from toy import toy_examples
 
 EXAMPLES = toy_examples()

@@ -13,7 +13,7 @@ from droplab.data.files import load_dataset
 from droplab.inputs import features_of
 from droplab.model.file import read, weights_hash
 from droplab.predict import answers
-from droplab.train.metrics import classification_metrics
+from droplab.stats.metrics import classification_metrics
 from study_help import droplab
 
 RANDOM = np.random.default_rng(3)

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, brier_score_loss, log_loss
 
-from droplab.report.intervals import accuracy_interval, metric_intervals
-from droplab.train.metrics import classification_metrics
+from droplab.stats.intervals import accuracy_interval, metric_intervals
+from droplab.stats.metrics import classification_metrics
 
 
 def drawn(random, examples, classes=3):

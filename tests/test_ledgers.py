@@ -12,7 +12,7 @@ from droplab.config import RunSettings
 from droplab.data.dataset import Dataset
 from droplab.errors import ConfigError, DataError, StoreError
 from droplab.report import ledgers, tables
-from droplab.report.statistics import compare
+from droplab.stats.compare import compare
 from droplab.study.plan import Run
 from droplab.study.store import Store
 from droplab.train.outcome import Metric, Way

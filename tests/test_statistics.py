@@ -12,10 +12,10 @@ from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.power import TTestPower
 
 from droplab.errors import ConfigError, DataError
-from droplab.report.planning import plan_seeds
-from droplab.report.statistics import Comparison, compare, does_not_apply, family, points
-from droplab.report.trend import trend
-from droplab.report.variance import over_seeds_and_examples
+from droplab.stats.compare import Comparison, compare, does_not_apply, family, points
+from droplab.stats.planning import plan_seeds
+from droplab.stats.trend import trend
+from droplab.stats.variance import over_seeds_and_examples
 
 accuracies = st.lists(st.integers(0, 10_000), min_size=2, max_size=12)
 

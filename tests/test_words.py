@@ -4,8 +4,8 @@ import pytest
 
 from droplab.report import tables
 from droplab.report.tables import DepthTrend
-from droplab.report.trend import Trend
 from droplab.report.words import answer, trend_words
+from droplab.stats.trend import Trend
 from report_data import made_up_study
 
 

@@ -7,10 +7,10 @@ if TYPE_CHECKING:
     from droplab.api import Study, StudyResult
     from droplab.estimator import DropoutMLPClassifier, Uncertainty
     from droplab.model.families import Regularizer, register
-    from droplab.report.planning import plan_seeds
-    from droplab.report.statistics import Comparison, compare
-    from droplab.report.trend import Trend, trend
     from droplab.reproduce import Reproduce
+    from droplab.stats.compare import Comparison, compare
+    from droplab.stats.planning import plan_seeds
+    from droplab.stats.trend import Trend, trend
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,18 +29,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Comparison": "droplab.report.statistics",
+    "Comparison": "droplab.stats.compare",
     "DropoutMLPClassifier": "droplab.estimator",
     "Regularizer": "droplab.model.families",
     "Reproduce": "droplab.reproduce",
     "Study": "droplab.api",
     "StudyResult": "droplab.api",
-    "Trend": "droplab.report.trend",
+    "Trend": "droplab.stats.trend",
     "Uncertainty": "droplab.estimator",
-    "compare": "droplab.report.statistics",
-    "plan_seeds": "droplab.report.planning",
+    "compare": "droplab.stats.compare",
+    "plan_seeds": "droplab.stats.planning",
     "register": "droplab.model.families",
-    "trend": "droplab.report.trend",
+    "trend": "droplab.stats.trend",
 }
 
 

@@ -16,8 +16,8 @@ from droplab.data.dataset import Dataset
 from droplab.model.file import ModelInfo, stacked, to_bytes, weights_hash
 from droplab.predict import answers
 from droplab.report.fitted import render_fitted_card
-from droplab.report.intervals import Estimate, metric_intervals
 from droplab.report.origin import Origin
+from droplab.stats.intervals import Estimate, metric_intervals
 from droplab.study.plan import Run, plan_run, plan_way
 from droplab.study.records import RunRecord
 from droplab.study.runner import Observer, Summary, run_all

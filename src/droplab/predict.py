@@ -17,7 +17,7 @@ from droplab.model.file import ModelInfo, separate, settings_of
 from droplab.model.general import general_of
 from droplab.model.network import layers_of
 from droplab.model.regularizers import Dropout
-from droplab.train.calibration import entropy
+from droplab.stats.calibration import entropy
 from droplab.train.device import has_bf16_units
 from droplab.train.evaluate import Evaluation, evaluate
 from droplab.train.examples import Part

@@ -35,7 +35,7 @@ def compare(
     """
     from droplab.cli.runs import open_existing
     from droplab.report import ledgers
-    from droplab.report.statistics import points
+    from droplab.stats.compare import points
 
     with open_existing(store) as opened:
         ours, theirs = (ledgers.by_seed(_runs(opened, arm), arm) for arm in (a, b))

@@ -97,7 +97,7 @@ def evaluate(
     from droplab.data.files import load_dataset
     from droplab.model.file import read
     from droplab.predict import answers, is_noisy
-    from droplab.train.calibration import mean_nll
+    from droplab.stats.calibration import mean_nll
     from droplab.train.device import has_bf16_units
 
     weights, info = read(model)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from droplab.config import StudySettings
-from droplab.report.statistics import Comparison, p_words, points
 from droplab.report.tables import ArmComparison
 from droplab.report.words import value_words
+from droplab.stats.compare import Comparison, p_words, points
 from droplab.train.outcome import Way
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 
 from droplab.config import regularizer_words
 from droplab.errors import DataError
-from droplab.report.statistics import Comparison, compare
+from droplab.stats.compare import Comparison, compare
 
 if TYPE_CHECKING:
     from droplab.study.records import RunRecord
@@ -53,7 +53,7 @@ def compare_accuracies(
     Args:
         a: of the one arm, one run a seed.
         b: of the other, in the same order.
-        margin: as in `statistics.compare`.
+        margin: as in `stats.compare`.
         confidence: likewise.
     """
     accuracies = [[run.outcome.metric("off", "test", "accuracy") for run in runs] for runs in (a, b)]
@@ -68,7 +68,7 @@ def compare_examples(
     Args:
         a: of the one arm, one run a seed.
         b: of the other, in the same order.
-        margin: as in `statistics.compare`.
+        margin: as in `stats.compare`.
         confidence: likewise.
 
     Returns:

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from droplab.report.statistics import Comparison, compare_differences, family, p_words, points
+from droplab.stats.compare import Comparison, compare_differences, family, p_words, points
 
 if TYPE_CHECKING:
     from droplab.study.reproduction import Claim, Reproduced, RowResult

@@ -17,9 +17,9 @@ from droplab.report.markdown import code, escaped, table
 from droplab.report.published import Beside, beside, claims_told
 from droplab.report.reproduction_chart import reproduction_chart
 from droplab.report.spreadsheet import csv_text
-from droplab.report.statistics import points
 from droplab.report.words import duration_words, value_words
 from droplab.report.write import save_figures
+from droplab.stats.compare import points
 
 if TYPE_CHECKING:
     from droplab.report.folder import Folder

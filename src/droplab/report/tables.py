@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from droplab.errors import ConfigError, DataError
 from droplab.report.ledgers import compare_accuracies, compare_examples
-from droplab.report.statistics import Comparison, does_not_apply, family
-from droplab.report.trend import Trend, trend
+from droplab.stats.compare import Comparison, does_not_apply, family
+from droplab.stats.trend import Trend, trend
 
 if TYPE_CHECKING:
     from droplab.study.plan import Arm, Plan

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from droplab.config import StudySettings, load_study
-from droplab.report.statistics import Verdict, points
 from droplab.report.tables import ArmComparison, DepthTrend, spaced
+from droplab.stats.compare import Verdict, points
 
 if TYPE_CHECKING:
     from droplab.study.plan import Arm

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from droplab.config import RunSettings
 from droplab.errors import TrainingError
 from droplab.model.network import Layer
+from droplab.stats.metrics import classification_metrics
 from droplab.train.device import environment
 from droplab.train.evaluate import Evaluation, evaluate
 from droplab.train.examples import Examples
-from droplab.train.metrics import classification_metrics
 from droplab.train.outcome import CheckpointCost, Curves, Inference, Metric, Outcome, Split, Trained, Way
 from droplab.train.state import State
 from droplab.train.uncertainty import Beliefs, judge

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from droplab.train.calibration import (
+from droplab.stats.calibration import (
     BINS,
     brier,
     calibration_error,

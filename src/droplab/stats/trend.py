@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from droplab.errors import DataError
-from droplab.report.statistics import Comparison, compare
+from droplab.stats.compare import Comparison, compare
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ def metric_intervals(labels: NDArray[np.int64], log_probabilities: NDArray[np.fl
 
 
 def _shares(confusion: NDArray[np.integer]) -> tuple[float, float]:
-    """Balanced accuracy and macro F1 of a confusion matrix (true, predicted), as `train.metrics` has them."""
+    """Balanced accuracy and macro F1 of a confusion matrix (true, predicted), as `stats.metrics` has them."""
     right, true, said = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     occurs, named = true > 0, (true + said) > 0
     return float((right[occurs] / true[occurs]).mean()), float((2 * right[named] / (true + said)[named]).mean())

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from droplab.errors import ConfigError, DataError
-from droplab.report.planning import POWER, seeds_needed
-from droplab.report.variance import Estimate, over_seeds, over_seeds_and_examples
+from droplab.stats.planning import POWER, seeds_needed
+from droplab.stats.variance import Estimate, over_seeds, over_seeds_and_examples
 
 Verdict = Literal["helps", "hurts", "equivalent", "undecided", "does not apply"]
 
