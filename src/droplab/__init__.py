@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from droplab.model.families import Regularizer, register
     from droplab.reproduce import Reproduce
     from droplab.stats.compare import Comparison, compare
+    from droplab.stats.family import compare_all
     from droplab.stats.planning import plan_seeds
     from droplab.stats.trend import Trend, trend
 
@@ -23,6 +24,7 @@ __all__ = [
     "Trend",
     "Uncertainty",
     "compare",
+    "compare_all",
     "plan_seeds",
     "register",
     "trend",
@@ -38,6 +40,7 @@ _HOMES = {
     "Trend": "droplab.stats.trend",
     "Uncertainty": "droplab.estimator",
     "compare": "droplab.stats.compare",
+    "compare_all": "droplab.stats.family",
     "plan_seeds": "droplab.stats.planning",
     "register": "droplab.model.families",
     "trend": "droplab.stats.trend",

@@ -23,7 +23,6 @@ from droplab.report.origin import Origin
 from droplab.report.probabilities import probability_frame
 from droplab.report.single import write_page
 from droplab.report.tables import (
-    ArmComparison,
     arms_table,
     best_arm,
     compare_arms,
@@ -37,8 +36,10 @@ from droplab.study.forecast import Forecast
 from droplab.study.plan import Arm, Plan, Run, plan_refit, plan_study, plan_way, study_arms
 from droplab.study.records import RunRecord
 from droplab.study.runner import Observer, Summary, clipped_batch, foretell, run_all
+from droplab.study.sequence import run_study
 from droplab.study.sqlite import store_path
 from droplab.study.store import Store
+from droplab.study.verdicts import ArmComparison
 from droplab.train.device import resolve_way
 from droplab.train.engine import Progress
 from droplab.train.examples import Examples
@@ -137,7 +138,8 @@ class Study:
             observer.notice(notice)
         plan = plan_study(self.settings, dataset.fingerprint, way)
         with Store(store) as opened:
-            summary = run_all(plan.runs, dataset, opened, observer, workers)
+            plan = plan.looked_at(opened.looks(plan.identity))
+            summary = run_study(plan, dataset, opened, observer, workers)
             summary.notices[:0] = notices
             if refit and not summary.interrupted and summary.reused + summary.trained:
                 chosen, again = _refits(plan, opened.load([run.key for run in plan.runs]))
@@ -229,6 +231,7 @@ class Study:
                     "same settings."
                 )
             plan, card = candidates[counts.index(max(counts))]
+            plan = plan.looked_at(opened.looks(plan.identity))
             clipped = clipped_batch(self.settings, card)
             summary = Summary(reused=max(counts), notices=[clipped] if clipped else [])
             return _collect(plan, card, opened, summary, notify or Warn().notice)

@@ -196,6 +196,8 @@ class Recipe(Validated):
 
 
 _LATER = {
+    "until",
+    "budget",
     "activation",
     "pieces",
     "initial_weights",
@@ -300,6 +302,9 @@ class StudySettings(Recipe):
         widths: hidden widths of a single network, instead of `depths`.
         dropout: the rates under comparison; each network's control, rate 0, is always trained too.
         seeds: the replicates. A number n means 0 … n − 1.
+        until: `decided` trains seeds only as far as verdicts need them, look by look; `best` as far as it takes to tell
+            which arm is best on valid. `seeds` are then the most that an arm may have.
+        budget: with `until`, the time after which no further look begins, as `90s`, `10m` or `1.5h`.
         vary: what else is compared, every combination of it: pairs of a name and its values. A name is that of a
             setting or of a regularizer, `width`, `regularizer`, or the study's own for a table of settings by name.
             `rate` and `depth` stand for `dropout` and `depths`. `0.1:0.9:0.2` is a range with both its ends.
@@ -319,6 +324,8 @@ class StudySettings(Recipe):
     widths: tuple[Width, ...] | None = None
     dropout: tuple[Rate, ...] = (0.5,)
     seeds: tuple[Seed, ...] = (0,)
+    until: Literal["decided", "best"] | None = None
+    budget: str | None = None
     valid_fraction: float = Field(1 / 6, gt=0, lt=1)
     vary: tuple[tuple[str, tuple[Any, ...]], ...] = ()
 
@@ -396,6 +403,24 @@ class StudySettings(Recipe):
             raise ValueError("a study needs at least one seed")
         return value
 
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _time_as_text(cls, value: Any) -> Any:
+        if value is not None:
+            _seconds(value)
+        return value
+
+    @model_validator(mode="after")
+    def _looks_are_planned(self) -> Self:
+        if self.until is not None and len(self.seeds) < 3:
+            raise ValueError(
+                f"until={self.until} looks after 3, 5, 8 … seeds, and seeds are the most that an arm may have; found "
+                f"{len(self.seeds)}. Give at least 3, better 13"
+            )
+        if self.budget is not None and self.until is None:
+            raise ValueError(f"budget belongs to until=decided or until=best; found budget={self.budget} alone")
+        return self
+
     @model_validator(mode="after")
     def _one_kind_of_architecture(self) -> Self:
         if (self.widths is None) == (not self.depths):
@@ -421,6 +446,23 @@ class StudySettings(Recipe):
         """
         names = ("target", "test", "groups", "columns", "missing", "valid_fraction", "split_seed")
         return {name: getattr(self, name) for name in names}
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """After how many seeds verdicts are looked at: 3, 5, 8, 13 … with `until`, else after all of them."""
+        most = len(self.seeds)
+        if self.until is None:
+            return (most,)
+        looks, (seeds, following) = [], (3, 5)
+        while seeds < most:
+            looks.append(seeds)
+            seeds, following = following, seeds + following
+        return (*looks, most)
+
+    @property
+    def budget_seconds(self) -> float:
+        """The budget in seconds; infinite where there is none."""
+        return math.inf if self.budget is None else _seconds(self.budget)
 
     @property
     def architectures(self) -> tuple[tuple[int, ...], ...]:
@@ -449,8 +491,21 @@ class StudySettings(Recipe):
         mine, theirs = (
             one.model_dump() | {"regularizers": regularizer_words(one.regularizers)} for one in (self, other)
         )
-        told = set(mine) - {"name", "question", "reference", "seeds"}
+        told = set(mine) - {"name", "question", "reference", "seeds", "until", "budget"}
         return {name: (mine[name], theirs[name]) for name in mine if name in told and mine[name] != theirs[name]}
+
+
+def _seconds(text: object) -> float:
+    """A time as typed, in seconds.
+
+    >>> _seconds("10m"), _seconds("1.5h")
+    (600.0, 5400.0)
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)", str(text).strip())
+    seconds = float(found[1]) * {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}[found[2]] if found else 0.0
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"must be a time above 0, as 90s, 10m or 1.5h; found {text!r}")
+    return seconds
 
 
 MOST_LEVELS = 1000

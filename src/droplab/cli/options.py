@@ -154,6 +154,17 @@ STUDY: dict[str, tuple[type, Any]] = RECIPE | {
         ),
     ),
     "seeds": (str, typer.Option(parser=seeds, metavar="N|0,4,7", help="How many seeds, or which.")),
+    "until": (
+        str,
+        typer.Option(
+            metavar="decided|best",
+            help="Give seeds only to arms whose verdict needs them, or that may be the best; --seeds is the most.",
+        ),
+    ),
+    "budget": (
+        str,
+        typer.Option(metavar="90s|10m|1h", help="With --until: the time after which no further look begins."),
+    ),
 }
 """The settings of a study as flags."""
 

@@ -12,8 +12,9 @@ import pandas as pd
 from scipy.stats import t as student
 
 from droplab.report import style
-from droplab.report.charts import MOST_PANELS
-from droplab.report.tables import ArmComparison, by_seed, spaced
+from droplab.report.charts import MOST_PANELS, bar_words
+from droplab.report.tables import by_seed, spaced
+from droplab.study.verdicts import ArmComparison
 
 if TYPE_CHECKING:
     from droplab.study.axes import Axis
@@ -121,6 +122,8 @@ def difference_chart(plan: Plan, comparisons: Sequence[ArmComparison]) -> alt.To
             "value": 100 * one.comparison.difference,
             "low": np.nan if one.comparison.low is None else 100 * one.comparison.low,
             "high": np.nan if one.comparison.high is None else 100 * one.comparison.high,
+            "same_low": np.nan if one.comparison.same_low is None else 100 * one.comparison.same_low,
+            "same_high": np.nan if one.comparison.same_high is None else 100 * one.comparison.same_high,
             "verdict": one.comparison.verdict,
             "sign": _SIGNS[one.comparison.verdict],
         }
@@ -134,7 +137,7 @@ def difference_chart(plan: Plan, comparisons: Sequence[ArmComparison]) -> alt.To
     titled = style.title(
         "What the regularizers change",
         f"Mean difference from the control, test accuracy, dropout off at inference; {signs}.",
-        ("" if layout.upwards else "Bar: 95 % interval over seeds. ")
+        ("" if layout.upwards else f"{bar_words(comparisons)}. ")
         if several
         else "One seed: no interval can be given. ",
         f"{'M' if layout.upwards else 'Grey: the m'}argin of equivalence: ±{margin:g} points.",
@@ -168,7 +171,7 @@ def _tips(value: str) -> list[alt.Tooltip]:
     return [
         style.tip("arm:N", "arm"),
         style.tip("value:Q", value, ".3f"),
-        style.tip("low:Q", "95 % interval from", ".3f"),
+        style.tip("low:Q", "interval from", ".3f"),
         style.tip("high:Q", "to", ".3f"),
     ]
 
@@ -204,6 +207,13 @@ def _curves(frame: pd.DataFrame, across: str, value: str, margin: float | None) 
         point = point.encode(shape=style.shape("series", names))
     marks = [
         *_level(margin, "y"),
+        *(
+            []
+            if margin is None
+            else [
+                base.mark_rule(strokeWidth=5).encode(y="same_low:Q", y2="same_high:Q", opacity=style.faded(pick, 0.5))
+            ]
+        ),
         base.mark_rule(strokeWidth=2).encode(y="low:Q", y2="high:Q", opacity=style.faded(pick, 0.7)),
         base.mark_line(strokeWidth=1.5).encode(y=y, opacity=style.faded(pick)),
         point.add_params(pick),
@@ -240,7 +250,12 @@ def _groups(frame: pd.DataFrame, value: str, margin: float | None) -> Any:
     x = alt.X("value:Q", title=value, scale=alt.Scale(zero=False))
     marks = [
         *_level(margin, "x"),
-        base.mark_rule(strokeWidth=2.5, color=style.BLUE).encode(x="low:Q", x2="high:Q"),
+        *(
+            []
+            if margin is None
+            else [base.mark_rule(strokeWidth=6, color=style.BLUE, opacity=0.5).encode(x="same_low:Q", x2="same_high:Q")]
+        ),
+        base.mark_rule(strokeWidth=2, color=style.BLUE).encode(x="low:Q", x2="high:Q"),
         base.mark_point(size=70, filled=True, opacity=1, color=style.BLUE).encode(x=x, tooltip=_tips(value)),
     ]
     if margin is not None:

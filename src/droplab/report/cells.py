@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from droplab.config import StudySettings
-from droplab.report.tables import ArmComparison
-from droplab.report.words import value_words
+from droplab.report.words import interval_kinds, value_words
 from droplab.stats.compare import Comparison, p_words, points
+from droplab.study.verdicts import ArmComparison
 from droplab.train.outcome import Way
 
 if TYPE_CHECKING:
@@ -33,18 +33,18 @@ def comparison_table(comparisons: Sequence[ArmComparison]) -> Table:
     rows = []
     for one in comparisons:
         found = one.comparison
-        interval = "–" if found.low is None or found.high is None else f"{points(found.low)} to {points(found.high)}"
         difference = "–" if found.verdict == "does not apply" else points(found.difference)
         name = f"{one.arm.name} − {_other(one)}"
         better = "–" if found.probability_of_improvement is None else f"{100 * found.probability_of_improvement:.0f} %"
-        unsettled = found.verdict == "undecided" and found.seeds_needed is not None
-        needed = f"{found.seeds_needed:,}" if unsettled else "–"
+        needed = found.seeds_needed.words if found.seeds_needed else "–"
+        intervals = _ends(found.low, found.high), _ends(found.same_low, found.same_high)
         p_values = (p_words(found.p_value), p_words(found.p_adjusted))
-        rows.append(
-            (name, _meaning(found), difference, interval, *p_values, better, str(found.seeds), needed, _wider(one))
-        )
-    head = ("networks", "verdict", "difference (points)", "95 % interval", "p", "p, Holm", "better in", "seeds")
-    return Table((*head, "seeds to show it", "95 % interval, new examples, too"), rows)
+        seeds = str(found.seeds) if found.look is None else f"{found.seeds} (look {found.look})"
+        wider = "–" if one.new_examples is None else _ends(one.new_examples.low, one.new_examples.high)
+        rows.append((name, _meaning(found), difference, *intervals, *p_values, better, seeds, needed, wider))
+    kinds = interval_kinds(comparisons)
+    head = ("networks", "verdict", "difference (points)", *kinds, "p", "p, all at once", "better in", "seeds")
+    return Table((*head, "seeds to settle it", "interval, new examples, too"), rows)
 
 
 def arms_table(arms: pd.DataFrame) -> Table:
@@ -160,12 +160,8 @@ def _other(one: ArmComparison) -> str:
     return f"depth {one.against.depth}" if one.arm.trained == one.against.trained else one.against.name
 
 
-def _wider(one: ArmComparison) -> str:
-    """The interval that also covers the choice of the test examples."""
-    found = one.new_examples
-    if found is None or found.low is None or found.high is None:
-        return "–"
-    return f"{points(found.low)} to {points(found.high)}"
+def _ends(low: float | None, high: float | None) -> str:
+    return "–" if low is None or high is None else f"{points(low)} to {points(high)}"
 
 
 def _meaning(found: Comparison) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from droplab.report import style
-from droplab.report.tables import ArmComparison
+from droplab.report.words import interval_kinds
+from droplab.study.verdicts import ArmComparison
 
 MOST_POINTS, MOST_ROWS, LEAST_POINTS = 100, 4000, 10
 """Points of a line that are drawn, since more cannot be seen; and of all lines of a chart, but so many of each."""
@@ -71,6 +72,8 @@ def difference_chart(comparisons: Sequence[ArmComparison]) -> alt.TopLevelMixin:
             "difference": None if one.comparison.verdict == "does not apply" else 100 * one.comparison.difference,
             "low": None if one.comparison.low is None else 100 * one.comparison.low,
             "high": None if one.comparison.high is None else 100 * one.comparison.high,
+            "same_low": None if one.comparison.same_low is None else 100 * one.comparison.same_low,
+            "same_high": None if one.comparison.same_high is None else 100 * one.comparison.same_high,
         }
         for one in comparisons
     ]
@@ -83,29 +86,36 @@ def difference_chart(comparisons: Sequence[ArmComparison]) -> alt.TopLevelMixin:
         style.tip("arm:N", "network"),
         style.tip("verdict:N", "verdict"),
         style.tip("difference:Q", "difference (points)", "+.3f"),
-        style.tip("low:Q", "95 % interval from", "+.3f"),
+        style.tip("low:Q", "interval from", "+.3f"),
         style.tip("high:Q", "to", "+.3f"),
     ]
     marks = [
         alt.Chart().mark_rect(color=style.SHADE, opacity=1).encode(y=alt.datum(-margin), y2=alt.datum(margin)),
         alt.Chart().mark_rule(color=style.INK).encode(y=alt.datum(0)),
-        base.mark_rule(strokeWidth=2.5, color=style.BLUE).encode(y="low:Q", y2="high:Q"),
+        base.mark_rule(strokeWidth=6, color=style.BLUE, opacity=0.5).encode(y="same_low:Q", y2="same_high:Q"),
+        base.mark_rule(strokeWidth=2, color=style.BLUE).encode(y="low:Q", y2="high:Q"),
         base.mark_point(size=70, filled=True, opacity=1, color=style.BLUE).encode(y=y, tooltip=tips),
         base.mark_text(fontSize=12, color=style.INK, lineBreak=" ", baseline="top").encode(
             y=alt.value(5), text="verdict:N"
         ),
     ]
     seeds = max(one.comparison.seeds for one in comparisons)
-    interval = "bar: 95 % interval over seeds" if seeds > 1 else "one seed: no interval can be given"
+    interval = bar_words(comparisons) if seeds > 1 else "One seed: no interval can be given"
     layers = alt.layer(*marks).properties(width=max(240, 96 * frame[along].nunique()), height=280)
     titled = style.title(
         "What training with dropout changes",
-        f"Point: mean difference on test, dropout off at inference; {interval}.",
+        f"Point: mean difference on test, dropout off at inference. {interval}.",
         f"Grey: the margin of equivalence, ±{margin:g} points.",
     )
     if along == "depth":
         return style.finished(layers.properties(data=style.data(frame)), titled)
     return style.finished(style.panels(layers, style.by_depth(frame), "panel", style.depth_names(frame)), titled)
+
+
+def bar_words(comparisons: Sequence[ArmComparison]) -> str:
+    """What the bars of differences are: the intervals that verdicts are read from."""
+    decides, same = interval_kinds(comparisons)
+    return f"Thin bar: {decides}, all arms at once; thick: {same}"
 
 
 def control_chart(results: pd.DataFrame) -> alt.TopLevelMixin:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from droplab import __version__
 from droplab.report import tables
-from droplab.report.tables import ArmComparison
 from droplab.report.words import answer, published_differences
+from droplab.study.verdicts import ArmComparison
 
 if TYPE_CHECKING:
     from droplab.report.origin import Origin

@@ -9,10 +9,13 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from droplab.stats.compare import Comparison, compare_differences, family, p_words, points
+from droplab.stats.compare import Comparison, compare_differences, p_words, points
+from droplab.stats.family import judge_each
+from droplab.study.verdicts import ERROR, MARGIN
 
 if TYPE_CHECKING:
     from droplab.study.reproduction import Claim, Reproduced, RowResult
@@ -117,15 +120,20 @@ def beside(result: RowResult, test_examples: int) -> Beside:
 def claims_told(reproduced: Reproduced) -> list[Told]:
     """What each claim comes to, over the seeds that its rows share, paired.
 
-    `lower` and `gain` rest on t tests, under Holm's correction over all claims; `alike` and `not_lower` on intervals.
+    `lower` and `gain` rest on t tests, under Holm's correction over all claims; `alike` and `not_lower` on intervals of
+    their own.
     """
     by_row = {result.row.name: accuracies(result) for result in reproduced.rows}
     claims = reproduced.reproduction.claims
-    compared = [_comparisons(claim, by_row) for claim in claims]
-    judged = iter(family([one for some in compared for one in some]))
+    differences = [_differences(claim, by_row) for claim in claims]
+    tested = [one for claim, some in zip(claims, differences, strict=True) if _is_tested(claim) for one in some]
+    judged = iter(judge_each(tested, MARGIN, ERROR))
     told = []
-    for claim, some in zip(claims, compared, strict=True):
-        mine = [next(judged) for _ in some]
+    for claim, some in zip(claims, differences, strict=True):
+        if _is_tested(claim):
+            mine = [next(judged) for _ in some]
+        else:
+            mine = [compare_differences(one, margin=claim.margin / 100) for one in some]
         told.append(Told(claim, finding := _finding(claim, mine), _words(claim, mine, finding, reproduced)))
     return told
 
@@ -136,22 +144,25 @@ def _binomial(error: float, examples: int) -> float:
     return 100 * math.sqrt(share * (1 - share) / examples)
 
 
-def _comparisons(claim: Claim, by_row: Mapping[str, Mapping[int, float]]) -> list[Comparison]:
+def _is_tested(claim: Claim) -> bool:
+    """Whether it says that something is better, which chance may feign."""
+    return bool(claim.lower or claim.gain)
+
+
+def _differences(claim: Claim, by_row: Mapping[str, Mapping[int, float]]) -> list[NDArray[np.float64]]:
     """Those that a claim rests on; none where its rows share no seed. A positive difference speaks for `lower`."""
     shared = set.intersection(*(set(by_row[name]) for name in claim.rows))
     if not shared:
         return []
 
-    def of(name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def of(name: str) -> NDArray[np.float64]:
         return np.array([by_row[name][seed] for seed in sorted(shared)])
 
     if claim.gain:
         (a, b), (c, d) = claim.gain
-        differences = [(of(b) - of(a)) - (of(d) - of(c))]
-    else:
-        pairs = claim.lower or claim.not_lower or tuple(combinations(claim.alike, 2))
-        differences = [of(first) - of(second) for first, second in pairs]
-    return [compare_differences(one, margin=claim.margin / 100) for one in differences]
+        return [(of(b) - of(a)) - (of(d) - of(c))]
+    pairs = claim.lower or claim.not_lower or tuple(combinations(claim.alike, 2))
+    return [of(first) - of(second) for first, second in pairs]
 
 
 def _finding(claim: Claim, compared: Sequence[Comparison]) -> Finding:
@@ -181,8 +192,7 @@ def _below(one: Comparison, bound: float) -> bool:
 
 def _lower(one: Comparison) -> bool:
     """Whether the error is lower for certain, however little."""
-    p_value = one.p_value if one.p_adjusted is None else one.p_adjusted
-    return one.difference > 0 and p_value is not None and p_value < 1 - one.confidence
+    return _above(one, 0.0)
 
 
 def _words(claim: Claim, compared: Sequence[Comparison], finding: Finding, reproduced: Reproduced) -> str:
@@ -198,7 +208,7 @@ def _words(claim: Claim, compared: Sequence[Comparison], finding: Finding, repro
     seeds = f"{compared[0].seeds} seed{'s' if compared[0].seeds > 1 else ''}"
     what = "the first gain exceeds the second by" if claim.gain else "the first errs less than the second by"
     each = ", pair by pair," if len(compared) > 1 else ""
-    tested = bool(claim.lower or claim.gain)
+    tested = _is_tested(claim)
     return f"{said}: {what}{each} {'; '.join(_interval(one, tested) for one in compared)} ({seeds})."
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from droplab.errors import ConfigError, DataError
-from droplab.report.ledgers import compare_accuracies, compare_examples
-from droplab.stats.compare import Comparison, does_not_apply, family
 from droplab.stats.trend import Trend, trend
+from droplab.study.verdicts import ArmComparison, by_depth, control_pairs, verdicts
 
 if TYPE_CHECKING:
     from droplab.study.plan import Arm, Plan
@@ -42,23 +41,6 @@ _ARM_METRICS = {
     "test nll, mc": ("mc", "test", "nll"),
     "test ECE, mc": ("mc", "test", "ece"),
 }
-
-
-@dataclass(frozen=True)
-class ArmComparison:
-    """`arm` − `against`, on test accuracy with dropout off at inference.
-
-    Attributes:
-        arm: the one.
-        against: the other.
-        comparison: over seeds, on these test examples.
-        new_examples: over seeds and examples; `None` where the store has no test labels of them, or it does not apply.
-    """
-
-    arm: Arm
-    against: Arm
-    comparison: Comparison
-    new_examples: Comparison | None = None
 
 
 @dataclass(frozen=True)
@@ -179,7 +161,7 @@ def by_seed(results: pd.DataFrame, arm: Arm, inference: str, split: str, metric:
 
 
 def control_comparisons(plan: Plan, records: Mapping[str, RunRecord]) -> list[ArmComparison]:
-    """Every arm − its control, over the seeds that both have finished.
+    """Every arm − its control, at the look that decided it, or the last that its runs are there for.
 
     Args:
         plan: the study's.
@@ -188,7 +170,7 @@ def control_comparisons(plan: Plan, records: Mapping[str, RunRecord]) -> list[Ar
     Returns:
         By depth, then rate, else in the plan's order; pairs of arms that share no finished seed are left out.
     """
-    return _compare(plan, records, [(arm, plan.control_of(arm)) for arm in _by_depth(plan) if not arm.is_control])
+    return verdicts(plan, records, control_pairs(plan), stops=plan.settings.until is not None)
 
 
 def compare_arms(plan: Plan, records: Mapping[str, RunRecord], regularizer: str, against: str) -> list[ArmComparison]:
@@ -204,14 +186,14 @@ def compare_arms(plan: Plan, records: Mapping[str, RunRecord], regularizer: str,
         ConfigError: if the study has no arms of that name.
     """
     ladders = {
-        name: {arm.place: arm for arm in _by_depth(plan) if arm.trained == name} for name in (regularizer, against)
+        name: {arm.place: arm for arm in by_depth(plan) if arm.trained == name} for name in (regularizer, against)
     }
     for name, arms in ladders.items():
         if not arms:
             known = dict.fromkeys(arm.trained for arm in plan.arms)
             raise ConfigError(f"a comparison is between {', '.join(known)} in this study; found {name!r}.")
     theirs = ladders[against]
-    return _compare(
+    return verdicts(
         plan, records, [(arm, theirs[place]) for place, arm in ladders[regularizer].items() if place in theirs]
     )
 
@@ -226,7 +208,7 @@ def ranking(plan: Plan, records: Mapping[str, RunRecord]) -> list[ArmComparison]
     results = results_frame(plan, records)
     means = {arm: by_seed(results, arm, "off", "valid", "accuracy").mean() for arm in plan.arms}
     ranked = sorted((arm for arm in plan.arms if not np.isnan(means[arm])), key=lambda arm: -means[arm])
-    return _compare(plan, records, [(arm, ranked[0]) for arm in ranked[1:]])
+    return verdicts(plan, records, [(arm, ranked[0]) for arm in ranked[1:]])
 
 
 def depth_comparisons(plan: Plan, records: Mapping[str, RunRecord]) -> list[ArmComparison]:
@@ -240,7 +222,7 @@ def depth_comparisons(plan: Plan, records: Mapping[str, RunRecord]) -> list[ArmC
         The controls first, then rate by rate, each by depth.
     """
     pairs = [pair for ladder in _ladders(plan).values() for pair in pairwise(ladder)]
-    return _compare(plan, records, [(deeper, shallower) for shallower, deeper in pairs])
+    return verdicts(plan, records, [(deeper, shallower) for shallower, deeper in pairs])
 
 
 def depth_trends(plan: Plan, results: pd.DataFrame) -> list[DepthTrend]:
@@ -269,7 +251,8 @@ def best_arm(plan: Plan, results: pd.DataFrame) -> Arm:
     The one-standard-error rule (Breiman et al. 1984, section 3.4.3): among the arms whose mean is no more than the
     standard error of the best one's mean below it, the one with the fewest hidden units, then layers, then the least
     dropout. With one seed there is no such error and the best one is taken. Only the arms with the most finished seeds
-    compete. The test split chooses nothing.
+    compete, or, where seeds go where they are needed, those of the first look and beyond. The test split chooses
+    nothing.
 
     Args:
         plan: the study's.
@@ -279,12 +262,13 @@ def best_arm(plan: Plan, results: pd.DataFrame) -> Arm:
         DataError: if no run is finished.
     """
     valid = {arm: by_seed(results, arm, "off", "valid", "accuracy") for arm in plan.arms}
-    most = max(len(values) for values in valid.values())
+    most = min(max(len(values) for values in valid.values()), plan.settings.looks[0])
     if not most:
         raise DataError("the best arm needs at least one finished run; found none. Run the study first.")
-    means = {arm: float(values.mean()) for arm, values in valid.items() if len(values) == most}
+    means = {arm: float(values.mean()) for arm, values in valid.items() if len(values) >= most}
     best = max(means, key=lambda arm: means[arm])
-    error = float(valid[best].std(ddof=1)) / most**0.5 if most > 1 else 0.0
+    seeds = len(valid[best])
+    error = float(valid[best].std(ddof=1)) / seeds**0.5 if seeds > 1 else 0.0
     near = [arm for arm, mean in means.items() if mean >= means[best] - error - 1e-12]
     return min(near, key=lambda arm: (sum(arm.widths), arm.depth, arm.dropout))
 
@@ -302,34 +286,6 @@ def finished_runs(plan: Plan, records: Mapping[str, RunRecord]) -> Iterator[tupl
             record = records.get(found[arm, seed])
             if record is not None:
                 yield arm, seed, record
-
-
-def _compare(plan: Plan, records: Mapping[str, RunRecord], pairs: Sequence[tuple[Arm, Arm]]) -> list[ArmComparison]:
-    """Each pair over the seeds that both have finished, all of them one family."""
-    same = {(arm, other) for run in plan.runs for arm in run.arms for other in run.arms}
-    finished: dict[Arm, dict[int, RunRecord]] = {arm: {} for arm in plan.arms}
-    for arm, seed, record in finished_runs(plan, records):
-        finished[arm][seed] = record
-    compared: list[tuple[Arm, Arm]] = []
-    on_these: list[Comparison] = []
-    on_new: list[Comparison | None] = []
-    for arm, against in pairs:
-        seeds = [seed for seed in finished[arm] if seed in finished[against]]
-        if not seeds:
-            continue
-        compared.append((arm, against))
-        if (arm, against) in same:
-            on_these.append(does_not_apply(len(seeds)))
-            on_new.append(None)
-        else:
-            a, b = ([finished[one][seed] for seed in seeds] for one in (arm, against))
-            on_these.append(compare_accuracies(a, b))
-            on_new.append(compare_examples(a, b))
-    known = iter(family([one for one in on_new if one]))
-    return [
-        ArmComparison(*arms, one, next(known) if new else None)
-        for arms, one, new in zip(compared, family(on_these), on_new, strict=True)
-    ]
 
 
 def place_words(arm: Arm) -> str:
@@ -351,11 +307,6 @@ def spaced(label: str) -> str:
     'depth 5, train_examples 100'
     """
     return label.replace("=", " ").replace(",", ", ")
-
-
-def _by_depth(plan: Plan) -> list[Arm]:
-    """The arms in their order, but by depth and rate where nothing else varies."""
-    return list(plan.arms) if plan.settings.vary else sorted(plan.arms, key=lambda arm: (arm.depth, arm.dropout))
 
 
 def _ladders(plan: Plan) -> dict[str, list[Arm]]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from droplab.config import StudySettings, load_study
-from droplab.report.tables import ArmComparison, DepthTrend, spaced
-from droplab.stats.compare import Verdict, points
+from droplab.report.tables import DepthTrend, spaced
+from droplab.stats.compare import Verdict, percent, points
+from droplab.study.verdicts import ArmComparison
 
 if TYPE_CHECKING:
     from droplab.study.plan import Arm
@@ -80,6 +81,15 @@ def _answer_by_arm(comparisons: Sequence[ArmComparison]) -> str:
             more = [f"{len(mine) - _MOST_NAMED} more"] if len(mine) > _MOST_NAMED else []
             parts.append(f"{said}: {'; '.join(named + more)}")
     return f"Against control, in points of test accuracy. {'. '.join(parts)}."
+
+
+def interval_kinds(comparisons: Sequence[ArmComparison]) -> tuple[str, str]:
+    """What the two intervals of comparisons are called: that of `helps` and `hurts`, and that of `equivalent`."""
+    levels = {round(1 - one.comparison.confidence, 6) for one in comparisons if one.comparison.low is not None}
+    if len(levels) != 1:
+        return "interval of its look", "for “equivalent”"
+    (level,) = levels
+    return f"{percent(1 - level)} interval", f"{percent(1 - 2 * level)}, for “equivalent”"
 
 
 def trend_words(found: DepthTrend) -> str:

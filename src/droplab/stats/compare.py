@@ -14,12 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from droplab.errors import ConfigError, DataError
-from droplab.stats.planning import POWER, seeds_needed
-from droplab.stats.variance import Estimate, over_seeds, over_seeds_and_examples
+from droplab.stats.looks import checked_looks, level_of, look_at
+from droplab.stats.planning import SeedsNeeded, seeds_needed
+from droplab.stats.variance import over_seeds, over_seeds_and_examples
 
 Verdict = Literal["helps", "hurts", "equivalent", "undecided", "does not apply"]
 
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
 """Accuracies are quotients of whole numbers: differences that vary by less than this do not vary."""
 
 
@@ -29,22 +30,26 @@ class Comparison:
 
     Attributes:
         difference: mean of a − b, as a fraction (0.01 is one percentage point).
-        low: lower end of the interval for it; `None` where the differences have no spread, or the comparison does not
-            apply.
+        low: lower end of the interval that the verdict is read from, at the level of its look and of its family; `None`
+            where the differences have no spread, or the comparison does not apply or is not judged.
         high: upper end, likewise.
         p_value: two-sided, for no difference, of this comparison alone; `None` likewise.
         seeds: number of pairs.
         verdict: what it comes to.
         examples: how many each seed was compared on one by one, so that the interval speaks of new examples, too;
             `None` where only accuracies were given: then it speaks of these examples.
-        p_adjusted: after Holm's correction, where the comparison is part of a family; else `None`.
+        p_adjusted: as one of its family, where it is part of one; else `None`.
         probability_of_improvement: share of the seeds in which a was better, ties counted half (Bouthillier et al.
             2021); `None` for one seed.
-        seeds_needed: how many seeds find a difference of this size with power 0.8 if it and its spread are just as
-            seen; `None` for one seed, for a difference of 0 or without spread, and where no number of seeds does,
-            because these examples are too few.
+        seeds_needed: how many seeds would settle it; `None` where it is settled, for one seed, without spread, and
+            where no number of seeds does, because these examples are too few.
         margin: `equivalent` means that the difference is shown to be smaller than this.
-        confidence: of the interval.
+        confidence: 1 − the error that this look may make, over all comparisons of the family.
+        same_low: lower end of the interval that `equivalent` is read from: of two one-sided tests, each at
+            1 − `confidence`.
+        same_high: upper end, likewise.
+        look: which of the looks at a growing study this is, from 1; `None` where it is looked at once.
+        moderated: whether the spread is estimated with the help of the family's other arms.
     """
 
     difference: float
@@ -56,9 +61,13 @@ class Comparison:
     examples: int | None = None
     p_adjusted: float | None = None
     probability_of_improvement: float | None = None
-    seeds_needed: int | None = None
+    seeds_needed: SeedsNeeded | None = None
     margin: float = 0.001
     confidence: float = 0.95
+    same_low: float | None = None
+    same_high: float | None = None
+    look: int | None = None
+    moderated: bool = False
 
     @property
     def words(self) -> str:
@@ -69,8 +78,11 @@ class Comparison:
         if self.low is None or self.high is None:
             if self.seeds == 1:
                 return f"Undecided: {difference} in one seed; one seed cannot tell an effect from chance."
+            if self.probability_of_improvement is None:
+                return f"Undecided: {difference} in {self.seeds} seeds so far; it is judged when all are trained."
             return f"Undecided: {difference} in each of {self.seeds} seeds; without any spread nothing can be inferred."
-        found = f"{difference}, {self.confidence:.0%} interval {points(self.low)} to {points(self.high)}"
+        kind = f"{percent(self.confidence)} interval{'' if self.p_adjusted is None else ' for all comparisons at once'}"
+        found = f"{difference}, {kind} {points(self.low)} to {points(self.high)}"
         if self.seeds == 1:
             return (
                 f"Undecided: {found} for new examples (McNemar p {p_words(self.p_value)}), but these are two single "
@@ -78,12 +90,12 @@ class Comparison:
             )
         if self.examples:
             found += " for new seeds and new examples"
+        if self.look is not None:
+            found += f" (look {self.look}, {self.seeds} seeds)"
         if self.verdict == "equivalent":
-            tests = f"two one-sided tests at {1 - self.confidence:.0%}"
-            return f"Equivalent within ±{100 * self.margin:g} points ({tests}): {found}."
-        if self.verdict == "undecided" and self.p_value is not None and self.p_value < 1 - self.confidence:
-            chance = f"as one of several comparisons it may be chance (Holm p {p_words(self.p_adjusted)})"
-            return f"Undecided: {found}; {chance}."
+            ends = f"{points(self.same_low or 0.0)} to {points(self.same_high or 0.0)}"
+            tests = f"two one-sided tests at {percent(1 - self.confidence)}: {ends}"
+            return f"Equivalent within ±{100 * self.margin:g} points ({tests}): {difference}."
         if self.verdict == "undecided":
             room = f"{self.seeds} seeds leave room for no difference and for one that matters."
             return f"Undecided: {found}; {room}{self._ahead}"
@@ -92,10 +104,9 @@ class Comparison:
     @property
     def _ahead(self) -> str:
         """What would settle it."""
-        if self.seeds_needed and self.seeds_needed > self.seeds:
-            seeds = f"about {self.seeds_needed:,} seeds show it with power {POWER:g}"
-            return f" If difference and spread are as seen, {seeds}."
-        if self.seeds_needed is None and self.examples and self.difference:
+        if self.seeds_needed:
+            return f" If difference and spread are as seen, it takes {self.seeds_needed.words}."
+        if self.examples and self.difference:
             return f" No number of seeds would show it on {self.examples:,} examples: more test examples are needed."
         return ""
 
@@ -107,6 +118,7 @@ def compare(
     margin: float = 0.001,
     confidence: float = 0.95,
     examples: tuple[ArrayLike, ArrayLike] | None = None,
+    looks: Sequence[int] | None = None,
 ) -> Comparison:
     """Compare two arms over the seeds they share.
 
@@ -115,29 +127,40 @@ def compare(
     speaks of new seeds *and* new examples. Neither speaks of another data set.
 
     The verdict is `equivalent` if two one-sided tests (Schuirmann 1987), each at 1 − confidence, put the mean
-    difference inside ±margin, also where it is significantly not 0; else `helps` or `hurts` if p < 1 − confidence; else
-    `undecided`. Differences that do not vary at all give no interval and stay `undecided`: an accuracy is a whole
-    number of examples, so a few seeds agree by chance. One seed is always `undecided`: right and wrong by example then
-    give McNemar's exact test and the interval of Agresti & Min (2005), which are about these two networks alone.
+    difference inside ±margin, also where it is significantly not 0; else `helps` or `hurts` if the interval leaves out
+    0; else `undecided`. Differences that do not vary at all give no interval and stay `undecided`: an accuracy is a
+    whole number of examples, so a few seeds agree by chance. One seed is always `undecided`: right and wrong by example
+    then give McNemar's exact test and the interval of Agresti & Min (2005), which are about these two networks alone.
+
+    Whoever adds seeds until something shows must say so beforehand: with `looks` each look spends a part of the error
+    (`stats.looks`), and all of them together keep it, for `helps` and `hurts` and for `equivalent`.
 
     Args:
         a: of the one arm: accuracies as fractions, shape (S,), or 1 and 0 (right, wrong), shape (S, N).
         b: of the other arm, the same shape, with the same seeds and examples in the same order.
         margin: the largest difference that does not matter, > 0, as a fraction.
-        confidence: of the interval, between 0 and 1.
+        confidence: of the verdict, over all looks, between 0 and 1.
         examples: the ids of a's and of b's examples, each of shape (N,); refused if they differ.
+        looks: the numbers of seeds at which a verdict is looked at, as `(3, 5, 8)`; S must be one of them.
 
     Raises:
-        DataError: if `a` and `b` are not of one shape as above, not finite or, by example, not 0 and 1; or if the ids
-            differ or are not one an example.
-        ConfigError: if `margin` or `confidence` is out of range.
+        DataError: if `a` and `b` are not of one shape as above, not finite or, by example, not 0 and 1; if the ids
+            differ or are not one an example; or if S is none of the looks.
+        ConfigError: if `margin`, `confidence` or `looks` is out of range.
 
     >>> compare([0.982, 0.984, 0.983], [0.979, 0.980, 0.981]).verdict
     'helps'
+    >>> compare([0.982, 0.984, 0.983], [0.979, 0.980, 0.981], looks=(3, 5, 8)).verdict
+    'undecided'
     """
-    first, second = _checked(a, b)
+    check_levels(margin, confidence)
+    planned = checked_looks(looks) if looks is not None else None
+    first, second = checked(a, b)
     _check_ids(examples, first.shape)
-    return _compared(first - second, margin, confidence)
+    if planned is None:
+        return judge(first - second, margin, 1 - confidence)
+    look = look_at(len(first), planned)
+    return replace(judge(first - second, margin, level_of(look, 1 - confidence, len(planned))), look=look)
 
 
 def compare_differences(differences: ArrayLike, *, margin: float = 0.001, confidence: float = 0.95) -> Comparison:
@@ -155,31 +178,66 @@ def compare_differences(differences: ArrayLike, *, margin: float = 0.001, confid
     >>> compare_differences([0.004, 0.005, 0.0045]).verdict
     'helps'
     """
+    check_levels(margin, confidence)
     values = np.asarray(differences, dtype=np.float64)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         raise DataError(f"differences must be finite numbers, one a seed; found shape {values.shape}: {values}.")
-    return _compared(values, margin, confidence)
+    return judge(values, margin, 1 - confidence)
 
 
-def _compared(differences: NDArray[np.float64], margin: float, confidence: float) -> Comparison:
-    """What differences of shape (S,) or (S, N) allow to say."""
-    if not 0 < margin < np.inf or not 0 < confidence < 1:
-        raise ConfigError(
-            f"margin must be a positive number and confidence lie between 0 and 1; found {margin=}, {confidence=}."
-        )
+def judge(differences: NDArray[np.float64], margin: float, level: float, strict: float | None = None) -> Comparison:
+    """What differences allow to say, by themselves.
+
+    Args:
+        differences: shape (S,) or (S, N).
+        margin: as `compare`.
+        level: the error that may be made, of the family where it is one of several.
+        strict: that of this comparison for `helps` and `hurts`; `None` for `level`.
+    """
     seeds = len(differences)
     by_example = differences.shape[1] if differences.ndim == 2 else None
-    mean = float(differences.mean())
-    unsure = Comparison(mean, None, None, None, seeds, "undecided", by_example, margin=margin, confidence=confidence)
+    by_seed = differences if by_example is None else differences.mean(axis=1)
+    unsure = unjudged(by_seed, margin, level, by_example)
     if seeds == 1:
         return unsure if by_example is None else _one_seed(unsure, differences[0])
-    by_seed = differences if by_example is None else differences.mean(axis=1)
-    better = float(np.mean((by_seed > _ROUNDING) + 0.5 * (np.abs(by_seed) <= _ROUNDING)))
-    unsure = replace(unsure, probability_of_improvement=better)
-    if np.ptp(differences) < _ROUNDING:
+    unsure = replace(unsure, probability_of_improvement=improvement(by_seed))
+    if np.ptp(differences) < ROUNDING:
         return unsure
     estimate = over_seeds(differences) if by_example is None else over_seeds_and_examples(differences)
-    return _judged(unsure, estimate)
+    error, strict = float(np.sqrt(estimate.variance)), level if strict is None else strict
+    found = verdict_of(
+        replace(unsure, p_value=2 * float(special.stdtr(estimate.df, -abs(estimate.mean) / error))),
+        float(special.stdtrit(estimate.df, 1 - strict / 2)) * error,
+        float(special.stdtrit(estimate.df, 1 - level)) * error,
+    )
+    if found.verdict != "undecided":
+        return found
+    of_seeds = estimate.of_seeds * (seeds - 1) / special.chdtri(seeds - 1, [0.1, 0.9])
+    of_examples = estimate.of_examples, estimate.examples_df
+    needed = seeds_needed(estimate.mean, seeds, margin, (strict, level), of_seeds, of_examples)
+    return replace(found, seeds_needed=needed)
+
+
+def verdict_of(unsure: Comparison, reach: float, same_reach: float) -> Comparison:
+    """With its intervals, and the verdict that they give.
+
+    Args:
+        unsure: without.
+        reach: half of the interval that leaves out 0 where it `helps` or `hurts`.
+        same_reach: half of the interval that lies within the margin where it is `equivalent`.
+    """
+    mean = unsure.difference
+    low, high, same_low, same_high = mean - reach, mean + reach, mean - same_reach, mean + same_reach
+    verdict: Verdict = "helps" if low > 0 else "hurts" if high < 0 else "undecided"
+    if -unsure.margin < same_low and same_high < unsure.margin:
+        verdict = "equivalent"
+    return replace(unsure, low=low, high=high, same_low=same_low, same_high=same_high, verdict=verdict)
+
+
+def unjudged(by_seed: NDArray[np.float64], margin: float, level: float, examples: int | None = None) -> Comparison:
+    """Differences that nothing is concluded from: too few, or not all that a look needs."""
+    mean, confidence = float(by_seed.mean()), 1 - level
+    return Comparison(mean, None, None, None, len(by_seed), "undecided", examples, margin=margin, confidence=confidence)
 
 
 def does_not_apply(seeds: int) -> Comparison:
@@ -187,26 +245,18 @@ def does_not_apply(seeds: int) -> Comparison:
     return Comparison(0.0, None, None, None, seeds, "does not apply")
 
 
-def family(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """The same comparisons as members of one family: p-values corrected by Holm (1979), verdicts by these.
+def improvement(by_seed: NDArray[np.float64]) -> float:
+    """Share of the differences that are positive, those of 0 counted half."""
+    return float(np.mean((by_seed > ROUNDING) + 0.5 * (np.abs(by_seed) <= ROUNDING)))
 
-    In a family in which nothing differs, `helps` or `hurts` is then said at all with probability 1 − confidence at
-    most. `equivalent` is not corrected. Comparisons without a p-value, and those of one seed, stay as they are and
-    count for nothing.
+
+def percent(share: float) -> str:
+    """A share in per cent, with as many digits as tell it.
+
+    >>> percent(0.95), percent(0.98333)
+    ('95 %', '98.3 %')
     """
-    from statsmodels.stats.multitest import multipletests
-
-    members = [i for i, one in enumerate(comparisons) if one.p_value is not None and one.seeds > 1]
-    judged = list(comparisons)
-    if members:
-        p_values = [comparisons[i].p_value for i in members]
-        for i, p_adjusted in zip(members, multipletests(p_values, method="holm")[1], strict=True):
-            one = comparisons[i]
-            verdict = one.verdict
-            if verdict != "equivalent":
-                verdict = _verdict(one.difference, float(p_adjusted), one.confidence)
-            judged[i] = replace(one, p_adjusted=float(p_adjusted), verdict=verdict)
-    return judged
+    return f"{100 * share:.3g} %"
 
 
 def points(fraction: float) -> str:
@@ -219,35 +269,6 @@ def p_words(p_value: float | None) -> str:
     if p_value is None:
         return "–"
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
-
-
-def _judged(unsure: Comparison, estimate: Estimate) -> Comparison:
-    """With interval, p-value and verdict."""
-    error, mean = float(np.sqrt(estimate.variance)), estimate.mean
-    reach = float(special.stdtrit(estimate.df, (1 + unsure.confidence) / 2)) * error
-    p_value = 2 * float(special.stdtr(estimate.df, -abs(mean) / error))
-    inside = float(special.stdtr(estimate.df, (abs(mean) - unsure.margin) / error)) < 1 - unsure.confidence
-    needed = seeds_needed(
-        mean if abs(mean) > _ROUNDING else 0.0,
-        estimate.of_seeds,
-        estimate.of_examples,
-        estimate.examples_df,
-        unsure.confidence,
-    )
-    return replace(
-        unsure,
-        low=mean - reach,
-        high=mean + reach,
-        p_value=p_value,
-        verdict="equivalent" if inside else _verdict(mean, p_value, unsure.confidence),
-        seeds_needed=needed,
-    )
-
-
-def _verdict(mean: float, p_value: float, confidence: float) -> Verdict:
-    if p_value < 1 - confidence:
-        return "helps" if mean > 0 else "hurts"
-    return "undecided"
 
 
 def _one_seed(unsure: Comparison, differences: NDArray[np.float64]) -> Comparison:
@@ -263,7 +284,16 @@ def _one_seed(unsure: Comparison, differences: NDArray[np.float64]) -> Compariso
     return replace(unsure, low=center - reach, high=center + reach, p_value=p_value)
 
 
-def _checked(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def check_levels(margin: float, confidence: float) -> None:
+    """Raise `ConfigError` unless both can be."""
+    if not 0 < margin < np.inf or not 0 < confidence < 1:
+        raise ConfigError(
+            f"margin must be a positive number and confidence lie between 0 and 1; found {margin=}, {confidence=}."
+        )
+
+
+def checked(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Two arms' results as numbers of one shape; raises as `compare`."""
     try:
         first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     except (TypeError, ValueError):

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from droplab.errors import ConfigError
 
 POWER = 0.8
 """The chance of finding a difference that is there which plans aim at."""
+
+SAME_POWER = 0.9
+"""The same for each of two one-sided tests: without an effect both come out in four of five studies."""
+
+MOST_SEEDS = 100
+"""More are not worth the training."""
 
 _NORMAL = 1000
 """Beyond so many degrees of freedom Student's t is taken as normal: the power differs by less than 0.001."""
@@ -44,32 +54,81 @@ def plan_seeds(effect: float, spread: float, *, power: float = POWER, confidence
     return _smallest(effect, spread**2, 0.0, math.inf, power, confidence)
 
 
+class SeedsNeeded(NamedTuple):
+    """About how many seeds would settle a comparison, for a spread that is as small or as large as it may well be.
+
+    Attributes:
+        low: at least so many; `None` for more than `MOST_SEEDS`.
+        high: at most so many, likewise.
+    """
+
+    low: int | None
+    high: int | None
+
+    @property
+    def words(self) -> str:
+        """In words, as `8 to 21 seeds`."""
+        if self.low is None:
+            return f"more than {MOST_SEEDS} seeds: not worth it"
+        if self.high is None:
+            return f"{self.low} to more than {MOST_SEEDS} seeds"
+        return f"{self.low} seeds" if self.low == self.high else f"{self.low} to {self.high} seeds"
+
+
 def seeds_needed(
-    effect: float, of_seeds: float, of_examples: float, examples_df: float, confidence: float
-) -> int | None:
-    """How many seeds would find a difference with power 0.8, or `None` where no number does.
+    difference: float,
+    seeds: int,
+    margin: float,
+    levels: tuple[float, float],
+    of_seeds: Sequence[float] | NDArray[np.float64],
+    of_examples: tuple[float, float],
+    lent: float = 0.0,
+) -> SeedsNeeded | None:
+    """How many seeds would settle an undecided comparison with power 0.8, if its difference is as seen.
+
+    It is settled by showing the difference, or by showing that it lies within the margin, whichever takes fewer.
 
     Args:
-        effect: the true mean difference.
-        of_seeds: variance of a seed's mean difference, on the given examples.
-        of_examples: the part of the mean's variance that comes from the choice of examples and that no seed removes.
-        examples_df: degrees of freedom of that part.
-        confidence: 1 − the test's level.
+        difference: the mean, as a fraction.
+        seeds: that it was seen in.
+        margin: of equivalence.
+        levels: at which `helps` and `hurts` are said, and at which each one-sided test of equivalence is made.
+        of_seeds: what the variance of a seed's difference may be, on the given examples: at least, and at most.
+        of_examples: the part of the mean's variance that comes from the choice of examples and that no seed removes,
+            and its degrees of freedom.
+        lent: degrees of freedom that other arms add.
+
+    Returns:
+        More than `seeds`; `None` where no number of seeds does it.
     """
-    if not effect:
-        return None
-    if of_examples and _power(effect, of_examples, examples_df, confidence) < POWER:
-        return None
-    return _smallest(effect, of_seeds, of_examples, examples_df, POWER, confidence)
+    goals = ((abs(difference), POWER, 1 - levels[0]), (margin - abs(difference), SAME_POWER, 1 - 2 * levels[1]))
+    ends: list[int] = []
+    for variance in of_seeds:
+        each = [
+            _smallest(effect, float(variance), *of_examples, power, confidence, lent)
+            for effect, power, confidence in goals
+            if effect > 1e-12 and _power(effect, *of_examples, confidence) >= power
+        ]
+        if not each:
+            return None
+        ends.append(max(min(each), seeds + 1))
+    low, high = (None if end > MOST_SEEDS else end for end in ends)
+    return SeedsNeeded(low, high)
 
 
 def _smallest(
-    effect: float, of_seeds: float, of_examples: float, examples_df: float, power: float, confidence: float
+    effect: float,
+    of_seeds: float,
+    of_examples: float,
+    examples_df: float,
+    power: float,
+    confidence: float,
+    lent: float = 0.0,
 ) -> int:
     def enough(seeds: int) -> bool:
         of_mean = of_seeds / seeds
         variance = of_mean + of_examples
-        df = variance**2 / (of_mean**2 / (seeds - 1) + of_examples**2 / examples_df) if variance else math.inf
+        df = variance**2 / (of_mean**2 / (seeds - 1 + lent) + of_examples**2 / examples_df) if variance else math.inf
         return _power(effect, variance, df, confidence) >= power
 
     high = 2

@@ -64,7 +64,7 @@ class Forecast:
         """All of it in a line."""
         if not self.packs:
             return f"plan: {self.runs} networks, all in the store"
-        time = "time unknown on a GPU" if self.seconds is None else f"about {_span(self.seconds)}"
+        time = "time unknown on a GPU" if self.seconds is None else f"about {span_words(self.seconds)}"
         workers = f"{self.workers} worker{'s' if self.workers > 1 else ''}"
         return (
             f"plan: {self.runs} networks, {self.stored} of them in the store; {self.packs} packs on {workers}, {time}, "
@@ -129,7 +129,8 @@ def _evaluation_seconds(run: Run, examples: Examples) -> float:
     return EVALUATION_SHARE * passes * products / product_rate(run.way.precision)
 
 
-def _span(seconds: float) -> str:
+def span_words(seconds: float) -> str:
+    """A time that is only about right, in one unit."""
     if seconds < 90:
         return f"{max(seconds, 1):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

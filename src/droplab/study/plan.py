@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -84,13 +86,43 @@ class Plan:
         settings: the study's.
         fingerprint: the data set's.
         arms: in the order of tables: place by place, the control first.
-        runs: each network once.
+        runs: each network once; those of a study with `until` that are not needed are never trained.
+        numbers: which look at this study each of `settings.looks` is, from 1, where it was looked at before; empty for
+            one that was not.
     """
 
     settings: StudySettings
     fingerprint: str
     arms: tuple[Arm, ...]
     runs: tuple[Run, ...]
+    numbers: tuple[int, ...] = ()
+
+    @property
+    def look_numbers(self) -> tuple[int, ...]:
+        """Which look each of `settings.looks` is, from 1."""
+        return self.numbers or tuple(range(1, len(self.settings.looks) + 1))
+
+    @property
+    def identity(self) -> str:
+        """Names the study by all that its verdicts depend on but for its seeds, so that a later look is known."""
+        left_out = {"name", "question", "reference", "seeds", "until", "budget"}
+        told = self.settings.model_dump(mode="json", exclude=left_out)
+        content = [told, self.fingerprint, self.runs[0].way.precision]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def looked_at(self, before: Sequence[tuple[int, ...]]) -> Plan:
+        """The plan of a study that was looked at before.
+
+        Args:
+            before: the seeds of each look, in their order.
+        """
+        seeds, later = self.settings.seeds, len(before)
+        numbers = []
+        for look in self.settings.looks:
+            known = seeds[:look] in before
+            later += not known
+            numbers.append(before.index(seeds[:look]) + 1 if known else later)
+        return replace(self, numbers=tuple(numbers))
 
     @property
     def axes(self) -> tuple[Axis, ...]:

@@ -34,7 +34,8 @@ from sqlalchemy import (
 from droplab.errors import StoreError
 from droplab.study.sqlite import Database
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION, _SEALED = 6, 5
+"""Of the tables; and from which on rows have digests and a store an identity."""
 
 Values = Mapping[str, Any] | RowMapping
 """What a row holds, by column."""
@@ -108,6 +109,13 @@ plans_table = Table(  # runs that are planned and not finished
     Column("owner", String, nullable=False, server_default=""),  # of the process that trains it, `claims.Owner.text`
     Column("leased", Float, nullable=False, server_default="0"),  # until when, seconds since 1970
 )
+looks_table = Table(  # at studies: each spends a part of the error that a study may make
+    "looks",
+    tables,
+    Column("study", String, primary_key=True),  # `Plan.identity`
+    Column("seeds", String, primary_key=True),  # JSON
+    Column("number", Integer, nullable=False),  # from 1
+)
 _BULKY = ("environment", "metrics")
 LISTED = [column for column in runs_table.c if column.name not in _BULKY]
 """The columns of `runs` that listings read, and its digest is over."""
@@ -132,6 +140,10 @@ _STEPS = {  # what makes the next version of each; as SQL, because the tables ab
         ),
         "ALTER TABLE plans ADD COLUMN owner VARCHAR NOT NULL DEFAULT ''",
         "ALTER TABLE plans ADD COLUMN leased FLOAT NOT NULL DEFAULT 0",
+    ),
+    5: (
+        "CREATE TABLE looks (study VARCHAR NOT NULL, seeds VARCHAR NOT NULL, number INTEGER NOT NULL, "
+        "PRIMARY KEY (study, seeds))",
     ),
 }
 
@@ -189,8 +201,9 @@ def prepare(database: Database) -> None:
         for step in range(version, SCHEMA_VERSION):
             for statement in _STEPS[step]:
                 connection.exec_driver_sql(statement)
-        _seal(connection)
-        _keep_meta(connection, identity=uuid.uuid4().hex, suffix="")
+        if version < _SEALED:
+            _seal(connection)
+            _keep_meta(connection, identity=uuid.uuid4().hex, suffix="")
         connection.execute(update(meta_table).where(meta_table.c.name == "schema").values(value=str(SCHEMA_VERSION)))
 
 

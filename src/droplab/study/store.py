@@ -64,6 +64,7 @@ from droplab.study.records import (
     planned_of,
     record_of,
     row_of,
+    seeds_of,
     summary_of,
 )
 from droplab.study.schema import (
@@ -72,6 +73,7 @@ from droplab.study.schema import (
     datasets_table,
     is_sound,
     labels_table,
+    looks_table,
     meta_table,
     plans_table,
     prepare,
@@ -302,6 +304,30 @@ class Store:
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
         return [card_of(row) for row in rows if is_sound(datasets_table, row._mapping)]
+
+    def looks(self, study: str) -> list[tuple[int, ...]]:
+        """The seeds of each look at a study, in their order.
+
+        Args:
+            study: its `Plan.identity`.
+        """
+        query = select(looks_table.c.seeds).where(looks_table.c.study == study).order_by(looks_table.c.number)
+        with self._database.reading() as connection:
+            return [seeds_of(text) for text in connection.scalars(query)]
+
+    def keep_look(self, study: str, seeds: tuple[int, ...]) -> None:
+        """Keep that a study was looked at with these seeds, unless it is known.
+
+        Args:
+            study: its `Plan.identity`.
+            seeds: of each arm that was compared.
+        """
+        if seeds in self.looks(study):
+            return
+        with self._database.writing() as connection:
+            count = connection.scalar(select(func.count()).where(looks_table.c.study == study)) or 0
+            row = {"study": study, "seeds": json.dumps(seeds), "number": count + 1}
+            connection.execute(insert_unless_there(looks_table).on_conflict_do_nothing(), row)
 
     def weights_path(self, run: RunRecord | str) -> Path:
         """Where the model file of a record, or of a `weights_hash`, lies."""

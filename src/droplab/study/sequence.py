@@ -1,0 +1,128 @@
+"""Sequence: a study trained look by look, so that seeds go where a verdict still needs them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from droplab.data.dataset import Dataset
+from droplab.study.forecast import span_words
+from droplab.study.plan import Arm, Plan
+from droplab.study.runner import Observer, Summary, foretell, run_all
+from droplab.study.store import Store
+from droplab.study.verdicts import Due, control_pairs, due, verdicts
+
+
+def run_study(plan: Plan, dataset: Dataset, store: Store, observer: Observer, workers: int | None = None) -> Summary:
+    """Train what a study needs, all at once or look by look, and keep in the store at what it was looked.
+
+    With `until`, an arm that is decided gets no more seeds, and no look begins that the budget is foretold not to hold;
+    of the arms that go on the most promising come first. What a look needs follows from the finished runs alone, so a
+    study that was stopped goes on as if it had not been.
+
+    Args:
+        plan: the study's, with the looks before it.
+        dataset: its data.
+        store: where results are and go.
+        observer: told of everything.
+        workers: processes on a CPU; `None` for one a core.
+
+    Raises:
+        DroplabError: as `run_all`.
+    """
+    if plan.settings.until is None:
+        summary = run_all(plan.runs, dataset, store, observer, workers)
+        if not summary.interrupted and not summary.failures:
+            store.keep_look(plan.identity, plan.settings.seeds)
+        return summary
+    return _Looks(plan, dataset, store, observer, workers).run()
+
+
+class _Looks:
+    """A study that is trained look by look."""
+
+    def __init__(
+        self, plan: Plan, dataset: Dataset, store: Store, observer: Observer, workers: int | None = None
+    ) -> None:
+        self.plan, self.dataset, self.store, self.observer, self.workers = plan, dataset, store, observer, workers
+        self.summary = Summary(reused=0)
+        self.ends = time.monotonic() + plan.settings.budget_seconds
+        self.taken = self.foretold = 0.0
+
+    def run(self) -> Summary:
+        """Train until all is decided, the seeds are used up, or the budget is."""
+        settings, keys = self.plan.settings, [run.key for run in self.plan.runs]
+        looks = ", ".join(map(str, settings.looks))
+        budget = f", {settings.budget} in all" if settings.budget else ""
+        self._notice(f"looks after {looks} seeds; what is decided gets no more{budget}")
+        records = self.store.load(keys, self._notice)
+        finished = tuple(run for run in self.plan.runs if run.key in records)
+        while following := due(self.plan, records):
+            affordable = self._affordable(following)
+            if affordable is None:
+                break
+            later = run_all((*finished, *affordable.runs), self.dataset, self.store, self.observer, self.workers)
+            finished = ()  # found sound once
+            self.taken += later.seconds
+            self.summary.add(later)
+            if later.interrupted or later.failures:
+                break
+            self.store.keep_look(self.plan.identity, settings.seeds[: following.seeds])
+            records = self.store.load(keys, self._notice)
+            self._say(following)
+            if affordable is not following:
+                break
+        else:
+            if finished:  # all was there before
+                self.summary.add(run_all(finished, self.dataset, self.store, self.observer, self.workers))
+        return self.summary
+
+    def _affordable(self, following: Due) -> Due | None:
+        """What the rest of the budget holds of a look: all of it, or its most promising arms; `None` for none.
+
+        The first look is trained in any case.
+        """
+        left, seconds = self.ends - time.monotonic(), self._seconds(following)
+        if following.seeds == self.plan.settings.looks[0] or seconds <= left:
+            if seconds > left:
+                self._notice(
+                    f"the first look alone is foretold to take {span_words(seconds)}, more than the budget of "
+                    f"{self.plan.settings.budget}: nothing is trained after it"
+                )
+            self.foretold += seconds
+            return following
+        arms = list(following.arms)
+        while arms:
+            arms.pop()
+            fewer = self._only(following, arms)
+            if fewer.runs and self._seconds(fewer) <= left:
+                going = sum(not arm.is_control for arm in arms)
+                self._notice(f"the budget holds {going} more arms of the look at {following.seeds} seeds")
+                return fewer
+        self._notice(
+            f"the budget of {self.plan.settings.budget} is used up before the look at {following.seeds} seeds, which "
+            f"would take about {span_words(seconds)}; the same command goes on from here"
+        )
+        return None
+
+    def _only(self, following: Due, arms: list[Arm]) -> Due:
+        runs = tuple(run for run in following.runs if any(arm in arms for arm in run.arms))
+        return replace(following, arms=tuple(arms), runs=runs)
+
+    def _seconds(self, following: Due) -> float:
+        """About how long that takes, as long as this machine took for what was foretold before; 0 on a GPU."""
+        seconds = foretell(following.runs, self.dataset, None, self.workers).seconds or 0.0
+        return seconds * (self.taken / self.foretold if self.taken and self.foretold else 1.0)
+
+    def _say(self, look: Due) -> None:
+        """Tell what a look came to."""
+        records = self.store.load([run.key for run in self.plan.runs], self._notice)
+        told = [one.comparison for one in verdicts(self.plan, records, control_pairs(self.plan), stops=True)]
+        acting = [one for one in told if one.verdict != "does not apply"]
+        decided = sum(one.verdict != "undecided" for one in acting)
+        self._notice(f"look at {look.seeds} seeds: {decided} of {len(acting)} comparisons are decided")
+
+    def _notice(self, text: str) -> None:
+        if text not in self.summary.notices:
+            self.summary.notices.append(text)
+            self.observer.notice(text)

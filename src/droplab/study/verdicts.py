@@ -1,0 +1,247 @@
+"""Verdicts: what a study's finished runs say at each of its looks, and which runs the next look needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from droplab.stats.compare import Comparison, does_not_apply, unjudged
+from droplab.stats.family import judge_family
+from droplab.stats.looks import level_of
+from droplab.study.plan import Arm, Plan, Run
+from droplab.study.records import RunRecord
+
+MARGIN, ERROR = 0.001, 0.05
+"""The largest difference that does not matter; how often a study without effects may find one, in all its looks."""
+
+_UNDECIDED = "undecided"
+
+Pairs = Sequence[tuple[Arm, Arm]]
+
+
+@dataclass(frozen=True)
+class ArmComparison:
+    """`arm` − `against`, on test accuracy with dropout off at inference.
+
+    Attributes:
+        arm: the one.
+        against: the other.
+        comparison: over seeds, on these test examples.
+        new_examples: over seeds and examples; `None` where the store has no test labels of them, or it does not apply.
+    """
+
+    arm: Arm
+    against: Arm
+    comparison: Comparison
+    new_examples: Comparison | None = None
+
+
+@dataclass(frozen=True)
+class Due:
+    """What the next look of a study needs.
+
+    Attributes:
+        seeds: of each arm that goes on, the first so many.
+        arms: those that go on, the most promising first, each after its control.
+        runs: theirs that are not finished.
+    """
+
+    seeds: int
+    arms: tuple[Arm, ...]
+    runs: tuple[Run, ...]
+
+
+def control_pairs(plan: Plan) -> list[tuple[Arm, Arm]]:
+    """Every arm with its control; by depth and rate where nothing else varies, else in the plan's order."""
+    return [(arm, plan.control_of(arm)) for arm in by_depth(plan) if not arm.is_control]
+
+
+def by_depth(plan: Plan) -> list[Arm]:
+    """The arms in their order, but by depth and rate where nothing else varies."""
+    return list(plan.arms) if plan.settings.vary else sorted(plan.arms, key=lambda arm: (arm.depth, arm.dropout))
+
+
+def verdicts(plan: Plan, records: Mapping[str, RunRecord], pairs: Pairs, stops: bool = False) -> list[ArmComparison]:
+    """Each pair at the last look that all its runs are there for, all pairs one family.
+
+    Args:
+        plan: the study's.
+        records: the finished runs by content key.
+        pairs: what is compared; a pair without a shared finished seed is left out.
+        stops: whether a pair stays as it was decided, so that seeds its arms have beyond that do not count.
+    """
+    walk = _Walk.of(plan, records, pairs, stops)
+    found = []
+    for arm, against in pairs:
+        pair = walk.places[arm], walk.places[against]
+        shared = np.isfinite(walk.accuracies[list(pair)]).all(axis=0)
+        if not shared.any():
+            continue
+        if _is_one(plan, arm, against):
+            found.append(ArmComparison(arm, against, does_not_apply(int(shared.sum()))))
+            continue
+        differences = walk.accuracies[pair[0], shared] - walk.accuracies[pair[1], shared]
+        level = level_of(plan.look_numbers[0], ERROR)
+        comparison, new = walk.standing.get(pair, (unjudged(differences, MARGIN, level), None))
+        found.append(ArmComparison(arm, against, comparison, new))
+    return found
+
+
+def due(plan: Plan, records: Mapping[str, RunRecord]) -> Due | None:
+    """What the next look of a study needs that goes on until it is decided; `None` where there is no next one.
+
+    Args:
+        plan: of a study with `until`.
+        records: the finished runs by content key.
+    """
+    walk = _Walk.of(plan, records, control_pairs(plan), stops=True)
+    if plan.settings.until == "best":
+        contenders, seeds = _contenders(plan, walk)
+        arms = dict.fromkeys(one for arm in contenders for one in (plan.control_of(arm), arm))
+    else:
+        seeds = walk.next_seeds
+        going = [(arm, against) for (arm, against) in control_pairs(plan) if walk.is_open(arm, against)]
+        going.sort(key=lambda pair: walk.promise(*pair))
+        arms = dict.fromkeys(one for arm, against in going for one in (against, arm))
+        if seeds == plan.settings.looks[0]:
+            arms = dict.fromkeys(plan.arms)
+    if seeds is None or not arms:
+        return None
+    first = set(plan.settings.seeds[:seeds])
+    runs = [
+        run
+        for run in plan.runs
+        if run.settings.seed in first and run.key not in records and any(arm in arms for arm in run.arms)
+    ]
+    return Due(seeds, tuple(arms), tuple(runs))
+
+
+@dataclass
+class _Walk:
+    """A study from look to look.
+
+    A arms, S seeds.
+
+    Attributes:
+        plan: the study's.
+        places: of the arms, in the rows of what follows.
+        accuracies: on test, shape (A, S), NaN where a run is not finished.
+        right: by example where the store can say it, shape (S, N) an arm; `None` where it cannot.
+        standing: what each pair of places came to: on these examples, and on new ones.
+        ends: how many of its first seeds count, of each arm.
+        next_seeds: those of the first look that not all is there for; `None` after the last.
+    """
+
+    plan: Plan
+    records: Mapping[str, RunRecord]
+    places: dict[Arm, int]
+    accuracies: NDArray[np.float64]
+    right: list[NDArray[np.float64]] | None
+    standing: dict[tuple[int, int], tuple[Comparison, Comparison | None]] = field(default_factory=dict)
+    ends: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    next_seeds: int | None = None
+
+    @classmethod
+    def of(cls, plan: Plan, records: Mapping[str, RunRecord], pairs: Pairs, stops: bool) -> _Walk:
+        """Walk as far as the finished runs go."""
+        places = {arm: place for place, arm in enumerate(dict.fromkeys(arm for pair in pairs for arm in pair))}
+        found = {(arm, run.settings.seed): records.get(run.key) for run in plan.runs for arm in run.arms}
+        rows = [[found.get((arm, seed)) for seed in plan.settings.seeds] for arm in places]
+        accuracies = _metric(rows, "test", len(plan.settings.seeds))
+        walk = cls(plan, records, places, accuracies, _right(rows))
+        walk.ends = np.full(len(places), len(plan.settings.seeds))
+        acting = [(places[arm], places[other]) for arm, other in pairs if not _is_one(plan, arm, other)]
+        for number, seeds in zip(plan.look_numbers, plan.settings.looks, strict=True):
+            is_open = [pair for pair in acting if not stops or not walk._is_decided(pair)]
+            complete = np.asarray(np.isfinite(accuracies[:, :seeds]).all(axis=1))
+            ready = [(one, other) for one, other in is_open if complete[one] and complete[other]]
+            if len(ready) < len(is_open) and walk.next_seeds is None:
+                walk.next_seeds = seeds
+            if ready:
+                walk._look(acting, ready, seeds, number, stops)
+        return walk
+
+    def is_open(self, arm: Arm, against: Arm) -> bool:
+        """Whether a pair is not decided yet."""
+        return not _is_one(self.plan, arm, against) and not self._is_decided((self.places[arm], self.places[against]))
+
+    def promise(self, arm: Arm, against: Arm) -> float:
+        """How many seeds it would take to decide a pair; the fewer, the more promising."""
+        one, _ = self.standing.get((self.places[arm], self.places[against]), (None, None))
+        return float("inf") if one is None or one.seeds_needed is None else float(one.seeds_needed.low or "inf")
+
+    def _is_decided(self, pair: tuple[int, int]) -> bool:
+        return pair in self.standing and self.standing[pair][0].verdict != _UNDECIDED
+
+    def _look(
+        self, acting: list[tuple[int, int]], ready: list[tuple[int, int]], seeds: int, number: int, stops: bool
+    ) -> None:
+        """Judge what is ready at one look."""
+        counts = np.arange(self.accuracies.shape[1]) < np.minimum(self.ends, seeds)[:, None]
+        rows = np.where(counts, self.accuracies, np.nan)
+        family = [pair for pair in acting if np.isfinite(rows[list(pair)]).all(axis=0).any()]
+        level = level_of(number, ERROR)
+        judged = judge_family(list(rows), family, MARGIN, level)
+        wider: Sequence[Comparison | None] = [None] * len(family)
+        if self.right is not None:
+            examples = [np.where(mine[:, None], right, np.nan) for mine, right in zip(counts, self.right, strict=True)]
+            wider = judge_family(examples, family, MARGIN, level)
+        for pair, one, new in zip(family, judged, wider, strict=True):
+            if pair in ready:
+                self.standing[pair] = replace(one, look=number), new and replace(new, look=number)
+        for place in range(len(self.ends)) if stops else ():
+            mine = [pair for pair in acting if place in pair]
+            if mine and all(map(self._is_decided, mine)):
+                self.ends[place] = min(self.ends[place], seeds)
+
+
+def _contenders(plan: Plan, walk: _Walk) -> tuple[list[Arm], int | None]:
+    """The arms that may still be the best on valid, and the seeds of the next look; no arm once one stands alone.
+
+    At each look every arm is compared with the one that leads, which the same results chose; so each comparison has the
+    level of one among all pairs of arms (Bonferroni).
+    """
+    arms = list(plan.arms)
+    found = {(arm, run.settings.seed): walk.records.get(run.key) for run in plan.runs for arm in run.arms}
+    every = plan.settings.seeds
+    valid = _metric([[found[arm, seed] for seed in every] for arm in arms], "valid", len(every))
+    left = list(range(len(arms)))
+    for number, seeds in zip(plan.look_numbers, plan.settings.looks, strict=True):
+        if not np.isfinite(valid[left, :seeds]).all():
+            return [arms[place] for place in left], seeds
+        leader = max(left, key=lambda place: float(valid[place, :seeds].mean()))
+        others = [place for place in left if place != leader]
+        level = level_of(number, ERROR) * 2 / len(arms)
+        rows = list(valid[:, :seeds])
+        judged = judge_family(rows, [(place, leader) for place in others], MARGIN, level) if others else []
+        left = [leader, *(place for place, one in zip(others, judged, strict=True) if one.verdict != "hurts")]
+        if all(one.verdict in ("hurts", "equivalent") for one in judged):
+            return [], None
+    return [], None
+
+
+def _metric(
+    rows: Sequence[Sequence[RunRecord | None]], split: Literal["valid", "test"], seeds: int
+) -> NDArray[np.float64]:
+    """Accuracy with dropout off, NaN where there is no run."""
+    values = [[np.nan if run is None else run.outcome.metric("off", split, "accuracy") for run in row] for row in rows]
+    return np.array(values, dtype=np.float64).reshape(len(rows), seeds)
+
+
+def _right(rows: Sequence[Sequence[RunRecord | None]]) -> list[NDArray[np.float64]] | None:
+    """Right and wrong by example of each arm, NaN where there is no run; `None` where not every run says it."""
+    told = {id(run): run.right for row in rows for run in row if run is not None}
+    known = [one for one in told.values() if one is not None]
+    if not known or len(known) < len(told) or len(known[0]) < 2:
+        return None
+    nothing = np.full(len(known[0]), np.nan)
+    return [np.stack([nothing if run is None else np.asarray(told[id(run)], float) for run in row]) for row in rows]
+
+
+def _is_one(plan: Plan, arm: Arm, against: Arm) -> bool:
+    """Whether one run serves both arms."""
+    return any(arm in run.arms and against in run.arms for run in plan.runs)
