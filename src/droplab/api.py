@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,7 @@ from droplab.study.forecast import Forecast
 from droplab.study.plan import Arm, Plan, Run, plan_refit, plan_study, plan_way, study_arms
 from droplab.study.records import RunRecord
 from droplab.study.runner import Observer, Summary, clipped_batch, foretell, run_all
-from droplab.study.sequence import run_study
+from droplab.study.sequence import looks_ahead, run_study
 from droplab.study.sqlite import store_path
 from droplab.study.store import Store
 from droplab.study.verdicts import ArmComparison
@@ -190,12 +191,17 @@ class Study:
         """
         resolve_way(device, precision)
         dataset = self._dataset(notify or Warn().notice)
+        notify = notify or Warn().notice
         way, _ = plan_way(dataset, device, precision)
         plan = plan_study(self.settings, dataset.fingerprint, way)
-        if not store_path(store).exists():
-            return plan, foretell(plan.runs, dataset, None, workers)
-        with Store(store) as opened:
-            return plan, foretell(plan.runs, dataset, opened, workers)
+        with Store(store) if store_path(store).exists() else nullcontext() as opened:
+            forecast = foretell(plan.runs, dataset, opened, workers)
+            if self.settings.until is not None:
+                finished = opened.finished([run.key for run in plan.runs]) if opened else set()
+                plan = plan.looked_at(opened.looks(plan.identity) if opened else [])
+                for line in looks_ahead(plan, finished, dataset, workers):
+                    notify(line)
+            return plan, forecast
 
     def recall(
         self,

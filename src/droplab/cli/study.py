@@ -208,9 +208,10 @@ def typed_command() -> str:
 def _conclude(result: StudyResult, target: Path, probabilities: bool, force: bool, raw: bool) -> None:
     """Say what is missing, if anything is, write everything, and say the verdicts and where the report is."""
     from droplab.errors import TrainingError
+    from droplab.report.tables import runs_wanted
 
     summary = result.summary
-    total = len(result.plan.runs)
+    total = runs_wanted(result.plan, result.records)
     if summary.interrupted:
         typer.echo(f"stopped: {len(result.records)} of {total} networks are kept; the same command goes on from there")
     if costs := [cost for cost in summary.checkpoints if cost.count]:

@@ -148,8 +148,8 @@ def _choice(plan: Plan, records: Mapping[str, RunRecord], arm: Arm, best: Run, s
         "each network was evaluated on it once, when its training was done. The accuracy on valid is that of a winner "
         "and therefore flatters; that on test does not, as long as nobody chooses by it."
     )
-    if done < len(plan.runs):
-        text += f" Only {done} of the study's {len(plan.runs)} networks were finished when this was written."
+    if done < (wanted := tables.runs_wanted(plan, records)):
+        text += f" Only {done} of the study's {wanted} networks were finished when this was written."
     return text
 
 

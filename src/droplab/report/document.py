@@ -54,7 +54,7 @@ def study_document(plan: Plan, records: Mapping[str, RunRecord], origin: Origin)
             "examples": dict(origin.examples),
             "look": origin.look and asdict(origin.look),
         },
-        "complete": tables.runs_done(plan, records) == len(plan.runs),
+        "complete": tables.runs_done(plan, records) == tables.runs_wanted(plan, records),
         "answer": answer(control),
         "best_arm": tables.best_arm(plan, results).name,
         "verdicts": {

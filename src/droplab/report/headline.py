@@ -46,7 +46,7 @@ def headline(plan: Plan, records: Mapping[str, RunRecord]) -> Headline:
     """
     results = tables.results_frame(plan, records)
     comparisons = tables.control_comparisons(plan, records)
-    done = tables.runs_done(plan, records)
+    done, wanted = tables.runs_done(plan, records), tables.runs_wanted(plan, records)
     return Headline(
         answer=answer(comparisons),
         heading="Every arm against its control" if plan.settings.vary else "Dropout against its control",
@@ -54,5 +54,5 @@ def headline(plan: Plan, records: Mapping[str, RunRecord]) -> Headline:
         ranking=cells.comparison_table(tables.ranking(plan, records)) if plan.settings.vary else None,
         arms=cells.arms_table(tables.arms_table(plan, records)),
         best=tables.best_arm(plan, results).name if done else None,
-        missing=None if done == len(plan.runs) else f"{done} of {len(plan.runs)} networks are finished",
+        missing=None if done == wanted else f"{done} of {wanted} networks are finished",
     )

@@ -85,7 +85,7 @@ def render_page(
         version=__version__,
         fingerprint=plan.fingerprint,
         done=tables.runs_done(plan, records),
-        planned=len(plan.runs),
+        planned=tables.runs_wanted(plan, records),
         answer=words.answer(control),
         control_table=cells.comparison_table(control),
         depth_table=cells.comparison_table(tables.depth_comparisons(plan, records)),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from droplab.errors import ConfigError, DataError
 from droplab.stats.trend import Trend, trend
-from droplab.study.verdicts import ArmComparison, by_depth, control_pairs, verdicts
+from droplab.study.verdicts import ArmComparison, by_depth, control_pairs, due, verdicts
 
 if TYPE_CHECKING:
     from droplab.study.plan import Arm, Plan
@@ -276,6 +276,14 @@ def best_arm(plan: Plan, results: pd.DataFrame) -> Arm:
 def runs_done(plan: Plan, records: Mapping[str, RunRecord]) -> int:
     """How many of the plan's runs are finished."""
     return sum(run.key in records for run in plan.runs)
+
+
+def runs_wanted(plan: Plan, records: Mapping[str, RunRecord]) -> int:
+    """How many the study needs: all, or, where seeds go where they are needed, those up to the look under way."""
+    if plan.settings.until is None:
+        return len(plan.runs)
+    following = due(plan, records)
+    return runs_done(plan, records) + (len(following.runs) if following else 0)
 
 
 def finished_runs(plan: Plan, records: Mapping[str, RunRecord]) -> Iterator[tuple[Arm, int, RunRecord]]:

@@ -54,6 +54,25 @@ def plan_seeds(effect: float, spread: float, *, power: float = POWER, confidence
     return _smallest(effect, spread**2, 0.0, math.inf, power, confidence)
 
 
+def smallest_shown(seeds: int, comparisons: int, level: float) -> float:
+    """The difference that so many seeds show with power 0.8, in standard deviations of a seed's difference.
+
+    By Student's t under Bonferroni's correction, with the degrees of freedom of a study whose arms lend each other half
+    of theirs.
+
+    Args:
+        seeds: of each arm, ≥ 2.
+        comparisons: in the family, ≥ 1.
+        level: the error that the family may make.
+
+    >>> round(smallest_shown(5, 1, 0.05), 2)
+    1.68
+    """
+    df = (seeds - 1) * (comparisons + 1) / 2
+    critical = float(special.stdtrit(df, 1 - level / (2 * comparisons)))
+    return (critical + float(special.stdtrit(df, POWER))) / math.sqrt(seeds)
+
+
 class SeedsNeeded(NamedTuple):
     """About how many seeds would settle a comparison, for a spread that is as small or as large as it may well be.
 

@@ -133,6 +133,10 @@ class Plan:
         """The arm that `arm` is compared with."""
         return next(one for one in self.arms if one.name == arm.control)
 
+    def is_one(self, arm: Arm, other: Arm) -> bool:
+        """Whether the same runs serve both arms."""
+        return any(arm in run.arms and other in run.arms for run in self.runs)
+
     def run_of(self, arm: Arm, seed: int) -> Run:
         """The run that serves `arm` with `seed`."""
         return next(run for run in self.runs if arm in run.arms and run.settings.seed == seed)

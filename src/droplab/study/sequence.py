@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Collection
 from dataclasses import replace
 
 from droplab.data.dataset import Dataset
+from droplab.stats.looks import level_of
+from droplab.stats.planning import smallest_shown
 from droplab.study.forecast import span_words
 from droplab.study.plan import Arm, Plan
 from droplab.study.runner import Observer, Summary, foretell, run_all
 from droplab.study.store import Store
-from droplab.study.verdicts import Due, control_pairs, due, verdicts
+from droplab.study.verdicts import ERROR, Due, control_pairs, due, verdicts
 
 
 def run_study(plan: Plan, dataset: Dataset, store: Store, observer: Observer, workers: int | None = None) -> Summary:
@@ -38,6 +42,37 @@ def run_study(plan: Plan, dataset: Dataset, store: Store, observer: Observer, wo
     return _Looks(plan, dataset, store, observer, workers).run()
 
 
+def looks_ahead(plan: Plan, finished: Collection[str], dataset: Dataset, workers: int | None) -> list[str]:
+    """What the looks of a study may take, and what they can tell, a line each; and how far its budget reaches.
+
+    Args:
+        plan: of a study with `until`.
+        finished: the keys of its finished runs.
+        dataset: its data.
+        workers: processes on a CPU; `None` for one a core.
+    """
+    settings, held = plan.settings, 0
+    pairs = len([pair for pair in control_pairs(plan) if not plan.is_one(*pair)])
+    lines = [f"looks at {', '.join(map(str, settings.looks))} seeds; an arm that is decided gets no more:"]
+    for number, seeds in zip(plan.look_numbers, settings.looks, strict=True):
+        first = settings.seeds[:seeds]
+        todo = [run for run in plan.runs if run.settings.seed in first and run.key not in finished]
+        seconds = foretell(todo, dataset, None, workers).seconds
+        time_told = "time unknown on a GPU" if seconds is None else f"about {span_words(seconds)} from now"
+        size = smallest_shown(seeds, max(pairs, 1), level_of(number, ERROR)) if seeds > 1 else math.inf
+        lines.append(
+            f"  {seeds} seeds: at most {len(todo)} networks, {time_told}; shows differences of {size:.1f} times their "
+            "spread over seeds"
+        )
+        held = seeds if (seconds or 0.0) <= settings.budget_seconds else held
+    if settings.budget:
+        reach = (
+            f"the look at {held} seeds for all arms, and more where arms leave" if held else "not even the first look"
+        )
+        lines.append(f"  the budget of {settings.budget} holds {reach}")
+    return lines
+
+
 class _Looks:
     """A study that is trained look by look."""
 
@@ -52,10 +87,9 @@ class _Looks:
     def run(self) -> Summary:
         """Train until all is decided, the seeds are used up, or the budget is."""
         settings, keys = self.plan.settings, [run.key for run in self.plan.runs]
-        looks = ", ".join(map(str, settings.looks))
-        budget = f", {settings.budget} in all" if settings.budget else ""
-        self._notice(f"looks after {looks} seeds; what is decided gets no more{budget}")
         records = self.store.load(keys, self._notice)
+        for line in looks_ahead(self.plan, records, self.dataset, self.workers):
+            self._notice(line)
         finished = tuple(run for run in self.plan.runs if run.key in records)
         while following := due(self.plan, records):
             affordable = self._affordable(following)
@@ -84,12 +118,7 @@ class _Looks:
         """
         left, seconds = self.ends - time.monotonic(), self._seconds(following)
         if following.seeds == self.plan.settings.looks[0] or seconds <= left:
-            if seconds > left:
-                self._notice(
-                    f"the first look alone is foretold to take {span_words(seconds)}, more than the budget of "
-                    f"{self.plan.settings.budget}: nothing is trained after it"
-                )
-            self.foretold += seconds
+            self.foretold += self._foretold(following)
             return following
         arms = list(following.arms)
         while arms:
@@ -110,9 +139,11 @@ class _Looks:
         return replace(following, arms=tuple(arms), runs=runs)
 
     def _seconds(self, following: Due) -> float:
-        """About how long that takes, as long as this machine took for what was foretold before; 0 on a GPU."""
-        seconds = foretell(following.runs, self.dataset, None, self.workers).seconds or 0.0
-        return seconds * (self.taken / self.foretold if self.taken and self.foretold else 1.0)
+        """About how long that takes, by how long the looks before took; 0 on a GPU."""
+        return self._foretold(following) * (self.taken / self.foretold if self.taken and self.foretold else 1.0)
+
+    def _foretold(self, following: Due) -> float:
+        return foretell(following.runs, self.dataset, None, self.workers).seconds or 0.0
 
     def _say(self, look: Due) -> None:
         """Tell what a look came to."""

@@ -81,7 +81,7 @@ def verdicts(plan: Plan, records: Mapping[str, RunRecord], pairs: Pairs, stops: 
         shared = np.isfinite(walk.accuracies[list(pair)]).all(axis=0)
         if not shared.any():
             continue
-        if _is_one(plan, arm, against):
+        if plan.is_one(arm, against):
             found.append(ArmComparison(arm, against, does_not_apply(int(shared.sum()))))
             continue
         differences = walk.accuracies[pair[0], shared] - walk.accuracies[pair[1], shared]
@@ -154,7 +154,7 @@ class _Walk:
         accuracies = _metric(rows, "test", len(plan.settings.seeds))
         walk = cls(plan, records, places, accuracies, _right(rows))
         walk.ends = np.full(len(places), len(plan.settings.seeds))
-        acting = [(places[arm], places[other]) for arm, other in pairs if not _is_one(plan, arm, other)]
+        acting = [(places[arm], places[other]) for arm, other in pairs if not plan.is_one(arm, other)]
         for number, seeds in zip(plan.look_numbers, plan.settings.looks, strict=True):
             is_open = [pair for pair in acting if not stops or not walk._is_decided(pair)]
             complete = np.asarray(np.isfinite(accuracies[:, :seeds]).all(axis=1))
@@ -167,7 +167,7 @@ class _Walk:
 
     def is_open(self, arm: Arm, against: Arm) -> bool:
         """Whether a pair is not decided yet."""
-        return not _is_one(self.plan, arm, against) and not self._is_decided((self.places[arm], self.places[against]))
+        return not self.plan.is_one(arm, against) and not self._is_decided((self.places[arm], self.places[against]))
 
     def promise(self, arm: Arm, against: Arm) -> float:
         """How many seeds it would take to decide a pair; the fewer, the more promising."""
@@ -240,8 +240,3 @@ def _right(rows: Sequence[Sequence[RunRecord | None]]) -> list[NDArray[np.float6
         return None
     nothing = np.full(len(known[0]), np.nan)
     return [np.stack([nothing if run is None else np.asarray(told[id(run)], float) for run in row]) for row in rows]
-
-
-def _is_one(plan: Plan, arm: Arm, against: Arm) -> bool:
-    """Whether one run serves both arms."""
-    return any(arm in run.arms and against in run.arms for run in plan.runs)
