@@ -411,12 +411,7 @@ class StudySettings(Recipe):
         return value
 
     @model_validator(mode="after")
-    def _looks_are_planned(self) -> Self:
-        if self.until is not None and len(self.seeds) < 3:
-            raise ValueError(
-                f"until={self.until} looks after 3, 5, 8 … seeds, and seeds are the most that an arm may have; found "
-                f"{len(self.seeds)}. Give at least 3, better 13"
-            )
+    def _budget_of_looks(self) -> Self:
         if self.budget is not None and self.until is None:
             raise ValueError(f"budget belongs to until=decided or until=best; found budget={self.budget} alone")
         return self

@@ -121,7 +121,7 @@ class _Looks:
             self.foretold += self._foretold(following)
             return following
         arms = list(following.arms)
-        while arms:
+        while any(not arm.is_control for arm in arms[:-1]):
             arms.pop()
             fewer = self._only(following, arms)
             if fewer.runs and self._seconds(fewer) <= left:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -98,6 +98,9 @@ def due(plan: Plan, records: Mapping[str, RunRecord]) -> Due | None:
         plan: of a study with `until`.
         records: the finished runs by content key.
     """
+    first = plan.settings.looks[0]
+    if missing := _missing(plan, records, plan.arms, first):
+        return Due(first, plan.arms, missing)
     walk = _Walk.of(plan, records, control_pairs(plan), stops=True)
     if plan.settings.until == "best":
         contenders, seeds = _contenders(plan, walk)
@@ -107,17 +110,16 @@ def due(plan: Plan, records: Mapping[str, RunRecord]) -> Due | None:
         going = [(arm, against) for (arm, against) in control_pairs(plan) if walk.is_open(arm, against)]
         going.sort(key=lambda pair: walk.promise(*pair))
         arms = dict.fromkeys(one for arm, against in going for one in (against, arm))
-        if seeds == plan.settings.looks[0]:
-            arms = dict.fromkeys(plan.arms)
     if seeds is None or not arms:
         return None
+    return Due(seeds, tuple(arms), _missing(plan, records, arms, seeds))
+
+
+def _missing(plan: Plan, records: Mapping[str, RunRecord], arms: Collection[Arm], seeds: int) -> tuple[Run, ...]:
+    """The runs of some arms with their first seeds that are not finished."""
     first = set(plan.settings.seeds[:seeds])
-    runs = [
-        run
-        for run in plan.runs
-        if run.settings.seed in first and run.key not in records and any(arm in arms for arm in run.arms)
-    ]
-    return Due(seeds, tuple(arms), tuple(runs))
+    wanted = (run for run in plan.runs if run.settings.seed in first and run.key not in records)
+    return tuple(run for run in wanted if any(arm in arms for arm in run.arms))
 
 
 @dataclass
