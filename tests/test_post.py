@@ -220,7 +220,7 @@ def test_one_seed_cannot_tell_and_shows_its_figures_without_marks() -> None:
     assert judgements(beside)["better"].numbers.rows[-1] == ("verdict", *["one seed"] * 4)
 
 
-@pytest.mark.parametrize("missing", range(1, 27, 5))
+@pytest.mark.parametrize("missing", [1, 12, 20])
 def test_a_study_that_is_not_finished_shows_what_there_is(missing: int) -> None:
     plan, records = made_up_study(missing)
     assert HEADING in Seen(render_page(plan, records, ORIGIN, {})).text

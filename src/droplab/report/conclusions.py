@@ -15,7 +15,6 @@ from droplab.report.words import answer
 from droplab.stats.compare import Comparison, compare_differences, family, points
 
 if TYPE_CHECKING:
-    from droplab.report.tables import ArmComparison
     from droplab.study.post import Conclusion, PostNetwork
 
 Judgement = Literal["holds", "holds in part", "does not hold", "not shown", "cannot be told from this study"]
@@ -95,14 +94,14 @@ def _labels(beside: PostBeside, _: Conclusion) -> _Found:
 
 def _better(beside: PostBeside, _: Conclusion) -> _Found:
     """Dropout against the true control on test."""
-    compared = _against_control(beside)
+    compared = beside.against_control
     found = {f"depth {one.arm.depth}": one.comparison for one in compared}
     return _verdicts(found, answer(compared), "dropout − control", [])
 
 
 def _large(beside: PostBeside, _: Conclusion) -> _Found:
     """The gap that the post sees between `off` and `on`, against what dropout changes from the control."""
-    found = {one.arm.depth: one.comparison for one in _against_control(beside)}
+    found = {one.arm.depth: one.comparison for one in beside.against_control}
     networks = [one for one in _hidden(beside) if one.depth in found]
     if not networks:
         return _Found(words=_NOTHING)
@@ -129,7 +128,7 @@ def _overfitting(beside: PostBeside, _: Conclusion) -> _Found:
     """How much narrower dropout makes the gap between train and test, over the seeds, under Holm's correction."""
     gaps: list[tuple[float, float]] = []
     narrower: dict[str, Comparison] = {}
-    for one in _against_control(beside):
+    for one in beside.against_control:
         without, with_it = (
             tables.by_seed(beside.results, arm, "off", "train", "accuracy")
             - tables.by_seed(beside.results, arm, "off", "test", "accuracy")
@@ -220,15 +219,6 @@ _JUDGES: Mapping[str, Callable[[PostBeside, Conclusion], _Found]] = {
 def _hidden(beside: PostBeside) -> list[PostNetwork]:
     """The post's networks in which dropout can act."""
     return [network for network in beside.post.networks if network.depth > 1]
-
-
-def _against_control(beside: PostBeside) -> list[ArmComparison]:
-    """The study's comparisons of the post's networks with their control, where dropout can act."""
-    return [
-        one
-        for one in tables.control_comparisons(beside.plan, beside.records)
-        if one.arm == beside.arms.get(one.arm.depth) and one.comparison.verdict != "does not apply"
-    ]
 
 
 def _verdicts(found: Mapping[str, Comparison], words: str, name: str, rows: Sequence[Sequence[str]]) -> _Found:

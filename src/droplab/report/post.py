@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import pandas as pd
 
 from droplab.report import tables
 from droplab.report.cells import Table
+from droplab.report.tables import ArmComparison
 from droplab.stats.compare import points
 from droplab.stats.intervals import CONFIDENCE, next_seed_interval
 from droplab.study.post import Post, PostNetwork, repeated_post
@@ -107,11 +109,20 @@ class PostBeside:
         theirs = getattr(getattr(network, inference), split)
         return PostFigure(network.depth, inference, split, theirs, 0.5 * 10.0**-self.post.decimals, ours)
 
-    @property
+    @cached_property
     def figures(self) -> list[PostFigure]:
         """All accuracies of the post, dropout off first."""
         networks = self.post.networks
         return [self.figure(one, mode, split) for mode in INFERENCES for one in networks for split in SPLITS]
+
+    @cached_property
+    def against_control(self) -> list[ArmComparison]:
+        """The study's comparisons of the post's networks with their control, where dropout can act."""
+        return [
+            one
+            for one in tables.control_comparisons(self.plan, self.records)
+            if one.arm == self.arms.get(one.arm.depth) and one.comparison.verdict != "does not apply"
+        ]
 
     def trained(self, depth: int) -> list[RunRecord]:
         """The finished networks of the arm of a depth, seed by seed."""
