@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, brier_score_loss, log_loss
 
-from droplab.stats.intervals import accuracy_interval, metric_intervals
+from droplab.stats.intervals import accuracy_interval, metric_intervals, next_seed_interval
 from droplab.stats.metrics import classification_metrics
 
 
@@ -62,3 +62,18 @@ def test_all_right_is_not_certain():
     assert found["balanced accuracy"].value == 1
     assert np.isnan([found["balanced accuracy"].low, found["macro F1"].high]).all()
     assert one.low == pytest.approx(50 / (50 + 1.959964**2))  # Wilson's lower end where all are right
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 10])
+def test_one_more_seed_falls_into_its_interval_as_often_as_it_says(seeds):
+    random, held = np.random.default_rng(seeds), 0
+    for _ in range(4000):
+        *found, one_more = random.normal(0.98, 0.001, seeds + 1)
+        low, high = next_seed_interval(found)
+        held += low <= one_more <= high
+    assert 3744 <= held <= 3856, held  # 95 % of 4000 is 3800 ± 13.8
+
+
+@pytest.mark.parametrize("values", [[], [0.98], [0.98, 0.98, 0.98]])
+def test_without_a_spread_there_is_no_interval_for_one_more_seed(values):
+    assert next_seed_interval(values) is None

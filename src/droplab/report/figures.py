@@ -12,6 +12,8 @@ import pandas as pd
 from droplab.errors import DataError
 from droplab.report import axes, cells, charts, tables, uncertainty
 from droplab.report.cells import Table
+from droplab.report.post import intervals_table, post_beside
+from droplab.report.post_chart import post_chart
 
 if TYPE_CHECKING:
     from droplab.report.exhibits import Exhibits
@@ -23,7 +25,7 @@ _MOST_EPOCHS = 20
 
 FIGURES = (
     *("difference", "axes", "control", "inference", "splits", "loss", "overfitting", "reliability", "samples"),
-    *("confusion", "activations"),
+    *("confusion", "activations", "post"),
 )
 """The names of all figures that a report may have."""
 
@@ -76,6 +78,8 @@ def study_figures(plan: Plan, records: Mapping[str, RunRecord], exhibits: Exhibi
             numbers["confusion"] = _confusion(exhibits.confusion)
         if exhibits.sparsity is not None:
             numbers["activations"] = _activations(exhibits.sparsity[0])
+    if (beside := post_beside(plan, records)) and any(one.ours for one in beside.figures):
+        drawn["post"], numbers["post"] = post_chart(beside.figures), intervals_table(beside.figures)
     return {name: Figure(chart, numbers[name]) for name, chart in drawn.items()}
 
 

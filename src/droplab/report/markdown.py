@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from droplab import __version__
 from droplab.report.cells import Table
+from droplab.report.conclusions import judged
 from droplab.report.headline import headline
 from droplab.report.origin import Origin
+from droplab.report.post import agreement_words, figures_table, post_beside
 from droplab.report.words import published_differences
 
 if TYPE_CHECKING:
@@ -55,6 +57,17 @@ def render_markdown(plan: Plan, records: Mapping[str, RunRecord], origin: Origin
             "## Every arm against the best on valid",
             table(told.ranking, _LONGEST_VERDICTS),
             "In the order of the mean accuracy on valid; the differences are of test accuracy.",
+        ]
+    if beside := post_beside(plan, records):
+        told_of = "\n".join(
+            f"- {escaped(one.conclusion.text)} **{one.judgement.capitalize()}.** {escaped(one.words)}"
+            for one in judged(beside)
+        )
+        start += [
+            "## The post, claim by claim",
+            f"{escaped(beside.post.source)}. {escaped(agreement_words(beside.figures))}",
+            table(figures_table(beside.figures)),
+            told_of,
         ]
     examples = ", ".join(f"{count:,} {split}" for split, count in origin.examples.items())
     end = [

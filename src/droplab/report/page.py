@@ -18,9 +18,11 @@ from markupsafe import Markup
 from droplab import __version__
 from droplab.report import cells, tables, words
 from droplab.report.cells import Table
+from droplab.report.conclusions import judged
 from droplab.report.document import environments
 from droplab.report.drawing import LIBRARY, PAGE
 from droplab.report.figures import Figure
+from droplab.report.post import agreement_words, figures_table, post_beside, post_times_table
 
 if TYPE_CHECKING:
     from droplab.report.exhibits import Exhibits
@@ -70,6 +72,7 @@ def render_page(
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    beside = post_beside(plan, records)
     pictures = pictures or {}
     library, script = pictures.get(LIBRARY, b"").decode(), _part("page.js")
     images = {} if exhibits is None else {place: _data_url(png) for place, png in exhibits.images.items()}
@@ -99,6 +102,11 @@ def render_page(
         modes_table=cells.modes_table(plan, arms),
         classes_table=cells.classes_table(plan, results, origin.classes),
         classes=origin.classes,
+        post=beside and beside.post,
+        post_agreement=beside and agreement_words(beside.figures),
+        post_figures=beside and figures_table(beside.figures),
+        post_times=beside and post_times_table(beside),
+        judged=beside and judged(beside),
         figures={name: _drawn(figure, name, pictures) for name, figure in figures.items() if pictures},
         exhibits=exhibits,
         images=images,

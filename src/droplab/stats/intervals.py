@@ -1,6 +1,6 @@
-"""How good one fixed model is on the test examples, with intervals for the chance of which examples those are.
+"""Intervals: of one fixed model's metrics, for the chance of which test examples it met; of what one more seed gives.
 
-N examples, C classes.
+N examples, C classes, S seeds.
 """
 
 from __future__ import annotations
@@ -8,12 +8,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
 from statsmodels.stats.proportion import proportion_confint
 
 CONFIDENCE = 0.95
 RESAMPLES = 999
 """Of the bootstrap; with 999 an end of an interval is the 25th smallest or largest value."""
+
+_ROUNDING = 1e-12
+"""Accuracies are quotients of whole numbers: values that vary by less than this do not vary."""
 
 
 class Estimate(NamedTuple):
@@ -75,6 +79,29 @@ def metric_intervals(labels: NDArray[np.int64], log_probabilities: NDArray[np.fl
             for name, value, low, high in zip(names, measured(slice(None)), *ends, strict=True)
         ),
     ]
+
+
+def next_seed_interval(values: ArrayLike) -> tuple[float, float] | None:
+    """Where one more seed falls with probability `CONFIDENCE`, if seeds are normal: a prediction interval.
+
+    mean ± t · s · √(1 + 1/S) with S − 1 degrees of freedom (Hahn & Meeker, "Statistical Intervals",
+    1991, chapter 4). It is wider than an interval for the mean, which a single further value may well miss.
+
+    Args:
+        values: of the seeds that there are, shape (S,).
+
+    Returns:
+        Its ends; `None` for fewer than two seeds, or values that are all the same: then their spread is not known.
+
+    >>> [round(end, 4) for end in next_seed_interval([0.9798, 0.9796, 0.9792])]
+    [0.978, 0.9811]
+    """
+    found = np.asarray(values, dtype=np.float64)
+    if len(found) < 2 or np.ptp(found) < _ROUNDING:
+        return None
+    quantile = float(special.stdtrit(len(found) - 1, (1 + CONFIDENCE) / 2))
+    reach = quantile * float(found.std(ddof=1)) * np.sqrt(1 + 1 / len(found))
+    return float(found.mean() - reach), float(found.mean() + reach)
 
 
 def _shares(confusion: NDArray[np.integer]) -> tuple[float, float]:
