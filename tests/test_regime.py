@@ -99,11 +99,19 @@ def test_a_loss_on_train_that_is_no_better_than_a_guess_has_diverged():
     assert regime(falling(10, 3) + 3, low(10), 10) == "improving", "a bad loss on valid alone is not divergence"
 
 
+def test_a_network_that_has_not_come_below_a_guess_yet_but_falls_is_improving():
+    slow = np.linspace(2.6, 2.35, 10)
+    assert regime(slow, slow, 10) == "improving"
+    assert regime(slow[:2], slow[:2], 10) == "improving"
+    assert regime(slow[::-1], slow[::-1], 10) == "diverged"
+
+
 def test_what_cannot_be_told_is_not_said():
     nothing_held_out = np.full(10, np.nan)
     assert regime(nothing_held_out, low(10), 10) is None
     assert regime(nothing_held_out, np.full(10, 2.31), 10) == "diverged"
     assert regime([0.5], [0.4], 10) is None
+    assert regime([2.4], [2.4], 10) is None
     assert regime([0.5, 0.6, 0.4], [0.4, 0.3, 0.2], 10) is None
     assert regime([0.5, 0.4, 0.3], [0.4, 0.3, 0.2], 10) == "improving"
 

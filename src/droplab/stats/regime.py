@@ -26,7 +26,7 @@ LEAST_CHANGE = 0.01
 """The share of the loss itself that it must exceed."""
 
 LEVEL = 0.05
-"""How often a flat curve may show a difference that is only noise."""
+"""How often a flat curve may show a rise, and how often a fall, that is only noise."""
 
 FEWEST_POINTS = 4
 """That tell noise from a trend: noise alone puts so many in falling order once in 24 times."""
@@ -41,17 +41,18 @@ GUESSING = 0.99
 def regime(valid: ArrayLike, train: ArrayLike, classes: int) -> Regime | None:
     """Say in what state a training was when it stopped.
 
-    `diverged`: the last loss is not finite, or on train no better than that of a guess, log(classes). `overfitting`:
-    valid loss is clearly above what it was in some earlier stretch, and clearly above train loss. `improving`: it is
-    clearly lower in the last fifth of the points than in the fifth before. `finished`: none of these; also where both
-    losses rose, which a strong penalty makes them do.
+    `diverged`: the last loss is not finite, or on train it is no better than that of a guess, log(classes), and does
+    not fall: the network knows nothing, whether it ever did or not. `overfitting`: valid loss is clearly above what
+    it was in some earlier fifth of the points, and clearly above train loss. `improving`: it is clearly lower in the
+    last fifth than in the one before. `finished`: none of these; also where both losses rose, as a strong penalty has
+    it.
 
-    The points are cut into fifths. Two of them differ clearly if their medians do by more than `TOLERANCE` of what the
-    fifths span in all, by more than `LEAST_CHANGE` of the loss itself, and by more than noise: Student's t with P − 3
-    degrees of freedom, for overfitting with Bonferroni's correction for the earlier fifths. The noise is taken from
-    third differences of the curve, which a smooth trend hardly has (von Neumann 1941 has it from first ones), by their
-    median, so that neither a steep start nor a single jump counts. Fewer than ten points hardly show it; there the last
-    `FEWEST_POINTS` differ clearly from noise, too, if each is lower, or each higher, than the one before.
+    Two fifths differ clearly if their medians do by more than `TOLERANCE` of what the fifths span in all, by more
+    than `LEAST_CHANGE` of the loss itself, and by more than noise: Student's t with P − 3 degrees of freedom, for
+    overfitting with Bonferroni's correction for the earlier fifths. The noise is taken from third differences of the
+    curve, which a smooth trend hardly has (von Neumann 1941 has it from first ones), by their median, so that neither
+    a steep start nor a single jump counts. Fewer than ten points hardly show it; there the last `FEWEST_POINTS`
+    differ clearly from noise, too, if each is lower, or each higher, than the one before.
 
     A guess by the shares of uneven classes has a loss below log(classes): a network that learned no more than them is
     not called diverged.
@@ -74,20 +75,17 @@ def regime(valid: ArrayLike, train: ArrayLike, classes: int) -> Regime | None:
     'overfitting'
     """
     on_valid, on_train = _checked(valid, train)
-    if np.isnan(on_valid).all():
-        on_valid = np.empty(0)
-    elif not np.isfinite(on_valid[-1]):
+    held_out = not np.isnan(on_valid).all()
+    if not np.isfinite(on_train[-1]) or (held_out and not np.isfinite(on_valid[-1])):
         return "diverged"
-    if not on_train[-1] < GUESSING * math.log(classes):
-        return "diverged"
+    if on_train[-1] >= GUESSING * math.log(classes) and not _falls(on_train[np.isfinite(on_train)]):
+        return "diverged" if len(on_train) > 1 else None
     losses = on_valid[np.isfinite(on_valid)]
+    if _falls(losses) and not _has_risen(losses):
+        return "improving"
     if len(losses) < FEWEST_POINTS:
-        return "improving" if len(losses) > 1 and (np.diff(losses) < 0).all() else None
-    levels = np.array([np.median(part) for part in np.array_split(losses, min(PARTS, len(losses)))])
-    last, before = levels[-1], levels[:-1]
-    if _is_clear(last - before.min(), losses, levels, len(before)) and has_gap(on_valid, on_train):
-        return "overfitting"
-    return "improving" if _is_clear(before[-1] - last, -losses, levels, 1) else "finished"
+        return None
+    return "overfitting" if _has_risen(losses) and has_gap(on_valid, on_train) else "finished"
 
 
 def has_gap(valid: ArrayLike, train: ArrayLike) -> bool:
@@ -106,6 +104,26 @@ def has_gap(valid: ArrayLike, train: ArrayLike) -> bool:
     on_valid, on_train = _checked(valid, train)
     end = slice(-max(len(on_valid) // PARTS, 1), None)
     return bool(np.median(on_train[end]) < (1 - GAP) * np.median(on_valid[end]))
+
+
+def _falls(losses: NDArray[np.float64]) -> bool:
+    """Whether the last fifth is clearly below the one before; of few points, whether each is below the one before."""
+    if len(losses) < FEWEST_POINTS:
+        return len(losses) > 1 and bool((np.diff(losses) < 0).all())
+    levels = _levels(losses)
+    return _is_clear(levels[-2] - levels[-1], -losses, levels, 1)
+
+
+def _has_risen(losses: NDArray[np.float64]) -> bool:
+    """Whether the last fifth is clearly above some earlier one."""
+    if len(losses) < FEWEST_POINTS:
+        return False
+    levels = _levels(losses)
+    return _is_clear(levels[-1] - levels[:-1].min(), losses, levels, len(levels) - 1)
+
+
+def _levels(losses: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.array([np.median(part) for part in np.array_split(losses, min(PARTS, len(losses)))])
 
 
 def _is_clear(rise: float, losses: NDArray[np.float64], levels: NDArray[np.float64], compared: int) -> bool:
