@@ -149,15 +149,23 @@ def _not_overfitted_words(states: Sequence[ArmState]) -> str:
 
 
 def trend_words(found: DepthTrend) -> str:
-    """How test accuracy goes with depth among the arms of one rate, in a sentence."""
+    """How test accuracy goes with depth among the arms of one rate: its slope, or where no line fits, what it does."""
+    along = f"Among {found.among}, depth {found.depths[0]} to {found.depths[-1]}, test accuracy"
+    top = f"highest at depth {found.trend.highest:g} ({100 * found.trend.top:.2f} %)"
+    if found.trend.is_straight is False:
+        return f"{along} {found.trend.shape}, {top}; no straight line fits ({_seeds(found.trend.seeds)})."
     ends = found.trend.low, found.trend.high
     if ends[0] is None or ends[1] is None:
         interval = "one seed: no interval" if found.trend.seeds == 1 else "no spread over the seeds: no interval"
     else:
         interval = f"95 % interval {points(ends[0])} to {points(ends[1])}"
+    if found.trend.is_straight is None:
+        unsure = f" It is {top}; whether a straight line fits cannot be told."
+    else:
+        unsure = " Two seeds hardly tell whether a straight line fits." if found.trend.seeds == 2 else ""
     return (
-        f"Among {found.among}, depth {found.depths[0]} to {found.depths[-1]}, test accuracy changes by "
-        f"{points(found.trend.slope)} points a layer ({interval}; {_seeds(found.trend.seeds)})."
+        f"{along} changes by {points(found.trend.slope)} points a layer ({interval}; {_seeds(found.trend.seeds)})."
+        f"{unsure}"
     )
 
 

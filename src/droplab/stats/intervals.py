@@ -24,7 +24,7 @@ _ROUNDING = 1e-12
 
 
 class Interval(NamedTuple):
-    """A value and how far its interval at `CONFIDENCE` reaches to either side; both in the value's unit."""
+    """A value and how far its interval reaches to either side, at `CONFIDENCE` unless said; both in one unit."""
 
     value: float
     reach: float
@@ -40,11 +40,12 @@ class Interval(NamedTuple):
         return self.value + self.reach
 
 
-def t_interval(values: Sequence[float] | NDArray[np.floating]) -> Interval | None:
+def t_interval(values: Sequence[float] | NDArray[np.floating], confidence: float = CONFIDENCE) -> Interval | None:
     """Student's interval (1908) for the mean of which `values` are a sample.
 
     Args:
         values: one a seed, shape (S,), in any unit.
+        confidence: of the interval, between 0 and 1.
 
     Returns:
         `None` where the values have no spread: of one seed, of seeds that agree by chance, or not all finite.
@@ -57,7 +58,7 @@ def t_interval(values: Sequence[float] | NDArray[np.floating]) -> Interval | Non
     if len(sample) < 2 or not np.isfinite(sample).all() or np.ptp(sample) < _ROUNDING:
         return None
     spread = float(sample.std(ddof=1))
-    return Interval(float(sample.mean()), _t_quantile(len(sample) - 1) * spread / math.sqrt(len(sample)))
+    return Interval(float(sample.mean()), _t_quantile(len(sample) - 1, confidence) * spread / math.sqrt(len(sample)))
 
 
 def normal_interval(value: float, error: float) -> Interval:
@@ -120,7 +121,7 @@ def corrected_interval(differences: Sequence[float] | NDArray[np.floating], fold
     """
     sample = np.asarray(differences, dtype=np.float64)
     error = math.sqrt((1 / len(sample) + 1 / (folds - 1)) * sample.var(ddof=1))
-    return Interval(float(sample.mean()), _t_quantile(len(sample) - 1) * error)
+    return Interval(float(sample.mean()), _t_quantile(len(sample) - 1, CONFIDENCE) * error)
 
 
 class Estimate(NamedTuple):
@@ -184,9 +185,9 @@ def metric_intervals(labels: NDArray[np.int64], log_probabilities: NDArray[np.fl
     ]
 
 
-def _t_quantile(df: int) -> float:
-    """What a two-sided interval at `CONFIDENCE` takes of Student's t."""
-    return float(special.stdtrit(df, (1 + CONFIDENCE) / 2))
+def _t_quantile(df: int, confidence: float) -> float:
+    """What a two-sided interval takes of Student's t."""
+    return float(special.stdtrit(df, (1 + confidence) / 2))
 
 
 def _shares(confusion: NDArray[np.integer]) -> tuple[float, float]:
