@@ -145,3 +145,11 @@ def test_the_command_says_it_beside_the_verdicts(tmp_path):
     (place,) = [number for number, line in enumerate(lines) if "when training stopped" in line]
     assert lines[place - 1].startswith("  depth=2")
     assert lines[place + 1].startswith("report: ")
+
+
+def test_nothing_is_said_where_nothing_was_held_out(short):
+    plan, records = short
+    for key, record in records.items():
+        curves = replace(record.outcome.curves, losses=record.outcome.curves.losses * np.array([[1], [np.nan]]))
+        records = records | {key: replace(record, outcome=replace(record.outcome, curves=curves))}
+    assert headline(plan, records).regime is None
