@@ -54,6 +54,8 @@ def import_faults(path: Path, src: Path = SRC) -> list[str]:
     importer = unit(parts(path, src))
     for line, name in imported(ast.parse(path.read_text("utf-8")), path, src):
         where = f"{path.relative_to(src)}:{line}: {'.'.join(name)}"
+        if (name[:2] == ("scipy", "stats") or name[0] == "statsmodels") and importer != "stats":
+            faults.append(f"{where}: only stats tests and makes intervals")
         if "pickle" in name[0].lower():
             faults.append(f"{where}: no pickle is ever read from a file")
         if name[0] != "droplab" or name == ("droplab", "__version__"):
@@ -126,6 +128,11 @@ def test_importing_droplab_imports_nothing_heavy() -> None:
         ("helpers.py", "from droplab.errors import DroplabError", "no place"),
         ("data/files.py", "import pickle", "no pickle"),
         ("data/files.py", "from cloudpickle import loads", "no pickle"),
+        ("report/axes.py", "from scipy.stats import t", "only stats"),
+        ("report/card.py", "def f():\n    from scipy import stats", "only stats"),
+        ("bench/tabular.py", "import statsmodels.api", "only stats"),
+        ("stats/intervals.py", "from scipy import stats\nfrom statsmodels.stats import proportion", None),
+        ("estimator/labels.py", "from scipy import sparse, special", None),
         ("cli/__init__.py", "from droplab import api\nfrom droplab.data import idx", None),
         ("__main__.py", "from droplab.cli import main", None),
         ("study/store.py", "from droplab import __version__\nfrom droplab.data import idx\nfrom . import plan", None),

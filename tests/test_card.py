@@ -3,12 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from scipy import stats
 
 from droplab.model.file import ModelInfo
 from droplab.report import tables
-from droplab.report.card import render_card, t_interval
+from droplab.report.card import render_card
 from droplab.train.outcome import Metric
 from report_data import CLASSES, ORIGIN, made_up_study
 from test_markdown import HOSTILE, Seen, one_line
@@ -132,11 +131,6 @@ def test_hostile_text_is_shown_and_does_nothing() -> None:
 def test_a_file_of_a_known_name_has_not_its_licence() -> None:
     seen, *_ = card_of(data="elsewhere/mnist")
     assert "Licence" not in seen.text
-
-
-@pytest.mark.parametrize("values", [[], [0.5], [0.5, 0.5], [0.5, float("nan")]])
-def test_without_spread_there_is_no_interval(values: list[float]) -> None:
-    assert t_interval(values) is None
 
 
 def test_it_says_whether_its_probabilities_can_be_believed() -> None:

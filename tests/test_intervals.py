@@ -1,12 +1,25 @@
-"""Intervals for one model's metrics: usual values, and ends that hold the truth as often as they say."""
+"""Intervals: usual values, and ends that hold the truth as often as they say."""
+
+import math
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.metrics import balanced_accuracy_score, brier_score_loss, log_loss
 
-from droplab.stats.intervals import accuracy_interval, metric_intervals, next_seed_interval
+from droplab.stats.intervals import (
+    Interval,
+    accuracy_interval,
+    binomial_error,
+    corrected_interval,
+    difference_interval,
+    metric_intervals,
+    next_seed_interval,
+    normal_interval,
+    t_interval,
+)
 from droplab.stats.metrics import classification_metrics
 
 
@@ -77,3 +90,54 @@ def test_one_more_seed_falls_into_its_interval_as_often_as_it_says(seeds):
 @pytest.mark.parametrize("values", [[], [0.98], [0.98, 0.98, 0.98]])
 def test_without_a_spread_there_is_no_interval_for_one_more_seed(values):
     assert next_seed_interval(values) is None
+
+
+ERRORS = [1.15, 1.21, 1.08, 1.17, 1.3]
+"""Test errors of five networks in %."""
+
+
+def test_every_interval_of_a_report_has_the_ends_that_it_had_where_it_was_made_before():
+    ours = t_interval(ERRORS)
+    assert (ours.low, ours.high) == (pytest.approx(OURS[0], rel=1e-13), pytest.approx(OURS[1], rel=1e-13))
+    printed = difference_interval(ours, normal_interval(1.3, 0.05))
+    assert (printed.low, printed.high) == tuple(pytest.approx(end, rel=1e-13) for end in PRINTED)
+    alone = normal_interval(1.15, 100 * binomial_error(0.0115, 10_000))
+    single = difference_interval(alone, normal_interval(1.1, 100 * binomial_error(0.011, 10_000)))
+    assert (single.low, single.high) == tuple(pytest.approx(end, rel=1e-13) for end in SINGLE)
+    corrected = corrected_interval(ERRORS, 5)
+    assert (corrected.low, corrected.high) == tuple(pytest.approx(end, rel=1e-13) for end in CORRECTED)
+
+
+OURS = (1.0813562584522016, 1.2826437415478)
+PRINTED = (-0.2584735197981289, 0.022473519798130448)
+SINGLE = (-0.24233537934926652, 0.3423353793492573)
+CORRECTED = (1.0310343876783004, 1.3329656123216995)
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=30))
+def test_the_t_interval_is_scipys(values):
+    found = t_interval(values)
+    if found is None:
+        assert np.ptp(values) < 1e-12
+    else:
+        ends = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
+        assert (found.low, found.high) == (pytest.approx(ends[0], abs=1e-12), pytest.approx(ends[1], abs=1e-12))
+
+
+@pytest.mark.parametrize("values", [[], [0.5], [0.5, 0.5], [0.5, float("nan")]])
+def test_without_spread_there_is_no_t_interval(values):
+    assert t_interval(values) is None
+
+
+ESTIMATES = st.builds(Interval, st.floats(-10, 10), st.floats(0, 10))
+
+
+@given(ESTIMATES, ESTIMATES)
+def test_the_interval_of_a_difference_is_never_narrower_than_either_and_swapping_mirrors_it(a, b):
+    found, mirrored = difference_interval(a, b), difference_interval(b, a)
+    assert found.reach >= max(a.reach, b.reach)
+    assert (found.low, found.high) == (-mirrored.high, -mirrored.low)
+
+
+def test_folds_that_share_their_training_sets_say_less_than_so_many_seeds():
+    assert corrected_interval(ERRORS, 5).reach == pytest.approx(t_interval(ERRORS).reach * math.sqrt(1 + 5 / 4))

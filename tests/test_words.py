@@ -41,17 +41,17 @@ def test_the_answer_names_rates_where_these_vary():
     [
         (
             "the controls",
-            Trend(0.0012, -0.0001, 0.0025, 0.06, 3),
+            Trend(0.0012, -0.0001, 0.0025, 0.06, 3, 4, 0.98, 0.0, 0.9, "straight"),
             "the controls, {} +0.12 {} (95 % interval −0.01 to +0.25; 3 seeds)",
         ),
         (
             "the networks with dropout 0.5",
-            Trend(-0.01, None, None, None, 1),
+            Trend(-0.01, None, None, None, 1, 1, 0.98),
             "networks with dropout 0.5, {} −1.00 {} (one seed: no interval; 1 seed)",
         ),
         (
             "the networks with dropout 0.5",
-            Trend(0.0, None, None, None, 2),
+            Trend(0.0, None, None, None, 2, 1, 0.98),
             "0.5, {} 0.00 {} (no spread over the seeds: no interval; 2 seeds)",
         ),
     ],

@@ -22,6 +22,7 @@ from droplab.report.markdown import render_markdown
 from droplab.report.notebook import StudyCharts, html_fragment
 from droplab.report.origin import Origin
 from droplab.report.probabilities import probability_frame
+from droplab.report.regimes import arm_states
 from droplab.report.single import write_page
 from droplab.report.tables import (
     arms_table,
@@ -31,7 +32,7 @@ from droplab.report.tables import (
     ranking,
     results_frame,
 )
-from droplab.report.words import refit_words
+from droplab.report.words import refit_words, regime_words
 from droplab.report.write import REPORT, write_report, write_tables
 from droplab.study.forecast import Forecast
 from droplab.study.plan import Arm, Plan, Run, plan_refit, plan_study, plan_way, study_arms
@@ -301,6 +302,10 @@ class StudyResult:
     def refit_words(self) -> str:
         """What the network that valid chose came to when it was trained again; empty where it was not."""
         return refit_words(self.refits, self.dataset.train_examples)
+
+    def regime_words(self) -> str | None:
+        """In what state training was when it stopped; `None` where no verdict suffers from it."""
+        return regime_words(arm_states(self.plan, self.records))
 
     def _repr_html_(self) -> str:
         return html_fragment(self.plan, self.records)

@@ -7,15 +7,13 @@ Both stand behind a StandardScaler and are fitted in turns on the same folds of 
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 from sklearn import datasets
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import RepeatedStratifiedKFold
@@ -24,6 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from droplab.estimator import DropoutMLPClassifier
+from droplab.stats.intervals import corrected_interval
 
 FOLDS = 5
 
@@ -51,22 +50,6 @@ TABLES = (
 """What scikit-learn has, and a large one that it makes: 4 classes, 20 informative of 40 features, 2 % wrong labels."""
 
 
-def corrected_interval(differences: Sequence[float], folds: int) -> tuple[float, float]:
-    """The 95 % interval of a mean difference over the folds of repeated cross-validation.
-
-    Training sets overlap, so the variance of the mean is taken as (1/n + 1/(folds − 1)) · s² instead of s²/n (Nadeau &
-    Bengio 2003, "Inference for the generalization error").
-
-    >>> low, high = corrected_interval([0.0, 0.01, 0.02, 0.01, 0.0], 5)
-    >>> round(low, 4), round(high, 4)
-    (-0.0076, 0.0236)
-    """
-    sample = np.asarray(differences, dtype=np.float64)
-    spread = math.sqrt((1 / len(sample) + 1 / (folds - 1)) * sample.var(ddof=1))
-    reach = float(stats.t(len(sample) - 1).ppf(0.975)) * spread
-    return float(sample.mean()) - reach, float(sample.mean()) + reach
-
-
 def compare(table: Table) -> str:
     """A row of Markdown: accuracy of both in %, the difference with its interval, and the ratio of the times to fit."""
     X, y = table.load()
@@ -86,7 +69,7 @@ def compare(table: Table) -> str:
             seconds[name] += time.perf_counter() - start
             scores[name].append(float(pipeline.score(X[test], y[test])))
     differences = np.subtract(scores["ours"], scores["theirs"])
-    low, high = (100 * end for end in corrected_interval(differences.tolist(), FOLDS))
+    found = corrected_interval(differences, FOLDS)
     cells = (
         table.name,
         f"{len(X):,} × {X.shape[1]}",
@@ -95,7 +78,7 @@ def compare(table: Table) -> str:
         f"{100 * np.mean(scores['theirs']):.2f}",
         f"{100 * np.mean(scores['ours']):.2f}",
         f"{100 * differences.mean():+.2f}",
-        f"{low:+.2f} to {high:+.2f}",
+        f"{100 * found.low:+.2f} to {100 * found.high:+.2f}",
         f"{seconds['theirs'] / len(differences):.2f}",
         f"{seconds['theirs'] / seconds['ours']:.2f}×",
     )

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
 
 from droplab.report import style
 from droplab.report.charts import MOST_PANELS, bar_words
 from droplab.report.tables import by_seed, spaced
+from droplab.stats.intervals import t_interval
 from droplab.study.verdicts import ArmComparison
 
 if TYPE_CHECKING:
@@ -92,14 +92,10 @@ def accuracy_chart(plan: Plan, results: pd.DataFrame) -> alt.TopLevelMixin:
     for arm in plan.arms:
         values = 100 * by_seed(results, arm, "off", "test", "accuracy").to_numpy()
         if len(values):
-            half = (
-                student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-                if len(values) > 1
-                else np.nan
-            )
-            mean = values.mean()
-            ends = {"low": max(mean - half, 0.0), "high": min(mean + half, 100.0)} if len(values) > 1 else {}
-            rows.append(layout.place(arm, plan) | {"value": mean, "low": np.nan, "high": np.nan} | ends)
+            found = t_interval(values)
+            ends = (np.nan, np.nan) if found is None else (max(found.low, 0.0), min(found.high, 100.0))
+            shown = {"value": values.mean(), "low": ends[0], "high": ends[1]}
+            rows.append(layout.place(arm, plan) | shown)
     seeds = style.seeds(results)
     titled = style.title(
         f"Test accuracy by {_words(plan)}",

@@ -6,9 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-from scipy import stats
-
 from droplab import __version__
 from droplab.data.catalog import CATALOG
 from droplab.data.images import shape_words
@@ -16,6 +13,7 @@ from droplab.report import tables
 from droplab.report.cells import Table
 from droplab.report.markdown import code, escaped, table
 from droplab.report.origin import Origin
+from droplab.stats.intervals import CONFIDENCE, t_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
     from droplab.study.plan import Arm, Plan, Run
     from droplab.study.records import RunRecord
 
-_CONFIDENCE = 0.95
 _SHARES = ("accuracy", "balanced accuracy", "macro F1")
 
 
@@ -69,20 +66,6 @@ def render_card(
         table(Table(("where it was trained", ""), versions_rows(record))),
     ]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
-
-
-def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Student's 95 % interval for the mean of which `values` are a sample; `None` where they have no spread.
-
-    >>> low, high = t_interval([0.97, 0.98, 0.99])
-    >>> round(low, 4), round(high, 4)
-    (0.9552, 1.0048)
-    """
-    sample = np.asarray(values, dtype=np.float64)
-    if len(sample) < 2 or not np.isfinite(sample).all() or np.ptp(sample) < 1e-12:
-        return None
-    reach = float(stats.t(df=len(sample) - 1).ppf((1 + _CONFIDENCE) / 2) * sample.std(ddof=1) / math.sqrt(len(sample)))
-    return float(sample.mean()) - reach, float(sample.mean()) + reach
 
 
 def data_words(origin: Origin, info: ModelInfo, name: str, split: str) -> str:
@@ -156,7 +139,7 @@ def _choice(plan: Plan, records: Mapping[str, RunRecord], arm: Arm, best: Run, s
 def _metrics_head(best: Run, seeds: Sequence[int]) -> tuple[str, ...]:
     head = ("dropout off at inference", f"this network, seed {best.settings.seed}")
     return (
-        (*head, f"mean of {len(seeds)} seeds", f"{100 * _CONFIDENCE:g} % interval for the mean")
+        (*head, f"mean of {len(seeds)} seeds", f"{100 * CONFIDENCE:g} % interval for the mean")
         if len(seeds) > 1
         else head
     )
@@ -175,8 +158,8 @@ def _metrics(results: pd.DataFrame, arm: Arm, best: Run) -> list[tuple[str, ...]
         row = [f"{split} {name} (%)" if share else f"{split} NLL (nats)"]
         row.append(f"{factor * float(values.loc[best.settings.seed]):.{digits}f}")
         if len(values) > 1:
-            interval = t_interval(values.to_list())
-            ends = () if interval is None else (max(interval[0], 0.0), min(interval[1], 1.0) if share else interval[1])
+            found = t_interval(values.to_numpy())
+            ends = () if found is None else (max(found.low, 0.0), min(found.high, 1.0) if share else found.high)
             row.append(f"{factor * float(values.mean()):.{digits}f}")
             row.append(" to ".join(f"{factor * end:.{digits}f}" for end in ends) or "– (no spread)")
         rows.append(tuple(row))

@@ -8,11 +8,16 @@ from itertools import pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from droplab.report import tables
 from droplab.report.cells import Table
 from droplab.report.post import PostBeside
 from droplab.report.words import answer
-from droplab.stats.compare import Comparison, compare_differences, family, points
+from droplab.stats.compare import Comparison, points
+from droplab.stats.family import judge_each
+from droplab.study.verdicts import ERROR, MARGIN
 
 if TYPE_CHECKING:
     from droplab.study.post import Conclusion, PostNetwork
@@ -127,7 +132,7 @@ def _large(beside: PostBeside, _: Conclusion) -> _Found:
 def _overfitting(beside: PostBeside, _: Conclusion) -> _Found:
     """How much narrower dropout makes the gap between train and test, over the seeds, under Holm's correction."""
     gaps: list[tuple[float, float]] = []
-    narrower: dict[str, Comparison] = {}
+    narrower: dict[str, NDArray[np.float64]] = {}
     for one in beside.against_control:
         without, with_it = (
             tables.by_seed(beside.results, arm, "off", "train", "accuracy")
@@ -136,8 +141,8 @@ def _overfitting(beside: PostBeside, _: Conclusion) -> _Found:
         )
         differences = (without - with_it).dropna()
         gaps.append((float(without[differences.index].mean()), float(with_it[differences.index].mean())))
-        narrower[f"depth {one.arm.depth}"] = compare_differences(differences)
-    found = dict(zip(narrower, family(list(narrower.values())), strict=True))
+        narrower[f"depth {one.arm.depth}"] = differences.to_numpy(np.float64)
+    found = dict(zip(narrower, judge_each(list(narrower.values()), MARGIN, ERROR), strict=True))
     rows = [
         ("train − test, without dropout", *(points(without) for without, _ in gaps)),
         ("train − test, with dropout", *(points(with_it) for _, with_it in gaps)),

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from droplab.report import cells, tables
-from droplab.report.words import answer
+from droplab.report.regimes import arm_states
+from droplab.report.words import answer, regime_words
 
 if TYPE_CHECKING:
     from droplab.study.plan import Plan
@@ -26,6 +27,7 @@ class Headline:
         arms: means and spreads, a row an arm that has a finished run.
         best: name of the arm that valid chose; `None` where no run is finished.
         missing: how many networks of how many are finished, in words; `None` if all are.
+        regime: in what state training was when it stopped, in words; `None` where no verdict suffers from it.
     """
 
     answer: str
@@ -35,6 +37,7 @@ class Headline:
     arms: cells.Table
     best: str | None
     missing: str | None
+    regime: str | None
 
 
 def headline(plan: Plan, records: Mapping[str, RunRecord]) -> Headline:
@@ -55,4 +58,5 @@ def headline(plan: Plan, records: Mapping[str, RunRecord]) -> Headline:
         arms=cells.arms_table(tables.arms_table(plan, records)),
         best=tables.best_arm(plan, results).name if done else None,
         missing=None if done == wanted else f"{done} of {wanted} networks are finished",
+        regime=regime_words(arm_states(plan, records)),
     )

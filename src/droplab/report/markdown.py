@@ -43,6 +43,8 @@ def render_markdown(plan: Plan, records: Mapping[str, RunRecord], origin: Origin
     if plan.settings.question:
         start.append(f"**Question.** {escaped(plan.settings.question)}")
     start.append(f"**Answer.** {escaped(told.answer)}")
+    if told.regime:
+        start.append(escaped(told.regime))
     if shown:
         more = [f"- … and {len(shown) - _MOST_NOTES} notes more"] if len(shown) > _MOST_NOTES else []
         start.append("\n".join(shown[:_MOST_NOTES] + more))

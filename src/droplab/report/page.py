@@ -23,6 +23,7 @@ from droplab.report.document import environments
 from droplab.report.drawing import LIBRARY, PAGE
 from droplab.report.figures import Figure
 from droplab.report.post import agreement_words, figures_table, post_beside, post_times_table
+from droplab.report.regimes import arm_states
 
 if TYPE_CHECKING:
     from droplab.report.exhibits import Exhibits
@@ -90,6 +91,7 @@ def render_page(
         done=tables.runs_done(plan, records),
         planned=tables.runs_wanted(plan, records),
         answer=words.answer(control),
+        regime=words.regime_words(arm_states(plan, records)),
         control_table=cells.comparison_table(control),
         depth_table=cells.comparison_table(tables.depth_comparisons(plan, records)),
         ranking_table=cells.comparison_table(tables.ranking(plan, records)) if plan.settings.vary else None,

@@ -12,10 +12,10 @@ import pandas as pd
 
 from droplab.report import tables
 from droplab.report.cells import Table
-from droplab.report.tables import ArmComparison
 from droplab.stats.compare import points
 from droplab.stats.intervals import CONFIDENCE, next_seed_interval
 from droplab.study.post import Post, PostNetwork, repeated_post
+from droplab.study.verdicts import ArmComparison
 
 if TYPE_CHECKING:
     from droplab.study.plan import Arm, Plan

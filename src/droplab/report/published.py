@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -10,11 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
-from scipy.stats import t as student
 
 from droplab.stats.compare import Comparison, compare_differences, p_words, points
 from droplab.stats.family import judge_each
+from droplab.stats.intervals import binomial_error, difference_interval, normal_interval, t_interval
 from droplab.study.verdicts import ERROR, MARGIN
 
 if TYPE_CHECKING:
@@ -22,14 +20,6 @@ if TYPE_CHECKING:
 
 Reading = Literal["agrees", "higher", "lower", ""]
 Finding = Literal["holds", "does not hold", "cannot be told"]
-
-_LEVEL = 0.975
-"""Of the quantile that a two-sided 95 % interval takes."""
-
-_NORMAL = float(norm.ppf(_LEVEL))
-
-_ROUNDING = 1e-9
-"""Errors are quotients of whole numbers: a spread below this is none."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +82,8 @@ def accuracies(result: RowResult) -> dict[int, float]:
 def beside(result: RowResult, test_examples: int) -> Beside:
     """A row's mean test error beside the published one.
 
-    The published value's standard error is that printed, or √(p·(1 − p)/N). The interval of the difference adds the
-    squares of what the two intervals reach (Zou & Donner 2008), so it is never narrower than either: ours is t over the
-    seeds, or binomial for a single network or for seeds without any spread.
+    The published value's standard error is that printed, or binomial. Our interval is t over the seeds; for a single
+    network, or seeds without any spread, that of the difference takes the binomial one in its place.
 
     Args:
         result: of the row.
@@ -105,16 +94,14 @@ def beside(result: RowResult, test_examples: int) -> Beside:
     errors = np.array([100 * (1 - accuracy) for accuracy in accuracies(result).values()])
     if not len(errors):
         return Beside(0, published=published, published_sd=sd, is_printed=printed is not None)
-    mean, spread = float(errors.mean()), float(errors.std(ddof=1)) if len(errors) > 1 else 0.0
-    reach, low, high = _NORMAL * _binomial(mean, test_examples), None, None
-    if spread > _ROUNDING:
-        reach = float(student.ppf(_LEVEL, len(errors) - 1)) * spread / math.sqrt(len(errors))
-        low, high = max(mean - reach, 0.0), mean + reach
+    mean, ours = float(errors.mean()), t_interval(errors)
+    low, high = (None, None) if ours is None else (max(ours.low, 0.0), ours.high)
     found = Beside(len(errors), mean, low, high, published, sd, printed is not None)
     if published is None or sd is None:
         return found
-    difference, both = mean - published, math.hypot(reach, _NORMAL * sd)
-    return replace(found, difference=difference, difference_low=difference - both, difference_high=difference + both)
+    mine = ours or normal_interval(mean, _binomial(mean, test_examples))
+    both = difference_interval(mine, normal_interval(published, sd))
+    return replace(found, difference=both.value, difference_low=both.low, difference_high=both.high)
 
 
 def claims_told(reproduced: Reproduced) -> list[Told]:
@@ -140,8 +127,7 @@ def claims_told(reproduced: Reproduced) -> list[Told]:
 
 def _binomial(error: float, examples: int) -> float:
     """The standard error of a single network's error, both in %."""
-    share = error / 100
-    return 100 * math.sqrt(share * (1 - share) / examples)
+    return 100 * binomial_error(error / 100, examples)
 
 
 def _is_tested(claim: Claim) -> bool:

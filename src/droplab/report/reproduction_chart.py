@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
 from droplab.report import style
 from droplab.report.published import beside
+from droplab.stats.intervals import normal_interval
 
 if TYPE_CHECKING:
     from droplab.study.reproduction import Reproduced
@@ -53,8 +53,8 @@ def _frame(reproduced: Reproduced) -> pd.DataFrame:
         if found.error is not None:
             rows.append(where | {"side": OURS, "value": found.error, "low": found.low, "high": found.high})
         if found.published is not None and found.published_sd is not None:
-            reach = float(norm.ppf(0.975)) * found.published_sd
-            ends = {"low": max(found.published - reach, 0.0), "high": found.published + reach}
+            theirs = normal_interval(found.published, found.published_sd)
+            ends = {"low": max(theirs.low, 0.0), "high": theirs.high}
             rows.append(where | {"side": PUBLISHED, "value": found.published} | ends)
     return pd.DataFrame(rows).astype({"low": np.float64, "high": np.float64})
 

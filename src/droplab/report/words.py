@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from droplab.config import StudySettings, load_study
-from droplab.report.tables import DepthTrend, spaced
+from droplab.report.regimes import ArmState
+from droplab.report.tables import DepthTrend, place_words, spaced
 from droplab.stats.compare import Verdict, percent, points
 from droplab.study.verdicts import ArmComparison
 
@@ -77,9 +78,8 @@ def _answer_by_arm(comparisons: Sequence[ArmComparison]) -> str:
         mine = [one for one in comparisons if one.comparison.verdict == verdict]
         mine.sort(key=lambda one: -abs(one.comparison.difference))
         if mine:
-            named = [f"{spaced(one.arm.name)} ({points(one.comparison.difference)})" for one in mine[:_MOST_NAMED]]
-            more = [f"{len(mine) - _MOST_NAMED} more"] if len(mine) > _MOST_NAMED else []
-            parts.append(f"{said}: {'; '.join(named + more)}")
+            named = [f"{spaced(one.arm.name)} ({points(one.comparison.difference)})" for one in mine]
+            parts.append(f"{said}: {_named(named)}")
     return f"Against control, in points of test accuracy. {'. '.join(parts)}."
 
 
@@ -92,16 +92,90 @@ def interval_kinds(comparisons: Sequence[ArmComparison]) -> tuple[str, str]:
     return f"{percent(1 - level)} interval", f"{percent(1 - 2 * level)}, for “equivalent”"
 
 
+def regime_words(states: Sequence[ArmState]) -> str | None:
+    """In what state training was when it stopped, where a verdict suffers from it; two sentences at most.
+
+    The most important first: networks that came to nothing; arms that longer training would have made better; controls
+    that left a regularizer nothing to do.
+
+    Args:
+        states: of `regimes.arm_states`.
+
+    Returns:
+        `None` where all was finished and the controls had overfitted, or nothing can be told.
+    """
+    by_arm = {state.arm: state.networks.keys() for state in states}
+    states = [one for one in states if one.arm == one.control or by_arm.get(one.control) != one.networks.keys()]
+    networks = {key: one for state in states for key, one in state.networks.items()}
+    diverged = sum(one.regime == "diverged" for one in networks.values())
+    sentences = []
+    if diverged:
+        arms = [state.arm for state in states if any(one.regime == "diverged" for one in state.networks.values())]
+        everywhere = diverged == len(networks)
+        who = "All networks" if everywhere else f"{diverged} of {len(networks)} networks"
+        where = "" if everywhere else f" ({_named([spaced(arm.name) for arm in arms])})"
+        sentences.append(
+            f"{who} diverged or learned nothing{where}: the loss at the end is no better than a guess, so try another "
+            "learning rate."
+        )
+    live = [state for state in states if not state.has_diverged]
+    sentences += [said for said in (_improving_words(live), _not_overfitted_words(live)) if said]
+    return " ".join(sentences[:2]) or None
+
+
+def _improving_words(states: Sequence[ArmState]) -> str:
+    improving = [state for state in states if state.is_improving]
+    if improving and len(improving) == len(states):
+        told = {one.regime for state in states for one in state.networks.values()}
+        who = "All networks were" if told == {"improving"} else "In every arm most networks were"
+        return f"{who} still improving when training stopped: this says nothing about finished training."
+    if not improving:
+        return ""
+    settled = {state.arm for state in states if not state.is_improving}
+    alone = [state for state in improving if state.control in settled]
+    named = _named([spaced(state.arm.name) for state in alone or improving])
+    one = len(alone or improving) == 1
+    who = "this arm was" if one else "these arms were"
+    unlike = f"Unlike {'its control' if one else 'their controls'}, {who}" if alone else who.capitalize()
+    return f"{unlike} still improving when training stopped, and may do better than is said here: {named}."
+
+
+def _not_overfitted_words(states: Sequence[ArmState]) -> str:
+    """Of the controls that some other network is compared with."""
+    by_arm = {state.arm: state for state in states}
+    compared = [state.control for state in states if state.arm != state.control and state.control in by_arm]
+    controls = dict.fromkeys(compared)
+    fitting = [control for control in controls if not by_arm[control].has_overfitted]
+    if not fitting:
+        return ""
+    if len(fitting) < len(controls):
+        who, whose = f"Of the controls, {_listed([place_words(arm) for arm in fitting][:_MOST_NAMED])} had", "the"
+    else:
+        who, whose = ("The controls had", "their") if len(controls) > 1 else ("The control had", "its")
+    return (
+        f"{who} not overfitted when training stopped ({whose} loss on train is not clearly below that on valid): there "
+        "was little for a regularizer to do."
+    )
+
+
 def trend_words(found: DepthTrend) -> str:
-    """How test accuracy goes with depth among the arms of one rate, in a sentence."""
+    """How test accuracy goes with depth among the arms of one rate: its slope, or where no line fits, what it does."""
+    along = f"Among {found.among}, depth {found.depths[0]} to {found.depths[-1]}, test accuracy"
+    top = f"highest at depth {found.trend.highest:g} ({100 * found.trend.top:.2f} %)"
+    if found.trend.is_straight is False:
+        return f"{along} {found.trend.shape}, {top}; no straight line fits ({_seeds(found.trend.seeds)})."
     ends = found.trend.low, found.trend.high
     if ends[0] is None or ends[1] is None:
         interval = "one seed: no interval" if found.trend.seeds == 1 else "no spread over the seeds: no interval"
     else:
         interval = f"95 % interval {points(ends[0])} to {points(ends[1])}"
+    if found.trend.is_straight is None:
+        unsure = f" It is {top}; whether a straight line fits cannot be told."
+    else:
+        unsure = " Two seeds hardly tell whether a straight line fits." if found.trend.seeds == 2 else ""
     return (
-        f"Among {found.among}, depth {found.depths[0]} to {found.depths[-1]}, test accuracy changes by "
-        f"{points(found.trend.slope)} points a layer ({interval}; {_seeds(found.trend.seeds)})."
+        f"{along} changes by {points(found.trend.slope)} points a layer ({interval}; {_seeds(found.trend.seeds)})."
+        f"{unsure}"
     )
 
 
@@ -193,6 +267,12 @@ def _range(comparisons: Sequence[ArmComparison]) -> str:
     """The smallest and the largest difference, once if they read the same."""
     seen = [one.comparison.difference for one in comparisons]
     return " to ".join(dict.fromkeys((points(min(seen)), points(max(seen)))))
+
+
+def _named(names: Sequence[str]) -> str:
+    """So many names as can be read, and how many more there are."""
+    more = [f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
+    return "; ".join([*names[:_MOST_NAMED], *more])
 
 
 def _seeds(count: int) -> str:
