@@ -119,7 +119,7 @@ def test_the_difference_has_its_interval_and_none_where_it_does_not_apply(post):
 def test_one_seed_has_no_interval_and_the_figure_says_so():
     chart = charts_of(seeds=1, depths=[2])["difference"]
     assert rows_of(chart)[0]["low"] is None
-    assert "one seed: no interval" in json.dumps(chart.to_dict()["title"])
+    assert "One seed: no interval" in json.dumps(chart.to_dict()["title"])
 
 
 @pytest.mark.parametrize(

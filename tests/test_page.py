@@ -133,7 +133,7 @@ def test_each_depth_has_its_verdict_in_words(written, seen):
     for one in compared:
         row = rows[f"{one.arm.name} − control"]
         assert row[1].startswith(one.comparison.verdict)
-        assert row[7] == "3"
+        assert row[8] == ("3" if one.comparison.look is None else "3 (look 1)")
     assert rows["depth=1,dropout=0.5 − control"][2:5] == ["–", "–", "–"]
     assert "depth=3,control − depth 2" in rows
 

@@ -42,11 +42,14 @@ class TestOpening:
         path = tmp_path / "store.sqlite"
         with Store(path) as store:
             save_many(store, range(1))
-        for version in ("6", "one"):
+        for version in (str(schema.SCHEMA_VERSION + 1), "one"):
             with closing(sqlite3.connect(path)) as database, database:
                 database.execute("UPDATE meta SET value = ?", (version,))
             before = path.read_bytes()
-            opening_fails(path, f"schema version 5 or older; found version {version}. Use the droplab that wrote it")
+            opening_fails(
+                path,
+                f"schema version {schema.SCHEMA_VERSION} or older; found version {version}. Use the droplab that wrote it",
+            )
             assert path.read_bytes() == before
         with closing(sqlite3.connect(path)) as database, database:
             database.execute("DELETE FROM meta")
@@ -245,7 +248,7 @@ class TestOlderStores:
         with Store(path) as store:
             assert len(check_whole(store)) == 6
             assert store.load([new.key])[new.key].way == way
-        assert version_of(path) == "5"
+        assert version_of(path) == str(schema.SCHEMA_VERSION)
 
     def test_one_brought_up_to_date_has_the_layout_of_a_new_one(self, tmp_path: Path) -> None:
         make_version_1(tmp_path / "old.sqlite", range(1))
@@ -279,4 +282,4 @@ class TestOlderStores:
 
         with ThreadPoolExecutor(4) as pool:
             assert list(pool.map(open_each, range(4))) == [10] * 4
-        assert {version_of(path) for path in tmp_path.glob("*.sqlite")} == {"5"}
+        assert {version_of(path) for path in tmp_path.glob("*.sqlite")} == {str(schema.SCHEMA_VERSION)}

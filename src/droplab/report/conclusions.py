@@ -141,7 +141,7 @@ def _overfitting(beside: PostBeside, _: Conclusion) -> _Found:
         )
         differences = (without - with_it).dropna()
         gaps.append((float(without[differences.index].mean()), float(with_it[differences.index].mean())))
-        narrower[f"depth {one.arm.depth}"] = differences.to_numpy(np.float64)
+        narrower[f"depth {one.arm.depth}"] = np.asarray(differences, np.float64)
     found = dict(zip(narrower, judge_each(list(narrower.values()), MARGIN, ERROR), strict=True))
     rows = [
         ("train − test, without dropout", *(points(without) for without, _ in gaps)),

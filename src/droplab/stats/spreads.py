@@ -18,14 +18,14 @@ LEAST_DF = 4
 _NOTHING = 1e-24
 """Variances below are those of rounding."""
 
-_UNEQUAL = np.arange(11) / 10
+_UNEQUAL = np.array([*np.arange(11) / 10, 1.5, 2, 3])
 """How unequal the arms' standard deviations may be: the standard deviation of their logarithms."""
 
-_BELIEF = _UNEQUAL + 0.2
+_BELIEF = np.where(_UNEQUAL > 1, 0.4, _UNEQUAL + 0.2)
 """In each, before anything is seen, up to a factor: rather in unequal ones, which keeps the error of few seeds."""
 
-_SCALES = np.linspace(-3, 3, 41)
-"""The logarithm of the variance that they have in common, about that of the pooled one."""
+_SCALES = 41
+"""Values that the variance which they have in common may have, evenly spread by their logarithm."""
 
 _TURNS = 3
 """Of estimating the seeds' effects and the arms' variances by each other; more change nothing that shows."""
@@ -76,13 +76,13 @@ class Spreads:
         return np.asarray((moderated / random.chisquare(prior_df + self.df))[:, self.unit])
 
     def _likelihoods(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Of each inequality and scale, shape (11, 41), adding up to 1; and the scales' logarithms."""
+        """Of each inequality and scale, adding up to 1; and the scales' logarithms."""
         known = self.df > 0
         df, pooled = self.df[known], float((self.df * self.variances).sum() / self.df.sum())
         logs = np.log(
-            np.maximum(self.variances[known], 1e-4 * pooled)
+            np.maximum(self.variances[known], 1e-6 * pooled)
         )  # accuracies are counts: none is 0 but by chance
-        scales = np.log(pooled) + _SCALES
+        scales = np.linspace(logs.min() - 1.5, logs.max() + 1.5, _SCALES)
         x, prior = logs - scales[None, :, None], _PRIOR_DF[:, None, None]
         of_each = df / 2 * (np.log(df / prior) + x) - (df + prior) / 2 * np.log1p(df / prior * np.exp(x))
         total = (of_each - special.betaln(df / 2, prior / 2)).sum(axis=-1) + np.log(_BELIEF)[:, None]

@@ -294,11 +294,3 @@ def _check(sound: bool) -> None:
 
 def _way_of(row: Row[Any]) -> Way:
     return _WAY.validate_python({field.name: row._mapping[field.name] for field in fields(Way)})
-
-
-def seeds_of(text: str) -> tuple[int, ...]:
-    """The seeds of a look as the store has them; none where that is damaged, and then it is a look all the same."""
-    try:
-        return tuple(map(int, json.loads(text)))
-    except (ValueError, TypeError):
-        return ()

@@ -115,6 +115,7 @@ looks_table = Table(  # at studies: each spends a part of the error that a study
     Column("study", String, primary_key=True),  # `Plan.identity`
     Column("seeds", String, primary_key=True),  # JSON
     Column("number", Integer, nullable=False),  # from 1
+    _digest(),
 )
 _BULKY = ("environment", "metrics")
 LISTED = [column for column in runs_table.c if column.name not in _BULKY]
@@ -143,7 +144,7 @@ _STEPS = {  # what makes the next version of each; as SQL, because the tables ab
     ),
     5: (
         "CREATE TABLE looks (study VARCHAR NOT NULL, seeds VARCHAR NOT NULL, number INTEGER NOT NULL, "
-        "PRIMARY KEY (study, seeds))",
+        "digest VARCHAR NOT NULL DEFAULT '', PRIMARY KEY (study, seeds))",
     ),
 }
 

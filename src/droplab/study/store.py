@@ -64,7 +64,6 @@ from droplab.study.records import (
     planned_of,
     record_of,
     row_of,
-    seeds_of,
     summary_of,
 )
 from droplab.study.schema import (
@@ -306,14 +305,19 @@ class Store:
         return [card_of(row) for row in rows if is_sound(datasets_table, row._mapping)]
 
     def looks(self, study: str) -> list[tuple[int, ...]]:
-        """The seeds of each look at a study, in their order.
+        """The seeds of each look at a study, in their order; none of one that is damaged, which counts all the same.
 
         Args:
             study: its `Plan.identity`.
         """
-        query = select(looks_table.c.seeds).where(looks_table.c.study == study).order_by(looks_table.c.number)
         with self._database.reading() as connection:
-            return [seeds_of(text) for text in connection.scalars(query)]
+            rows = connection.execute(select(looks_table).order_by(looks_table.c.number)).all()
+        sound = [is_sound(looks_table, row._mapping) for row in rows]
+        return [
+            tuple(json.loads(row.seeds)) if whole else ()
+            for row, whole in zip(rows, sound, strict=True)
+            if row.study == study or not whole
+        ]
 
     def keep_look(self, study: str, seeds: tuple[int, ...]) -> None:
         """Keep that a study was looked at with these seeds, unless it is known.
@@ -326,7 +330,7 @@ class Store:
             return
         with self._database.writing() as connection:
             count = connection.scalar(select(func.count()).where(looks_table.c.study == study)) or 0
-            row = {"study": study, "seeds": json.dumps(seeds), "number": count + 1}
+            row = sealed(looks_table, {"study": study, "seeds": json.dumps(seeds), "number": count + 1})
             connection.execute(insert_unless_there(looks_table).on_conflict_do_nothing(), row)
 
     def weights_path(self, run: RunRecord | str) -> Path:
