@@ -24,7 +24,7 @@ from study_help import SMALL, Watcher, python, toy_npz
 def finished(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
     """One small study of a file, trained here."""
     folder = tmp_path_factory.mktemp("study")
-    study = droplab.Study.preset("mnist-depth-quick", **SMALL, data=str(toy_npz(folder / "toy.npz")))
+    study = droplab.Study.preset("mnist-depth", **SMALL, data=str(toy_npz(folder / "toy.npz")))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "choose_backend", lambda *_: InProcess())
         return study.run(store=folder / "store.sqlite", precision="fp32")
@@ -158,7 +158,7 @@ def test_beside_the_best_model_lies_its_card(finished: StudyResult, tmp_path: Pa
     card = path.read_text("utf-8")
     assert path == tmp_path / "models" / "MODEL_CARD.md"
     assert f"| key | {best.key} |" in card
-    assert card.startswith("# Model card: mnist-depth-quick, depth=2,dropout=0.5, seed 1\n")
+    assert card.startswith("# Model card: mnist-depth, depth=2,dropout=0.5, seed 1\n")
     assert "toy" in card
     assert "400 examples were trained on, 80 held out for validation" in card
     assert "\ndroplab study mine\n" in card
@@ -203,7 +203,7 @@ def test_without_an_observer_what_must_be_known_is_a_warning(tmp_path: Path, mon
         "batch_size": 5000,
         "data": str(toy_npz(tmp_path / "toy.npz")),
     }
-    study = droplab.Study.preset("mnist-depth-quick", **values)
+    study = droplab.Study.preset("mnist-depth", **values)
     with pytest.warns(UserWarning, match="batch_size=5000 is clipped to the 400"):
         said = study.run(store=tmp_path / "store.sqlite", precision="fp32").summary.notices
     assert said == ["batch_size=5000 is clipped to the 400 training examples there are"]
@@ -213,7 +213,7 @@ def test_features_that_bf16_would_round_are_trained_in_fp32(tmp_path: Path, monk
     monkeypatch.setattr(runner, "choose_backend", lambda *_: InProcess())
     values = SMALL | {"depths": [1], "seeds": 1, "epochs": 1, "data": str(toy_npz(tmp_path / "toy.npz"))}
     with pytest.warns(UserWarning, match="fp32: "):
-        result = droplab.Study.preset("mnist-depth-quick", **values).run(store=tmp_path / "store.sqlite")
+        result = droplab.Study.preset("mnist-depth", **values).run(store=tmp_path / "store.sqlite")
     assert {run.way.precision for run in result.plan.runs} == {"fp32"}
 
 

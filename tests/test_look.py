@@ -123,7 +123,7 @@ def test_a_tables_rows_are_called_as_in_its_file(table):
 
 def test_a_study_says_it_before_training_and_in_everything_it_writes(table, tmp_path):
     store, out = tmp_path / "s.db", tmp_path / "out"
-    spec = ["mnist-depth-quick", "--data", str(table), "--target", "y", "--groups", "patient", "--widths", "4"]
+    spec = ["mnist-depth", "--data", str(table), "--target", "y", "--groups", "patient", "--widths", "4"]
     done = droplab("study", *spec, "--seeds", "2", "--epochs", "2", "--store", str(store), "--out", str(out))
     assert "columns that never change in the training rows, and are left out: unit" in done.out + done.errors
     document = json.loads((out / "study.json").read_text())

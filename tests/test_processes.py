@@ -206,7 +206,7 @@ STUDY_SCRIPT = """
 import sys
 import droplab
 print("once")
-droplab.Study.preset("mnist-depth-quick", data=sys.argv[1], depths=[1], seeds=1, epochs=1, batch_size=64).run(
+droplab.Study.preset("mnist-depth", data=sys.argv[1], depths=[1], seeds=1, epochs=1, batch_size=64).run(
     store=sys.argv[2], precision="fp32"
 )
 """

@@ -48,7 +48,7 @@ class TestOpening:
             before = path.read_bytes()
             opening_fails(
                 path,
-                f"schema version {schema.SCHEMA_VERSION} or older; found version {version}. Use the droplab that wrote it",
+                f"schema version {schema.SCHEMA_VERSION} or older; found version {version}. Use the droplab that wrote",
             )
             assert path.read_bytes() == before
         with closing(sqlite3.connect(path)) as database, database:

@@ -32,7 +32,7 @@ from droplab.report.tables import (
     ranking,
     results_frame,
 )
-from droplab.report.words import refit_words, regime_words
+from droplab.report.words import looks_words, refit_words, regime_words
 from droplab.report.write import REPORT, write_report, write_tables
 from droplab.study.forecast import Forecast
 from droplab.study.plan import Arm, Plan, Run, plan_refit, plan_study, plan_way, study_arms
@@ -303,6 +303,10 @@ class StudyResult:
         """What the network that valid chose came to when it was trained again; empty where it was not."""
         return refit_words(self.refits, self.dataset.train_examples)
 
+    def looks_words(self) -> str | None:
+        """At what the study was looked at, and what each look decided; `None` for one that is looked at once."""
+        return looks_words(self.plan, self.comparisons())
+
     def regime_words(self) -> str | None:
         """In what state training was when it stopped; `None` where no verdict suffers from it."""
         return regime_words(arm_states(self.plan, self.records))
@@ -311,7 +315,7 @@ class StudyResult:
         return html_fragment(self.plan, self.records)
 
     def compare(self, regularizer: str, against: str = "control") -> list[ArmComparison]:
-        """Two regularizers on test with dropout off: difference, 95 % paired t interval and verdict, one a network.
+        """Two regularizers on test with dropout off: difference, the interval that decides, and verdict, one a network.
 
         Args:
             regularizer: as arms are named: `dropout=0.5`, or `control`.

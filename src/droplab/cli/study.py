@@ -224,8 +224,9 @@ def _conclude(result: StudyResult, target: Path, probabilities: bool, force: boo
         typer.echo(f"{compared_arms} against control, test accuracy with dropout off:")
         for compared in result.comparisons():
             typer.echo(f"  {compared.arm.name}: {compared.comparison.words}")
-        if regime := result.regime_words():
-            typer.echo(regime)
+        for words in (result.regime_words(), result.looks_words()):
+            if words:
+                typer.echo(words)
         if result.refits:
             typer.echo(result.refit_words())
         typer.echo(f"report: {target / 'report.html'}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from droplab.report import cells, tables
 from droplab.report.regimes import arm_states
-from droplab.report.words import answer, regime_words
+from droplab.report.words import answer, looks_words, regime_words
 
 if TYPE_CHECKING:
     from droplab.study.plan import Plan
@@ -27,6 +27,7 @@ class Headline:
         arms: means and spreads, a row an arm that has a finished run.
         best: name of the arm that valid chose; `None` where no run is finished.
         missing: how many networks of how many are finished, in words; `None` if all are.
+        looks: at what the study was looked at, in words; `None` for one that is looked at once.
         regime: in what state training was when it stopped, in words; `None` where no verdict suffers from it.
     """
 
@@ -37,6 +38,7 @@ class Headline:
     arms: cells.Table
     best: str | None
     missing: str | None
+    looks: str | None
     regime: str | None
 
 
@@ -58,5 +60,6 @@ def headline(plan: Plan, records: Mapping[str, RunRecord]) -> Headline:
         arms=cells.arms_table(tables.arms_table(plan, records)),
         best=tables.best_arm(plan, results).name if done else None,
         missing=None if done == wanted else f"{done} of {wanted} networks are finished",
+        looks=looks_words(plan, comparisons),
         regime=regime_words(arm_states(plan, records)),
     )

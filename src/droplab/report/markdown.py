@@ -43,8 +43,7 @@ def render_markdown(plan: Plan, records: Mapping[str, RunRecord], origin: Origin
     if plan.settings.question:
         start.append(f"**Question.** {escaped(plan.settings.question)}")
     start.append(f"**Answer.** {escaped(told.answer)}")
-    if told.regime:
-        start.append(escaped(told.regime))
+    start += [escaped(words) for words in (told.regime, told.looks) if words]
     if shown:
         more = [f"- … and {len(shown) - _MOST_NOTES} notes more"] if len(shown) > _MOST_NOTES else []
         start.append("\n".join(shown[:_MOST_NOTES] + more))
@@ -52,7 +51,8 @@ def render_markdown(plan: Plan, records: Mapping[str, RunRecord], origin: Origin
         start += [
             f"## {told.heading}",
             table(told.verdicts, _LONGEST_VERDICTS),
-            "Test accuracy, dropout off at inference: mean difference over the seeds, in pairs, with its t interval.",
+            "Test accuracy, dropout off at inference: mean difference over the seeds, in pairs, with the intervals "
+            "that verdicts are read from.",
         ]
     if told.ranking and told.ranking.rows:
         start += [

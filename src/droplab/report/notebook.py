@@ -31,8 +31,7 @@ def html_fragment(plan: Plan, records: Mapping[str, RunRecord]) -> str:
     """
     told = headline(plan, records)
     parts = [Markup("<p><strong>{}</strong> {}</p>").format(plan.settings.name, told.answer)]
-    if told.regime:
-        parts.append(Markup("<p>{}</p>").format(told.regime))
+    parts += [Markup("<p>{}</p>").format(words) for words in (told.regime, told.looks) if words]
     if told.missing:
         parts.append(Markup("<p>{}.</p>").format(told.missing))
     parts.append(_table(f"{told.heading}: test accuracy, dropout off at inference", told.verdicts))

@@ -92,6 +92,7 @@ def render_page(
         planned=tables.runs_wanted(plan, records),
         answer=words.answer(control),
         regime=words.regime_words(arm_states(plan, records)),
+        looks=words.looks_words(plan, control),
         control_table=cells.comparison_table(control),
         depth_table=cells.comparison_table(tables.depth_comparisons(plan, records)),
         ranking_table=cells.comparison_table(tables.ranking(plan, records)) if plan.settings.vary else None,

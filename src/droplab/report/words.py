@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,10 +12,10 @@ from droplab.config import StudySettings, load_study
 from droplab.report.regimes import ArmState
 from droplab.report.tables import DepthTrend, place_words, spaced
 from droplab.stats.compare import Verdict, percent, points
-from droplab.study.verdicts import ArmComparison
+from droplab.study.verdicts import ERROR, ArmComparison
 
 if TYPE_CHECKING:
-    from droplab.study.plan import Arm
+    from droplab.study.plan import Arm, Plan
     from droplab.study.records import RunRecord
 
 _SAID: dict[Verdict, str] = {
@@ -81,6 +82,27 @@ def _answer_by_arm(comparisons: Sequence[ArmComparison]) -> str:
             named = [f"{spaced(one.arm.name)} ({points(one.comparison.difference)})" for one in mine]
             parts.append(f"{said}: {_named(named)}")
     return f"Against control, in points of test accuracy. {'. '.join(parts)}."
+
+
+def looks_words(plan: Plan, comparisons: Sequence[ArmComparison]) -> str | None:
+    """At what the study was looked at, and what each look decided; `None` for one that is looked at once, at first.
+
+    Args:
+        plan: the study's.
+        comparisons: of `tables.control_comparisons`.
+    """
+    looks = plan.settings.looks
+    error = f"All looks together say “helps” or “hurts” wrongly in {percent(ERROR)} of studies at most."
+    if len(looks) == 1:
+        number = plan.look_numbers[0]
+        return f"This is look {number} at this study. {error}" if number > 1 else None
+    acting = [one.comparison for one in comparisons if one.comparison.verdict != "does not apply"]
+    decided = Counter(one.seeds for one in acting if one.verdict != "undecided")
+    told = [f"{count} at {seeds}" for seeds, count in sorted(decided.items())]
+    left = len(acting) - sum(decided.values())
+    open_ones = f"; {left} {'is' if left == 1 else 'are'} not decided yet" if left else ""
+    planned = f"Looks at this study are planned at {_listed([str(seeds) for seeds in looks])} seeds"
+    return f"{planned}; an arm that is decided gets no more. Decided: {_listed(told) or 'none'}{open_ones}. {error}"
 
 
 def interval_kinds(comparisons: Sequence[ArmComparison]) -> tuple[str, str]:
