@@ -65,6 +65,7 @@ class Watcher:
         self.progressed: list[tuple[Run, Progress]] = []
         self.results: list[tuple[Run, Trained | TrainingError]] = []
         self.notices: list[str] = []
+        self.looks: list[str] = []
 
     def planned(self, forecast: Forecast) -> None:
         self.forecast = forecast
@@ -78,6 +79,9 @@ class Watcher:
 
     def finished(self, run: Run, result: Trained | TrainingError) -> None:
         self.results.append((run, result))
+
+    def looked(self, text: str) -> None:
+        self.looks.append(text)
 
     def notice(self, text: str) -> None:
         self.notices.append(text)

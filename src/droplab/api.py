@@ -70,6 +70,9 @@ class Warn:
         if isinstance(result, DroplabError):
             self.notice(str(result))
 
+    def looked(self, text: str) -> None:
+        """Nothing to say."""
+
     def notice(self, text: str) -> None:
         """Warn."""
         warnings.warn(text, stacklevel=2)

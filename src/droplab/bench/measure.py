@@ -192,6 +192,9 @@ class _Clock:
     def progress(self, run: Run, progress: Progress) -> None:
         """Nothing to note."""
 
+    def looked(self, text: str) -> None:
+        """Nothing to note."""
+
     def notice(self, text: str) -> None:
         """Nothing to note."""
 

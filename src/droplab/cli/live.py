@@ -98,6 +98,10 @@ class View:
                 f"{result.outcome.train_seconds:.1f} s"
             )
 
+    def looked(self, text: str) -> None:
+        """Say what a look takes, or came to."""
+        self.console.print(text)
+
     def notice(self, text: str) -> None:
         """Say what the user must know."""
         self.console.print(text)

@@ -57,6 +57,9 @@ class Observer(Protocol):
     def finished(self, run: Run, result: Trained | TrainingError) -> None:
         """A run is trained and in the store, or failed."""
 
+    def looked(self, text: str) -> None:
+        """How a study goes that is trained look by look."""
+
     def notice(self, text: str) -> None:
         """Something the user must know."""
 

@@ -66,10 +66,9 @@ def looks_ahead(plan: Plan, finished: Collection[str], dataset: Dataset, workers
         )
         held = seeds if (seconds or 0.0) <= settings.budget_seconds else held
     if settings.budget:
-        reach = (
-            f"the look at {held} seeds for all arms, and more where arms leave" if held else "not even the first look"
-        )
-        lines.append(f"  the budget of {settings.budget} holds {reach}")
+        reach = f"holds the look at {held} seeds for all arms, and more where arms leave"
+        short = "is less than the first look takes, which is trained all the same, and nothing after it"
+        lines.append(f"  the budget of {settings.budget} {reach if held else short}")
     return lines
 
 
@@ -89,7 +88,7 @@ class _Looks:
         settings, keys = self.plan.settings, [run.key for run in self.plan.runs]
         records = self.store.load(keys, self._notice)
         for line in looks_ahead(self.plan, records, self.dataset, self.workers):
-            self._notice(line)
+            self.observer.looked(line)
         finished = tuple(run for run in self.plan.runs if run.key in records)
         while following := due(self.plan, records):
             affordable = self._affordable(following)
@@ -126,9 +125,9 @@ class _Looks:
             fewer = self._only(following, arms)
             if fewer.runs and self._seconds(fewer) <= left:
                 going = sum(not arm.is_control for arm in arms)
-                self._notice(f"the budget holds {going} more arms of the look at {following.seeds} seeds")
+                self.observer.looked(f"the budget holds {going} more arms of the look at {following.seeds} seeds")
                 return fewer
-        self._notice(
+        self.observer.looked(
             f"the budget of {self.plan.settings.budget} is used up before the look at {following.seeds} seeds, which "
             f"would take about {span_words(seconds)}; the same command goes on from here"
         )
@@ -151,7 +150,7 @@ class _Looks:
         told = [one.comparison for one in verdicts(self.plan, records, control_pairs(self.plan), stops=True)]
         acting = [one for one in told if one.verdict != "does not apply"]
         decided = sum(one.verdict != "undecided" for one in acting)
-        self._notice(f"look at {look.seeds} seeds: {decided} of {len(acting)} comparisons are decided")
+        self.observer.looked(f"look at {look.seeds} seeds: {decided} of {len(acting)} comparisons are decided")
 
     def _notice(self, text: str) -> None:
         if text not in self.summary.notices:
