@@ -208,8 +208,12 @@ def published_differences(settings: StudySettings) -> str | None:
     differences = settings.differences(load_study(settings.reference))
     if not differences:
         return None
+
+    def words(name: str, value: object) -> str:
+        return "all" if name == "train_examples" and not value else value_words(value)
+
     told = ", ".join(
-        f"{name} {value_words(here)} (published {value_words(there)})" for name, (here, there) in differences.items()
+        f"{name} {words(name, here)} (published {words(name, there)})" for name, (here, there) in differences.items()
     )
     return f"Differs from the published study {settings.reference!r}: {told}."
 
