@@ -180,7 +180,7 @@ def test_a_ctrl_c_that_stops_at_once_says_how_to_go_on(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("droplab.api.run_all", interrupted)
+    monkeypatch.setattr("droplab.study.sequence.run_all", interrupted)
     said = droplab("study", spec, "--out", tmp_path / "out")
     assert (said.code, said.errors) == (130, "")
     assert "every finished network is kept; the same command goes on from there" in said.out
@@ -215,7 +215,7 @@ def test_report_writes_from_the_store_alone(spec: Path, tmp_path: Path, monkeypa
     assert (said.code, written) == (1, [])
     assert "there must be a store to report from" in said.errors
     assert droplab("study", spec, "--out", tmp_path / "a").code == 0
-    monkeypatch.setattr("droplab.api.run_all", None)
+    monkeypatch.setattr("droplab.study.sequence.run_all", None)
     assert droplab("report", spec, "--out", tmp_path / "b").code == 0
     assert written == [tmp_path / "a", tmp_path / "b"]
 
