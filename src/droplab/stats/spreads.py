@@ -125,23 +125,29 @@ def spreads_of(results: NDArray[np.float64], blocks: Sequence[NDArray[np.int64]]
         n = np.maximum(seeds[block], 3)
         thirds[block] = np.where(seeds[block] > 2, n * (rest**3).sum(axis=1) / ((n - 1) * (n - 2)), np.nan)
     pooled = float((df * variances).sum()) / max(float(df.sum()), 1e-9)
-    if df.sum() < LEAST_DF or (df > 0).sum() < 2 or pooled < _NOTHING:
+    if round(df.sum(), 6) < LEAST_DF or (df > 0).sum() < 2 or pooled < _NOTHING:
         return None
     return Spreads(variances, df, unit, thirds, seeds)
 
 
 def _two_way(results: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The rests of one block, 0 where there is no run, and each arm's degrees of freedom."""
+    """The rests of one block, 0 where there is no run, and each arm's degrees of freedom.
+
+    Weighted least squares, the seeds' effects eliminated (Searle, Casella & McCulloch 1992, section 4.4), so that arms
+    with fewer seeds are told from seeds that go worse; a result keeps 1 − its leverage degrees of freedom.
+    """
     there = np.isfinite(results)
-    counts = np.maximum(there.sum(axis=1), 1)
     values = np.where(there, results, 0)
-    weights, of_seeds = np.ones(len(results)), np.zeros(results.shape[1])
+    weights = np.ones(len(results))
     for _ in range(_TURNS):
         share = weights[:, None] * there / np.maximum((weights[:, None] * there).sum(axis=0), 1e-300)
-        means = (there * (values - of_seeds)).sum(axis=1) / counts
-        of_seeds = (share * (values - means[:, None])).sum(axis=0)
-        rest = there * (values - means[:, None] - of_seeds)
-        df = ((1 - share) * there).sum(axis=1) * (1 - 1 / counts)
+        inverse = np.linalg.inv(np.diag(there.sum(axis=1)) - there @ share.T + 1)
+        means = inverse @ (there * (values - (share * values).sum(axis=0))).sum(axis=1)
+        rest = values - means[:, None]
+        rest = there * (rest - (share * rest).sum(axis=0))
+        pull = inverse @ there
+        leverage = np.diag(inverse)[:, None] - inverse.T @ share + share * (1 - pull + (share * pull).sum(axis=0))
+        df = ((1 - leverage) * there).sum(axis=1)
         squares = (rest**2).sum(axis=1)
         if len(results) == 2 or not squares.any():
             break
