@@ -25,7 +25,10 @@ _BELIEF = _UNEQUAL + 0.2
 """In each, before anything is seen, up to a factor: rather in unequal ones, which keeps the error of few seeds."""
 
 _SCALES = np.linspace(-3, 3, 41)
-"""The logarithm of the variance that they have in common, about that of the pooled one."""
+"""The logarithm of the variance that they have in common, about that of the typical one."""
+
+_WILD = 150
+"""An arm with so many times the typical variance diverges: it tells nothing of the others', nor they of its."""
 
 _TURNS = 3
 """Of estimating the seeds' effects and the arms' variances by each other; more change nothing that shows."""
@@ -69,20 +72,19 @@ class Spreads:
         hardly tell the two parameters of it, so no single pair is believed: pairs are drawn from a grid, each as often
         as it is likely; an estimate is then F distributed about the scale.
         """
-        likely, scales = self._likelihoods()
+        typical = _typical(self.variances, self.df)
+        wild = self.variances > _WILD * typical
+        likely, scales = self._likelihoods(typical, (self.df > 0) & ~wild)
         spread, scale = np.unravel_index(random.choice(likely.size, draws, p=likely.ravel()), likely.shape)
-        prior_df, prior = _PRIOR_DF[spread][:, None], np.exp(scales[scale])[:, None]
+        prior_df, prior = np.where(wild, 0, _PRIOR_DF[spread][:, None]), np.exp(scales[scale])[:, None]
         moderated = prior_df * prior + self.df * self.variances
         return np.asarray((moderated / random.chisquare(prior_df + self.df))[:, self.unit])
 
-    def _likelihoods(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _likelihoods(self, typical: float, known: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Of each inequality and scale, shape (11, 41), adding up to 1; and the scales' logarithms."""
-        known = self.df > 0
-        df, pooled = self.df[known], float((self.df * self.variances).sum() / self.df.sum())
-        logs = np.log(
-            np.maximum(self.variances[known], 1e-4 * pooled)
-        )  # accuracies are counts: none is 0 but by chance
-        scales = np.log(pooled) + _SCALES
+        df = self.df[known]
+        logs = np.log(np.maximum(self.variances[known], 1e-4 * typical))  # of counts: none is 0 but by chance
+        scales = np.log(typical) + _SCALES
         x, prior = logs - scales[None, :, None], _PRIOR_DF[:, None, None]
         of_each = df / 2 * (np.log(df / prior) + x) - (df + prior) / 2 * np.log1p(df / prior * np.exp(x))
         total = (of_each - special.betaln(df / 2, prior / 2)).sum(axis=-1) + np.log(_BELIEF)[:, None]
@@ -151,5 +153,10 @@ def _two_way(results: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray
         squares = (rest**2).sum(axis=1)
         if len(results) == 2 or not squares.any():
             break
-        weights = (2 + df) / (2 * squares.sum() / df.sum() + squares)
+        weights = (2 + df) / (2 * _typical(squares / np.maximum(df, 1e-9), df) + squares)
     return rest, df
+
+
+def _typical(variances: NDArray[np.float64], df: NDArray[np.float64]) -> float:
+    """The median of those that are known, which one wild arm does not move; never far below the pooled one."""
+    return max(float(np.median(variances[df > 0])), 1e-4 * float(df @ variances) / float(df.sum()))
