@@ -1,220 +1,310 @@
-"""Simulated studies whose truth is known: what `droplab.compare` says of them, and how often it is right.
+"""What the verdicts are worth: docs/results/statistics.md, from simulated studies whose truth is known.
 
-`python tests/simulation.py > docs/results/statistics.md` writes the page; tests/test_simulation.py is its fast form.
+`python tests/simulation.py > docs/results/statistics.md` writes the page; what is measured is in tests/simulated.py.
 """
 
-import gc
 import sys
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
-from scipy import special
 
-from droplab.stats.compare import Comparison, compare, family
-from droplab.stats.planning import plan_seeds
+import simulated as sim
 
-SEEDS = (3, 5, 10, 30)
-MARGIN, SPREAD = 0.001, 0.001
-SHAPES: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {  # mean 0, standard deviation 1
-    "Gaussian": lambda random, seeds: random.normal(size=seeds),
-    "exponential": lambda random, seeds: random.exponential(size=seeds) - 1,
-    "lognormal": lambda random, seeds: (random.lognormal(size=seeds) - np.exp(0.5)) / np.sqrt((np.e - 1) * np.e),
-}
-CROSSED = {  # standard deviations on the probit scale: of an arm's seeds, of an arm's examples, of examples in common
-    "examples differ between arms": (0.02, 0.4, 1.5),
-    "seeds and examples alike": (0.1, 0.2, 1.5),
-    "seeds differ": (0.3, 0.05, 1.0),
-    "chance alone": (0.0, 0.0, 1.0),
-}
+MANY, SEVERAL, FEW = 4000, 1000, 300
+"""Studies a cell: of one comparison; of a family; of thirty arms, or of thirteen that are looked at five times."""
+
+SIZES, NUMBERS, UNEQUAL = (2, 3, 5, 12, 30), (2, 3, 5, 10, 30), (0.0, 0.3, 0.6)
 
 
-def paired_comparisons(
-    repeats: int, seeds: int, effect: float, spread: float = SPREAD, shape: str = "Gaussian"
-) -> Iterable[Comparison]:
-    """Comparisons of accuracies by seed, whose mean difference is `effect`."""
-    random = np.random.default_rng(
-        [7, repeats, seeds, round(1e7 * effect), round(1e7 * spread), list(SHAPES).index(shape)]
+def page() -> Iterator[str]:
+    """The results page, in Markdown, line by line."""
+    yield from _head()
+    for section in (_families, _thirteen, _looks, _plans_of_verdicts, _real, _coverage, _pairs, _plans):
+        started = time.monotonic()
+        yield from ("", *section())
+        print(f"{section.__name__}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+
+
+def _head() -> Iterator[str]:
+    yield "# What the verdicts are worth: simulated studies"
+    yield ""
+    yield (
+        f"`python tests/simulation.py > docs/results/statistics.md`: {MANY:,} simulated studies a cell where one "
+        f"comparison is simulated, {SEVERAL:,} where several arms are, fewer where it is said. The standard error of a "
+        f"share of 5 % is {_error(MANY):.1f} points for {MANY:,} studies, {_error(SEVERAL):.1f} for {SEVERAL:,}, "
+        f"{_error(FEW):.1f} for {FEW}. Joint errors of a family are drawn {sim.DRAWS:,} times here, for speed; "
+        "the package draws them 40,000 times. tests/test_simulation.py holds the same claims with fewer studies. "
+        f"NumPy {np.__version__}, Python {sys.version.split()[0]}."
     )
-    for _ in range(repeats):
-        b = random.normal(0.9, 0.005, seeds)
-        yield compare(b + effect + spread * SHAPES[shape](random, seeds), b)
-
-
-def crossed_comparisons(
-    repeats: int, seeds: int, components: tuple[float, float, float], gain: float, by_example: bool = True
-) -> Iterable[tuple[Comparison, float]]:
-    """Comparisons of right and wrong by example, each with the true difference over all seeds and examples.
-
-    A network is right if ability + seed + its arm's bent for the example + how easy the example is exceeds a standard
-    normal deviate; so an arm's accuracy over all seeds and examples is a normal probability.
-    """
-    of_seeds, of_examples, in_common = components
-    examples = 1000
-    total = np.sqrt(1 + of_seeds**2 + of_examples**2 + in_common**2)
-    truth = float(special.ndtr((2 + gain) / total) - special.ndtr(2 / total))
-    random = np.random.default_rng([11, repeats, seeds, round(1000 * gain), list(CROSSED.values()).index(components)])
-    for _ in range(repeats):
-        easy = in_common * random.normal(size=(1, examples))
-        right = [
-            ability + of_seeds * random.normal(size=(seeds, 1)) + of_examples * random.normal(size=(1, examples)) + easy
-            > random.normal(size=(seeds, examples))
-            for ability in (2 + gain, 2)
-        ]
-        a, b = right if by_example else [values.mean(axis=1) for values in right]
-        yield compare(a, b), truth
-
-
-def share(hits: Iterable[bool]) -> float:
-    """How often it is so."""
-    return float(np.mean(list(hits)))
-
-
-def covers(one: Comparison, truth: float) -> bool:
-    """Whether the interval holds the truth; where there is none nothing false is said."""
-    return one.low is None or one.high is None or one.low <= truth <= one.high
-
-
-def paired_coverage(repeats: int, seeds: int, shape: str = "Gaussian") -> float:
-    """Of the interval over seeds."""
-    return share(covers(one, 0.002) for one in paired_comparisons(repeats, seeds, 0.002, shape=shape))
-
-
-def crossed_coverage(repeats: int, seeds: int, name: str, gain: float = 0.1, by_example: bool = True) -> float:
-    """Of the interval over seeds and examples, or of that over seeds, by the truth over both."""
-    found = crossed_comparisons(repeats, seeds, CROSSED[name], gain, by_example)
-    return share(covers(one, truth) for one, truth in found)
-
-
-def crossed_false_alarms(repeats: int, seeds: int, name: str) -> float:
-    """How often `helps` or `hurts` is said where nothing differs."""
-    return share(
-        one.verdict in ("helps", "hurts") for one, _ in crossed_comparisons(repeats, seeds, CROSSED[name], 0.0)
+    yield ""
+    yield (
+        f"Studies of several arms: one control with the same seeds, standard deviation {100 * sim.RUN_SPREAD:g} points "
+        f"over runs and {100 * sim.SEED_EFFECT:g} over seeds, the margin is ±{100 * sim.MARGIN:g} points, confidence "
+        "95 %. Arms vary unequally: their standard deviations are log-normal, and *spread* is the standard deviation "
+        "of their logarithms (0: all alike; 0.3: two in three within a factor of 1.35; 0.6: within 1.8). *Holm's t* is "
+        "the way without help from other arms: each arm's own t test, corrected by Holm (1979)."
     )
 
 
-def study_false_alarms(repeats: int, seeds: int, arms: int = 4, corrected: bool = True) -> float:
-    """How often a study in which nothing differs says `helps` or `hurts` of any of its arms."""
-    comparisons = iter(paired_comparisons(repeats * arms, seeds, 0.0, spread=0.003))
-    studies = ([next(comparisons) for _ in range(arms)] for _ in range(repeats))
-    gc.freeze()  # statsmodels collects garbage at each correction: 40 ms over all of PyTorch's objects
-    try:
-        return share(
-            any(one.verdict in ("helps", "hurts") for one in (family(study) if corrected else study))
-            for study in studies
+def _families() -> Iterator[str]:
+    yield "## Where nothing differs"
+    yield ""
+    yield (
+        "`helps` or `hurts` said of any arm, in % of the studies: droplab / Holm's t. The margin is so small here that "
+        "nothing is `equivalent`, which would hide an error. A star marks where arms and seeds are too few to lend "
+        f"anything and droplab falls back to Holm's t. Thirty arms: {FEW} studies; skewed runs: 500."
+    )
+    cells: list[tuple[str, float, int]] = []
+    for shape in ("Gaussian", "exponential", "lognormal (0.5)"):
+        is_normal = shape == "Gaussian"
+        numbers = NUMBERS if is_normal else NUMBERS[1:]
+        yield ""
+        yield f"{shape} runs:"
+        yield ""
+        yield from _heads(["spread", "arms", *_seeds(numbers)])
+        for unequal in UNEQUAL:
+            for arms in SIZES if is_normal else (3, 12):
+                repeats = (FEW if arms == 30 else SEVERAL) if is_normal else 500
+                row = []
+                for seeds in numbers:
+                    mine, holm, fell_back = sim.null_errors(repeats, arms, seeds, unequal, shape)
+                    name = f"{shape}, spread {unequal:g}, {arms} arms, {seeds} seeds"
+                    cells.append((name, mine, repeats))
+                    row.append(f"{_percent(mine)}{'*' if fell_back else ''} / {_percent(holm)}")
+                print(f"{shape}, spread {unequal:g}, {arms} arms", file=sys.stderr, flush=True)
+                yield _row(f"{unequal:g}", f"{arms}", *row)
+    yield ""
+    yield _above(cells)
+    yield ""
+    yield (
+        "Arms of different lengths, half of them 3 seeds and half 10, as planned before: "
+        + ", ".join(
+            f"{_percent(sim.ragged_errors(SEVERAL, 12, unequal))} % (12 arms, spread {unequal:g})"
+            for unequal in UNEQUAL
         )
-    finally:
-        gc.unfreeze()
+        + ". Four arms, each judged as if it were the only one: "
+        + ", ".join(f"{_percent(sim.uncorrected_errors(MANY, 4, seeds))} % ({seeds} seeds)" for seeds in (3, 10))
+        + "."
+    )
 
 
-def said(repeats: int, seeds: int, effect: float, spread: float, *verdicts: str) -> float:
-    """How often one of the verdicts is given."""
-    return share(one.verdict in verdicts for one in paired_comparisons(repeats, seeds, effect, spread))
-
-
-def plan_keeps(repeats: int, effect: float, spread: float) -> tuple[int, float]:
-    """The seeds that a plan asks for, and how often that many find the difference."""
-    seeds = plan_seeds(effect, spread)
-    return seeds, share(one.p_value < 0.05 for one in paired_comparisons(repeats, seeds, effect, spread))
-
-
-def page(repeats: int) -> str:
-    """The results page, in Markdown."""
-    few = repeats // 5
-    lines = [
-        "# What the verdicts are worth: simulated studies",
-        "",
-        f"`python tests/simulation.py > docs/results/statistics.md`: {repeats:,} simulated studies a cell, {few:,} "
-        "where there are several arms, where examples are simulated one by one, and for plans; the standard error of "
-        f"a share of 95 % or 5 % is {_error(repeats):.2f} and {_error(few):.2f} points. tests/test_simulation.py holds "
-        f"the same claims with fewer. NumPy {np.__version__}, Python {sys.version.split()[0]}. Differences have a "
-        f"standard deviation of {100 * SPREAD:g} points over seeds unless said, the margin is ±{100 * MARGIN:g} "
-        "points, confidence 95 %.",
-        "",
-        "## Coverage over seeds: accuracies (seeds,)",
-        "",
-        "Share of the nominal 95 % intervals that hold the true mean difference, in %. Gaussian ones do; skewed ones, "
-        "of which Student's t promises nothing, do less. Differences of accuracies of two networks are near to "
-        "symmetric.",
-        "",
-        *_table(["differences", *_seeds()], ([n, *(paired_coverage(repeats, s, n) for s in SEEDS)] for n in SHAPES)),
-        "",
-        "## Coverage over seeds and examples: right and wrong (seeds, 1000 examples)",
-        "",
-        "Networks right by a probit model with known standard deviations of seeds, of an arm's examples and of "
-        "examples in common; the truth is over all seeds and all examples. Two-way variance components hold it; "
-        "accuracies by seed (second table) do not speak of new examples, and it shows.",
-        "",
-        *_table(["design", *_seeds()], ([n, *(crossed_coverage(few, s, n) for s in SEEDS)] for n in CROSSED)),
-        "",
-        *_table(
-            ["design, from accuracies by seed", *_seeds()],
-            ([n, *(crossed_coverage(few, s, n, by_example=False) for s in SEEDS)] for n in CROSSED),
-        ),
-        "",
-        "## Where nothing differs",
-        "",
-        "`helps` or `hurts` said of any of four arms, in % of the studies, by Holm's correction and without it; and of "
-        "one comparison by example.",
-        "",
-        *_table(
-            ["studies", *_seeds()],
-            (
-                ["four arms, Holm", *(study_false_alarms(few, s) for s in SEEDS)],
-                ["four arms, uncorrected", *(study_false_alarms(few, s, corrected=False) for s in SEEDS)],
-                *([f"by example: {n}", *(crossed_false_alarms(few, s, n) for s in SEEDS)] for n in CROSSED),
-            ),
-        ),
-        "",
-        "`equivalent` said where the true difference is just the margin, so that it is wrong, in %, by the spread over "
-        "seeds:",
-        "",
-        *_table(
-            ["spread (points)", *_seeds()],
-            (
-                [f"{100 * spread:g}", *(said(repeats, s, MARGIN, spread, "equivalent") for s in SEEDS)]
-                for spread in (0.0001, 0.0003, 0.001, 0.003)
-            ),
-        ),
-        "",
-        "## It can speak",
-        "",
-        "A true difference of so many standard deviations of the differences is found (`helps`), in %:",
-        "",
-        *_table(
-            ["difference (standard deviations)", *_seeds()],
-            ([f"{d:g}", *(said(repeats, s, d * 0.002, 0.002, "helps") for s in SEEDS)] for d in (0.5, 1, 2, 3)),
-        ),
-        "",
-        "Equal arms come out `equivalent`, in %, by the spread over seeds:",
-        "",
-        *_table(
-            ["spread (points)", *_seeds()],
-            (
-                [f"{100 * spread:g}", *(said(repeats, s, 0.0, spread, "equivalent") for s in SEEDS)]
-                for spread in (0.0001, 0.0002, 0.0005, 0.001)
-            ),
-        ),
-        "",
-        "## Plans",
-        "",
-        "`plan_seeds` for a power of 0.8, and the power that so many seeds have if effect and spread are as given:",
-        "",
-        "| effect ÷ spread | seeds | power (%) |",
-        "| --- | --- | --- |",
+def _above(cells: list[tuple[str, float, int]]) -> str:
+    """Which cells are above 5 % by more than chance makes of it."""
+    over = [
+        f"{name}: {_percent(found)} %"
+        for name, found, repeats in cells
+        if 100 * (found - sim.ERROR) > 2 * _error(repeats)
     ]
+    expected = f"of {len(cells)} cells at just 5 %, chance alone would put {0.023 * len(cells):.0f} there"
+    if not over:
+        return f"No cell of droplab's is above 5 % by more than two standard errors ({expected})."
+    return f"Above 5 % by more than two standard errors ({expected}): {'; '.join(over)}."
+
+
+def _thirteen() -> Iterator[str]:
+    yield "## Thirteen arms"
+    yield ""
+    yield (
+        f"True differences {', '.join(f'{100 * effect:g}' for effect in sim.EFFECTS)} points. Arms decided of thirteen "
+        "(`helps`, `hurts` or `equivalent`), on the average, and studies that say `helps` or `hurts` of an arm without "
+        "that effect, in %:"
+    )
+    yield ""
+    yield from _heads(["spread", "seeds", "decided", "by Holm's t", "wrong (%)"])
+    for unequal in UNEQUAL:
+        for seeds in (3, 5):
+            mine, holm, wrong = sim.decided(SEVERAL, seeds, unequal)
+            yield _row(f"{unequal:g}", f"{seeds}", f"{mine:.1f}", f"{holm:.1f}", _percent(wrong))
+
+
+def _looks() -> Iterator[str]:
+    looks = ", ".join(map(str, sim.LOOKS))
+    yield "## Looks at a growing study"
+    yield ""
+    yield (
+        f"Studies without effect, looked at after {looks} seeds until something shows, spread 0.3, with a margin so "
+        "small that nothing is `equivalent` and no arm leaves: `helps` or `hurts` said at any look, in % of the "
+        "studies. `looks` spends the error (`droplab.stats.looks`); without it each look is judged as the only one. "
+        "Last, Holm's t after every seed from 3 to 30."
+    )
+    yield ""
+    yield from _heads(["studies", *(f"{arms} arm{'s' if arms > 1 else ''}" for arms in (1, 4, 12))])
+    repeats = {1: MANY, 4: SEVERAL, 12: SEVERAL}
+    for name, levels in (("with looks", sim.as_the_package()), ("without", [sim.ERROR] * len(sim.LOOKS))):
+        yield _row(name, *(_percent(sim.looked_at(repeats[arms], arms, levels)) for arms in repeats))
+    yield _row("every seed, Holm's t", *(_percent(sim.looked_at_every_seed(MANY, arms)) for arms in repeats))
+    yield ""
+    yield (
+        "Arms whose true difference is just the margin, which are called `equivalent` at any look, in % of the arms: "
+        + ", ".join(
+            f"{_percent(sim.false_equivalent(number, arms, levels))} ({arms} arm{'s' if arms > 1 else ''}, {name})"
+            for arms, number in ((1, MANY), (12, FEW))
+            for name, levels in (("with looks", sim.as_the_package()), ("without", [sim.ERROR] * len(sim.LOOKS)))
+        )
+        + "."
+    )
+    yield ""
+    yield (
+        f"The thirteen arms above, each trained until it is decided, at most {sim.LOOKS[-1]} seeds "
+        f"({14 * sim.LOOKS[-1]} networks), by what part of the error that is left a look spends. *More may follow*: as "
+        "a study, whose looks have no last one; *ends*: as `compare(looks=…)`, whose last look spends all that is "
+        "left. "
+        f"Networks trained / arms decided of thirteen / studies with a wrong `helps` or `hurts` in %. {FEW} studies; "
+        f"{FEW // 2} for spread 0 and 0.6."
+    )
+    yield ""
+    yield from _heads(["a look spends", *(f"spread {unequal:g}" for unequal in UNEQUAL)])
+    ways = [
+        (f"1/{part}, {'ends' if ends else 'more may follow'}", sim.spent(1 / part, ends))
+        for part in (2, 3, 4)
+        for ends in (False, True)
+    ]
+    for name, levels in [*ways, ("equal parts, ends", sim.spent(None))]:
+        row = []
+        for unequal in UNEQUAL:
+            networks, count, wrong = sim.grown(FEW if unequal == 0.3 else FEW // 2, levels, unequal)
+            row.append(f"{networks:.1f} / {count:.1f} / {_percent(wrong)}")
+        print(name, file=sys.stderr, flush=True)
+        yield _row(name, *row)
+
+
+def _plans_of_verdicts() -> Iterator[str]:
+    yield "## Seeds needed"
+    yield ""
+    yield (
+        "What an undecided verdict says of the seeds that would settle it. *Holds*: the range holds the number that "
+        "the arm's true spread gives, in % of the undecided, for the difference as seen (which is what the range is "
+        "for), "
+        "and for the true difference (which nobody knows). The ends are medians; *not worth it*: more than 100 seeds, "
+        f"in %. One arm: {MANY:,} studies of a true difference of 0.1 points, just the margin, and of 0.2; "
+        "thirteen arms: "
+        f"{FEW} studies, those above."
+    )
+    yield ""
+    yield from _heads(
+        ["study", "spread", "seeds", "undecided (%)", "from", "to", "not worth it", "holds, as seen", "holds, in truth"]
+    )
+    designs = [("one arm, 0.1", [0.001], MANY), ("one arm, 0.2", [0.002], MANY), ("thirteen arms", sim.EFFECTS, FEW)]
+    for name, effects, repeats in designs:
+        for unequal in (0.3,) if len(effects) == 1 else UNEQUAL:
+            for seeds in (3, 5):
+                found = sim.planned(repeats, seeds, effects, unequal)
+                shares = [_percent(found[key]) for key in ("not worth it", "held", "held in truth")]
+                ends = [f"{found[key]:.0f}" if np.isfinite(found[key]) else "> 100" for key in ("low", "high")]
+                yield _row(name, f"{unequal:g}", f"{seeds}", _percent(found["undecided"]), *ends, *shares)
+
+
+def _real() -> Iterator[str]:
+    yield "## Real networks without effect"
+    yield ""
+    yield (
+        "Sixty seeds of one arm of the data set `digits` (tests/null_accuracies.json, which names the command that "
+        f"trained them), dealt at random {SEVERAL:,} times into a control and pretended arms: studies that say `helps` "
+        "or `hurts` of any, in %. All are of one arm, so every one is false. Accuracies are whole numbers of "
+        "360 examples."
+    )
+    yield ""
+    yield from _heads(["arms", "seeds", "droplab", "Holm's t"])
+    for arms, seeds in ((1, 3), (4, 3), (12, 3), (1, 5), (4, 5), (11, 5)):
+        yield _row(f"{arms}", f"{seeds}", *map(_percent, sim.real_null(SEVERAL, arms, seeds)))
+
+
+def _coverage() -> Iterator[str]:
+    yield "## Coverage over seeds: accuracies (seeds,)"
+    yield ""
+    yield (
+        "`compare`, one comparison. Share of the nominal 95 % intervals that hold the true mean difference, in %; "
+        f"differences have a standard deviation of {100 * sim.PAIR_SPREAD:g} points. Gaussian ones do; skewed ones, of "
+        "which Student's t promises nothing, do less. Differences of accuracies of two networks are near to symmetric."
+    )
+    yield ""
+    yield from _table("differences", sim.SHAPES, lambda seeds, name: sim.paired_coverage(MANY, seeds, name))
+    yield ""
+    yield "## Coverage over seeds and examples: right and wrong (seeds, 1000 examples)"
+    yield ""
+    yield (
+        "Networks right by a probit model with known standard deviations of seeds, of an arm's examples and of "
+        f"examples in common, {SEVERAL:,} studies; the truth is over all seeds and all examples. Two-way variance "
+        "components hold it; accuracies by seed (second table) do not speak of new examples, and it shows."
+    )
+    yield ""
+    yield from _table("design", sim.CROSSED, lambda seeds, name: sim.crossed_coverage(SEVERAL, seeds, name))
+    yield ""
+    yield from _table(
+        "design, from accuracies by seed",
+        sim.CROSSED,
+        lambda seeds, name: sim.crossed_coverage(SEVERAL, seeds, name, by_example=False),
+    )
+    yield ""
+    yield f"`helps` or `hurts` by example where nothing differs, in % of {SEVERAL:,} studies:"
+    yield ""
+    yield from _table("design", sim.CROSSED, lambda seeds, name: sim.crossed_false_alarms(SEVERAL, seeds, name))
+
+
+def _pairs() -> Iterator[str]:
+    yield "## One comparison"
+    yield ""
+    yield (
+        "`equivalent` said where the true difference is just the margin, so that it is wrong, in %, by the spread over "
+        "seeds:"
+    )
+    yield ""
+    yield from _table(
+        "spread (points)",
+        ("0.01", "0.03", "0.1", "0.3"),
+        lambda seeds, name: sim.said(MANY, seeds, sim.MARGIN, float(name) / 100, "equivalent"),
+    )
+    yield ""
+    yield "A true difference of so many standard deviations of the differences is found (`helps`), in %:"
+    yield ""
+    yield from _table(
+        "difference (standard deviations)",
+        ("0.5", "1", "2", "3"),
+        lambda seeds, name: sim.said(MANY, seeds, float(name) * 0.002, 0.002, "helps"),
+    )
+    yield ""
+    yield "Equal arms come out `equivalent`, in %, by the spread over seeds:"
+    yield ""
+    yield from _table(
+        "spread (points)",
+        ("0.01", "0.02", "0.05", "0.1"),
+        lambda seeds, name: sim.said(MANY, seeds, 0.0, float(name) / 100, "equivalent"),
+    )
+
+
+def _plans() -> Iterator[str]:
+    yield "## Plans"
+    yield ""
+    yield "`plan_seeds` for a power of 0.8, and the power that so many seeds have if effect and spread are as given:"
+    yield ""
+    yield from _heads(["effect ÷ spread", "seeds", "power (%)"])
     for ratio in (0.3, 0.5, 1, 2, 3):
-        seeds, power = plan_keeps(few, ratio * SPREAD, SPREAD)
-        lines.append(f"| {ratio:g} | {seeds} | {100 * power:.1f} |")
-    return "\n".join(lines) + "\n"
+        seeds, power = sim.plan_keeps(MANY, ratio * sim.PAIR_SPREAD, sim.PAIR_SPREAD)
+        yield _row(f"{ratio:g}", f"{seeds}", _percent(power))
 
 
-def _seeds() -> list[str]:
-    return [f"{seeds} seeds" for seeds in SEEDS]
+def _table(head: str, names: Iterable[str], measure: Callable[[int, str], float]) -> Iterator[str]:
+    yield from _heads([head, *_seeds(sim.SEEDS)])
+    for name in names:
+        yield _row(name, *(_percent(measure(seeds, name)) for seeds in sim.SEEDS))
 
 
-def _table(head: list[str], rows: Iterable[list]) -> list[str]:
-    cells = ([name, *(f"{100 * value:.1f}" for value in values)] for name, *values in rows)
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *cells)]
+def _heads(names: list[str]) -> Iterator[str]:
+    yield _row(*names)
+    yield _row(*["---"] * len(names))
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _seeds(numbers: Iterable[int]) -> list[str]:
+    return [f"{seeds} seeds" for seeds in numbers]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
 
 
 def _error(repeats: int) -> float:
@@ -222,4 +312,5 @@ def _error(repeats: int) -> float:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(page(repeats=20_000))
+    for line in page():
+        print(line, flush=True)

@@ -18,7 +18,7 @@ def test_the_answer_names_where_each_verdict_holds():
     unlucky = records[plan.run_of(plan.arms[3], 0).key]
     metrics = tuple(metric._replace(value=metric.value - 0.01) for metric in unlucky.outcome.metrics)
     records[unlucky.key] = replace(unlucky, outcome=replace(unlucky.outcome, metrics=metrics))
-    assert "is undecided at depth 2 (more seeds are needed)" in answer(tables.control_comparisons(plan, records))
+    assert "is undecided at depth 2 and 3 (more seeds are needed)" in answer(tables.control_comparisons(plan, records))
     assert answer([]).startswith("Nothing can be said yet")
 
 

@@ -5,6 +5,7 @@ A arms, S seeds, N examples, M comparisons, D draws.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -63,7 +64,7 @@ def compare_all(
 
     >>> arms = {"a": [0.98, 0.99, 0.985], "b": [0.96, 0.965, 0.97], "c": [0.95, 0.954, 0.961]}
     >>> [one.verdict for one in compare_all(arms, [0.951, 0.955, 0.962]).values()]
-    ['helps', 'helps', 'equivalent']
+    ['helps', 'helps', 'undecided']
     """
     check_levels(margin, confidence)
     planned = checked_looks(looks) if looks is not None else None
@@ -123,7 +124,7 @@ def judge_family(
         spreads = spreads_of(np.stack([_by_seed(results[arm]) for arm in arms]), _blocks(family, len(arms)))
     if spreads is None:
         return judge_each(differences, margin, level)
-    draws = max(min(draws, MOST_NUMBERS // len(arms)), FEWEST_DRAWS)
+    draws = min(draws, max(MOST_NUMBERS // len(arms), FEWEST_DRAWS))
     judged = iter(_moderated(spreads, family, [differences[place] for place in members], margin, level, draws))
     return [next(judged) if len(mine) > 1 else judge(mine, margin, level) for mine in differences]
 
@@ -191,8 +192,9 @@ def _moderated(
     order = np.argsort(-sizes)
     rest = np.maximum.accumulate(errors[:, order[::-1]], axis=1)[:, ::-1]  # the largest of those not yet shown
     shares = np.maximum.accumulate(((rest >= sizes[order]).sum(axis=0) + 1) / (draws + 1))
-    shown = int((shares < level).cumprod().sum())
-    critical = np.quantile(rest, 1 - level, axis=0)
+    place_of_critical = min(draws + 1 - math.ceil(level * (draws + 1)), draws - 1)  # beyond it a share is below level
+    critical = np.partition(rest, place_of_critical, axis=0)[place_of_critical]
+    shown = int((sizes[order] > critical).cumprod().sum())
     critical[shown:] = critical[min(shown, len(order) - 1)]  # what comes after is not shown, either
     same = _bent(np.quantile(errors, 1 - 2 * level, axis=0), bends) * scales if level < 0.5 else np.zeros(len(order))
     found: dict[int, Comparison] = {}
@@ -200,10 +202,11 @@ def _moderated(
         mine, examples = differences[place], by_example[place]
         by_seed = _by_seed(mine)
         p_value = float(2 * special.ndtr(-sizes[place] * scales[place] / np.sqrt(variances[:, place])).mean())
+        p_adjusted = float(shares[rank])
         base = replace(
             unjudged(by_seed, margin, level, None if examples is None else mine.shape[1]),
-            p_value=p_value,
-            p_adjusted=max(float(shares[rank]), p_value),
+            p_value=min(p_value, p_adjusted),  # beyond it only by the chance of the draws
+            p_adjusted=p_adjusted,
             probability_of_improvement=improvement(by_seed),
             moderated=True,
         )
@@ -231,8 +234,8 @@ def _bent(sizes: NDArray[np.float64], bends: NDArray[np.float64]) -> NDArray[np.
 
 def _unbent(sizes: NDArray[np.float64], bends: NDArray[np.float64]) -> NDArray[np.float64]:
     """The other way round; never below 0."""
-    safe = np.maximum(bends, 1e-9)
-    return np.asarray(np.maximum((np.sqrt(np.maximum(1 + 8 * safe * (sizes - safe), 0)) - 1) / (4 * safe), 0))
+    over = np.maximum(sizes - bends, 0)
+    return np.asarray(2 * over / (1 + np.sqrt(1 + 8 * bends * over)))
 
 
 def _by_seed(results: NDArray[np.float64]) -> NDArray[np.float64]:

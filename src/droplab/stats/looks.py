@@ -42,7 +42,7 @@ def checked_looks(looks: Sequence[int]) -> tuple[int, ...]:
     try:
         wanted = tuple(looks)
         numbers = tuple(int(one) for one in wanted)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ConfigError(f"looks must be numbers of seeds, as (3, 5, 8); found {looks!r}.") from None
     rising = all(a < b for a, b in pairwise(numbers))
     if not numbers or numbers != wanted or numbers[0] < 2 or not rising:

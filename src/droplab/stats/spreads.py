@@ -18,14 +18,17 @@ LEAST_DF = 4
 _NOTHING = 1e-24
 """Variances below are those of rounding."""
 
-_UNEQUAL = np.array([*np.arange(11) / 10, 1.5, 2, 3])
+_UNEQUAL = np.arange(11) / 10
 """How unequal the arms' standard deviations may be: the standard deviation of their logarithms."""
 
-_BELIEF = np.where(_UNEQUAL > 1, 0.4, _UNEQUAL + 0.2)
+_BELIEF = _UNEQUAL + 0.2
 """In each, before anything is seen, up to a factor: rather in unequal ones, which keeps the error of few seeds."""
 
-_SCALES = 41
-"""Values that the variance which they have in common may have, evenly spread by their logarithm."""
+_SCALES = np.linspace(-3, 3, 41)
+"""The logarithm of the variance that they have in common, about that of the typical one."""
+
+_WILD = 150
+"""An arm with so many times the typical variance diverges: it tells nothing of the others', nor they of its."""
 
 _TURNS = 3
 """Of estimating the seeds' effects and the arms' variances by each other; more change nothing that shows."""
@@ -69,20 +72,19 @@ class Spreads:
         hardly tell the two parameters of it, so no single pair is believed: pairs are drawn from a grid, each as often
         as it is likely; an estimate is then F distributed about the scale.
         """
-        likely, scales = self._likelihoods()
+        typical = _typical(self.variances, self.df)
+        wild = self.variances > _WILD * typical
+        likely, scales = self._likelihoods(typical, (self.df > 0) & ~wild)
         spread, scale = np.unravel_index(random.choice(likely.size, draws, p=likely.ravel()), likely.shape)
-        prior_df, prior = _PRIOR_DF[spread][:, None], np.exp(scales[scale])[:, None]
+        prior_df, prior = np.where(wild, 0, _PRIOR_DF[spread][:, None]), np.exp(scales[scale])[:, None]
         moderated = prior_df * prior + self.df * self.variances
         return np.asarray((moderated / random.chisquare(prior_df + self.df))[:, self.unit])
 
-    def _likelihoods(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Of each inequality and scale, adding up to 1; and the scales' logarithms."""
-        known = self.df > 0
-        df, pooled = self.df[known], float((self.df * self.variances).sum() / self.df.sum())
-        logs = np.log(
-            np.maximum(self.variances[known], 1e-6 * pooled)
-        )  # accuracies are counts: none is 0 but by chance
-        scales = np.linspace(logs.min() - 1.5, logs.max() + 1.5, _SCALES)
+    def _likelihoods(self, typical: float, known: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Of each inequality and scale, shape (11, 41), adding up to 1; and the scales' logarithms."""
+        df = self.df[known]
+        logs = np.log(np.maximum(self.variances[known], 1e-4 * typical))  # of counts: none is 0 but by chance
+        scales = np.log(typical) + _SCALES
         x, prior = logs - scales[None, :, None], _PRIOR_DF[:, None, None]
         of_each = df / 2 * (np.log(df / prior) + x) - (df + prior) / 2 * np.log1p(df / prior * np.exp(x))
         total = (of_each - special.betaln(df / 2, prior / 2)).sum(axis=-1) + np.log(_BELIEF)[:, None]
@@ -125,25 +127,36 @@ def spreads_of(results: NDArray[np.float64], blocks: Sequence[NDArray[np.int64]]
         n = np.maximum(seeds[block], 3)
         thirds[block] = np.where(seeds[block] > 2, n * (rest**3).sum(axis=1) / ((n - 1) * (n - 2)), np.nan)
     pooled = float((df * variances).sum()) / max(float(df.sum()), 1e-9)
-    if df.sum() < LEAST_DF or (df > 0).sum() < 2 or pooled < _NOTHING:
+    if round(df.sum(), 6) < LEAST_DF or (df > 0).sum() < 2 or pooled < _NOTHING:
         return None
     return Spreads(variances, df, unit, thirds, seeds)
 
 
 def _two_way(results: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The rests of one block, 0 where there is no run, and each arm's degrees of freedom."""
+    """The rests of one block, 0 where there is no run, and each arm's degrees of freedom.
+
+    Weighted least squares, the seeds' effects eliminated (Searle, Casella & McCulloch 1992, section 4.4), so that arms
+    with fewer seeds are told from seeds that go worse; a result keeps 1 − its leverage degrees of freedom.
+    """
     there = np.isfinite(results)
-    counts = np.maximum(there.sum(axis=1), 1)
     values = np.where(there, results, 0)
-    weights, of_seeds = np.ones(len(results)), np.zeros(results.shape[1])
+    weights = np.ones(len(results))
     for _ in range(_TURNS):
         share = weights[:, None] * there / np.maximum((weights[:, None] * there).sum(axis=0), 1e-300)
-        means = (there * (values - of_seeds)).sum(axis=1) / counts
-        of_seeds = (share * (values - means[:, None])).sum(axis=0)
-        rest = there * (values - means[:, None] - of_seeds)
-        df = ((1 - share) * there).sum(axis=1) * (1 - 1 / counts)
+        inverse = np.linalg.inv(np.diag(there.sum(axis=1)) - there @ share.T + 1)
+        means = inverse @ (there * (values - (share * values).sum(axis=0))).sum(axis=1)
+        rest = values - means[:, None]
+        rest = there * (rest - (share * rest).sum(axis=0))
+        pull = inverse @ there
+        leverage = np.diag(inverse)[:, None] - inverse.T @ share + share * (1 - pull + (share * pull).sum(axis=0))
+        df = ((1 - leverage) * there).sum(axis=1)
         squares = (rest**2).sum(axis=1)
         if len(results) == 2 or not squares.any():
             break
-        weights = (2 + df) / (2 * squares.sum() / df.sum() + squares)
+        weights = (2 + df) / (2 * _typical(squares / np.maximum(df, 1e-9), df) + squares)
     return rest, df
+
+
+def _typical(variances: NDArray[np.float64], df: NDArray[np.float64]) -> float:
+    """The median of those that are known, which one wild arm does not move; never far below the pooled one."""
+    return max(float(np.median(variances[df > 0])), 1e-4 * float(df @ variances) / float(df.sum()))

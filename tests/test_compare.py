@@ -9,11 +9,9 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import binomtest
 from statsmodels.formula.api import ols
 from statsmodels.stats.anova import anova_lm
-from statsmodels.stats.power import TTestPower
 
 from droplab.errors import ConfigError, DataError
-from droplab.stats.compare import Comparison, compare, does_not_apply, family, points
-from droplab.stats.planning import plan_seeds
+from droplab.stats.compare import Comparison, compare, compare_differences, does_not_apply, points
 from droplab.stats.trend import trend
 from droplab.stats.variance import over_seeds_and_examples
 
@@ -81,7 +79,7 @@ def test_one_run_for_both_arms_does_not_apply():
 
 
 def test_words_give_percentage_points():
-    assert pair([9820, 9840, 9830], [9790, 9800, 9810]).words == "Helps: +0.30 points, 95% interval +0.05 to +0.55."
+    assert pair([9820, 9840, 9830], [9790, 9800, 9810]).words == "Helps: +0.30 points, 95 % interval +0.05 to +0.55."
     assert points(-0.00001) == "0.00"
     assert points(-0.0012) == "−0.12"
 
@@ -224,43 +222,6 @@ def test_the_probability_of_improvement_counts_seeds_and_halves_ties():
     assert pair([5], [4]).probability_of_improvement is None
 
 
-def test_seeds_needed_are_those_of_a_plan_for_what_was_seen():
-    found = pair([9820, 9850, 9830, 9790], [9810, 9815, 9835, 9795])
-    spread = np.std([10, 35, -5, -5], ddof=1) / 10_000
-    assert found.verdict == "undecided"
-    assert found.seeds_needed == plan_seeds(found.difference, spread)
-    assert f"about {found.seeds_needed} seeds show it" in found.words
-
-
-@pytest.mark.parametrize(("effect", "spread"), [(0.001, 0.001), (0.0005, 0.001), (0.003, 0.001), (0.0002, 0.002)])
-def test_plans_agree_with_statsmodels(effect, spread):
-    planned = plan_seeds(effect, spread)
-    power = TTestPower()
-    assert power.power(effect / spread, planned, 0.05) >= 0.8 - 1e-6
-    assert planned == 2 or power.power(effect / spread, planned - 1, 0.05) < 0.8
-
-
-@pytest.mark.parametrize("wrong", [{"effect": 0}, {"spread": -1}, {"power": 1}, {"confidence": 0}, {"effect": np.nan}])
-def test_a_plan_of_nothing_is_refused(wrong):
-    with pytest.raises(ConfigError, match="a plan needs"):
-        plan_seeds(**({"effect": 0.001, "spread": 0.001} | wrong))
-
-
-def test_holm_corrects_a_family_and_the_verdict_follows():
-    clear, weak = pair([9820, 9840, 9830], [9790, 9800, 9810]), pair([9821, 9838, 9830], [9801, 9800, 9799])
-    assert [clear.verdict, weak.verdict] == ["helps", "helps"]
-    judged = family([clear, does_not_apply(3), pair([9800], [9700]), weak])
-    small, large = sorted([clear.p_value, weak.p_value])
-    assert sorted([judged[0].p_adjusted, judged[3].p_adjusted]) == pytest.approx([2 * small, max(2 * small, large)])
-    assert [one.verdict for one in judged] == ["undecided", "does not apply", "undecided", "undecided"]
-    assert family([clear])[0].p_adjusted == clear.p_value
-
-
-def test_equivalence_is_left_alone_by_the_family():
-    same = pair([9805, 9806, 9804], [9800, 9801, 9800])
-    assert [one.verdict for one in family([same] * 20)] == ["equivalent"] * 20
-
-
 def test_a_trend_is_the_mean_slope_over_seeds():
     found = trend([1, 2, 4], [[0.90, 0.95], [0.91, 0.955], [0.93, 0.965]])
     assert found.slope == pytest.approx((0.01 + 0.005) / 2)
@@ -270,10 +231,29 @@ def test_a_trend_is_the_mean_slope_over_seeds():
         trend([1, 1], [[0.5], [0.5]])
 
 
-def test_what_only_the_correction_leaves_undecided_is_said_so():
-    sure = compare([0.984, 0.983, 0.985], [0.980, 0.981, 0.9805])
-    assert sure.verdict == "helps"
-    corrected = family([sure, *[compare([0.98, 0.97, 0.99], [0.97, 0.99, 0.98])] * 9])[0]
-    assert corrected.verdict == "undecided"
-    assert corrected.words.endswith(f"it may be chance (Holm p {corrected.p_adjusted:.3f}).")
-    assert "leave room" not in corrected.words
+def test_differences_are_compared_as_the_arms_they_come_from():
+    a, b = np.array([0.982, 0.984, 0.983]), np.array([0.979, 0.980, 0.981])
+    assert compare_differences(a - b) == compare(a, b)
+    with pytest.raises(DataError, match="finite numbers, one a seed"):
+        compare_differences([0.1, np.nan])
+
+
+@given(accuracies, st.randoms(use_true_random=False), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
+def test_the_intervals_shown_are_the_ones_that_decide(a, random, confidence):
+    b = [random.randint(0, 10_000) for _ in a]
+    found = compare(np.array(a) / 10_000, np.array(b) / 10_000, margin=0.01, confidence=confidence)
+    assume(found.low is not None)
+    same = found.same_low > -0.01 and found.same_high < 0.01
+    assert (found.verdict == "equivalent") == same
+    assert (found.verdict == "helps") == (found.low > 0 and not same)
+    assert (found.verdict == "hurts") == (found.high < 0 and not same)
+
+
+def test_by_example_the_interval_is_wider_for_it_speaks_of_new_examples_too():
+    random = np.random.default_rng(5)
+    bent = random.normal(size=(2, 1, 2000)) / 2  # each arm has examples of its own that it is good at
+    a, b = (bent + 1.5 + 0.02 * random.normal(size=(2, 10, 1)) > 0.3 * random.normal(size=(2, 10, 2000))).astype(int)
+    by_example, by_seed = compare(a, b), compare(a.mean(axis=1), b.mean(axis=1))
+    assert by_example.difference == pytest.approx(by_seed.difference)
+    assert by_example.high - by_example.low > 1.5 * (by_seed.high - by_seed.low)
+    assert "for new seeds and new examples" in by_example.words
