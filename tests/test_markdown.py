@@ -58,7 +58,7 @@ def test_it_says_question_answer_verdicts_arms_best_and_how_to_repeat_it() -> No
     assert seen.text.startswith("mine Question. Does it help? Answer. Training with dropout ")
     verdicts = [row for row in seen.rows if " − " in row[0]]
     assert [row[0] for row in verdicts] == [f"depth={depth},dropout=0.5 − control" for depth in range(1, 6)]
-    assert verdicts[0][1] == "does not apply: one network serves both"
+    assert verdicts[0][1] == "does not apply: the networks are the same"
     assert {len(row) for row in verdicts} == {11}
     arms = [row for row in seen.rows if row[0].startswith("depth=") and row not in verdicts]
     assert len(arms) == 10

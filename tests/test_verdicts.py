@@ -186,3 +186,14 @@ def test_looks_are_of_growing_numbers_of_seeds_up_to_the_most() -> None:
     assert looks(20) == (3, 5, 8, 13, 20)
     assert looks(4) == (3, 4)
     assert looks(2) == (2,)
+
+
+def test_an_arm_whose_regularizer_never_acted_does_not_apply_and_gets_no_more_seeds() -> None:
+    plan, every = study()
+    same = {run.settings.seed: every[run.key] for run in plan.runs if not run.settings.dropout}
+    for run in plan.runs:
+        if run.settings.dropout == 0.3:
+            every[run.key] = replace(every[run.key], outcome=same[run.settings.seed].outcome)
+    records, _ = trained(plan, every)
+    assert against_control(plan, records)[0.3].verdict == "does not apply"
+    assert seeds_of(plan, records, 0.3) == 3

@@ -170,4 +170,4 @@ def _meaning(found: Comparison) -> str:
         return f"equivalent: within ±{100 * found.margin:g} points"
     if found.verdict == "undecided":
         return "undecided: one seed cannot tell" if found.seeds == 1 else "undecided: more seeds are needed"
-    return "does not apply: one network serves both" if found.verdict == "does not apply" else found.verdict
+    return "does not apply: the networks are the same" if found.verdict == "does not apply" else found.verdict

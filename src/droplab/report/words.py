@@ -285,7 +285,7 @@ def _how_much(verdict: Verdict, mine: Sequence[ArmComparison]) -> str:
     if verdict == "undecided":
         return " (more seeds are needed)"
     if verdict == "does not apply":
-        return " (no hidden layer)"
+        return " (the same networks)"
     return f" ({_range(mine)} points of test accuracy)"
 
 

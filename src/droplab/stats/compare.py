@@ -73,7 +73,7 @@ class Comparison:
     def words(self) -> str:
         """The verdict as a sentence, its numbers in percentage points of accuracy."""
         if self.verdict == "does not apply":
-            return "Does not apply: without a hidden layer one network serves both arms."
+            return "Does not apply: the networks of both arms are the same."
         difference = f"{points(self.difference)} points"
         if self.low is None or self.high is None:
             if self.seeds == 1:
@@ -241,7 +241,7 @@ def unjudged(by_seed: NDArray[np.float64], margin: float, level: float, examples
 
 
 def does_not_apply(seeds: int) -> Comparison:
-    """The comparison of two arms that one run serves, with `seeds` seeds."""
+    """The comparison of two arms whose networks are the same, with `seeds` seeds."""
     return Comparison(0.0, None, None, None, seeds, "does not apply")
 
 

@@ -133,9 +133,12 @@ class Plan:
         """The arm that `arm` is compared with."""
         return next(one for one in self.arms if one.name == arm.control)
 
-    def is_one(self, arm: Arm, other: Arm) -> bool:
-        """Whether the same runs serve both arms."""
-        return any(arm in run.arms and other in run.arms for run in self.runs)
+    @property
+    def twins(self) -> set[tuple[str, str]]:
+        """The names of arms that the same runs serve, each pair both ways."""
+        return {
+            (arm.name, other.name) for run in self.runs if len(run.arms) > 1 for arm in run.arms for other in run.arms
+        }
 
     def run_of(self, arm: Arm, seed: int) -> Run:
         """The run that serves `arm` with `seed`."""

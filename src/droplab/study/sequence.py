@@ -52,7 +52,7 @@ def looks_ahead(plan: Plan, finished: Collection[str], dataset: Dataset, workers
         workers: processes on a CPU; `None` for one a core.
     """
     settings, held = plan.settings, 0
-    pairs = len([pair for pair in control_pairs(plan) if not plan.is_one(*pair)])
+    pairs = len({(arm.name, other.name) for arm, other in control_pairs(plan)} - plan.twins)
     lines = [f"looks at {', '.join(map(str, settings.looks))} seeds; an arm that is decided gets no more:"]
     for number, seeds in zip(plan.look_numbers, settings.looks, strict=True):
         first = settings.seeds[:seeds]

@@ -81,7 +81,7 @@ def verdicts(plan: Plan, records: Mapping[str, RunRecord], pairs: Pairs, stops: 
         shared = np.isfinite(walk.accuracies[list(pair)]).all(axis=0)
         if not shared.any():
             continue
-        if plan.is_one(arm, against):
+        if pair not in walk.acting:
             found.append(ArmComparison(arm, against, does_not_apply(int(shared.sum()))))
             continue
         differences = walk.accuracies[pair[0], shared] - walk.accuracies[pair[1], shared]
@@ -107,7 +107,7 @@ def due(plan: Plan, records: Mapping[str, RunRecord]) -> Due | None:
         arms = dict.fromkeys(one for arm in contenders for one in (plan.control_of(arm), arm))
     else:
         seeds = walk.next_seeds
-        going = [(arm, against) for (arm, against) in control_pairs(plan) if walk.is_open(arm, against)]
+        going = [pair for pair in control_pairs(plan) if walk.is_open(*pair)]
         going.sort(key=lambda pair: walk.promise(*pair))
         arms = dict.fromkeys(one for arm, against in going for one in (against, arm))
     if seeds is None or not arms:
@@ -133,6 +133,7 @@ class _Walk:
         places: of the arms, in the rows of what follows.
         accuracies: on test, shape (A, S), NaN where a run is not finished.
         right: by example where the store can say it, shape (S, N) an arm; `None` where it cannot.
+        acting: the pairs whose arms differ at all.
         standing: what each pair of places came to: on these examples, and on new ones.
         ends: how many of its first seeds count, of each arm.
         next_seeds: those of the first look that not all is there for; `None` after the last.
@@ -143,6 +144,7 @@ class _Walk:
     places: dict[Arm, int]
     accuracies: NDArray[np.float64]
     right: list[NDArray[np.float64]] | None
+    acting: list[tuple[int, int]] = field(default_factory=list)
     standing: dict[tuple[int, int], tuple[Comparison, Comparison | None]] = field(default_factory=dict)
     ends: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     next_seeds: int | None = None
@@ -156,20 +158,23 @@ class _Walk:
         accuracies = _metric(rows, "test", len(plan.settings.seeds))
         walk = cls(plan, records, places, accuracies, _right(rows))
         walk.ends = np.full(len(places), len(plan.settings.seeds))
-        acting = [(places[arm], places[other]) for arm, other in pairs if not plan.is_one(arm, other)]
+        twins = plan.twins
+        named = [(places[arm], places[other]) for arm, other in pairs if (arm.name, other.name) not in twins]
+        walk.acting = [(one, other) for one, other in named if _differ(rows[one], rows[other])]
         for number, seeds in zip(plan.look_numbers, plan.settings.looks, strict=True):
-            is_open = [pair for pair in acting if not stops or not walk._is_decided(pair)]
+            is_open = [pair for pair in walk.acting if not stops or not walk._is_decided(pair)]
             complete = np.asarray(np.isfinite(accuracies[:, :seeds]).all(axis=1))
             ready = [(one, other) for one, other in is_open if complete[one] and complete[other]]
             if len(ready) < len(is_open) and walk.next_seeds is None:
                 walk.next_seeds = seeds
             if ready:
-                walk._look(acting, ready, seeds, number, stops)
+                walk._look(ready, seeds, number, stops)
         return walk
 
     def is_open(self, arm: Arm, against: Arm) -> bool:
         """Whether a pair is not decided yet."""
-        return not self.plan.is_one(arm, against) and not self._is_decided((self.places[arm], self.places[against]))
+        pair = self.places[arm], self.places[against]
+        return pair in self.acting and not self._is_decided(pair)
 
     def promise(self, arm: Arm, against: Arm) -> float:
         """How many seeds it would take to decide a pair; the fewer, the more promising."""
@@ -179,13 +184,11 @@ class _Walk:
     def _is_decided(self, pair: tuple[int, int]) -> bool:
         return pair in self.standing and self.standing[pair][0].verdict != _UNDECIDED
 
-    def _look(
-        self, acting: list[tuple[int, int]], ready: list[tuple[int, int]], seeds: int, number: int, stops: bool
-    ) -> None:
+    def _look(self, ready: list[tuple[int, int]], seeds: int, number: int, stops: bool) -> None:
         """Judge what is ready at one look."""
         counts = np.arange(self.accuracies.shape[1]) < np.minimum(self.ends, seeds)[:, None]
         rows = np.where(counts, self.accuracies, np.nan)
-        family = [pair for pair in acting if np.isfinite(rows[list(pair)]).all(axis=0).any()]
+        family = [pair for pair in self.acting if np.isfinite(rows[list(pair)]).all(axis=0).any()]
         level = level_of(number, ERROR)
         judged = judge_family(list(rows), family, MARGIN, level)
         wider: Sequence[Comparison | None] = [None] * len(family)
@@ -196,7 +199,7 @@ class _Walk:
             if pair in ready:
                 self.standing[pair] = replace(one, look=number), new and replace(new, look=number)
         for place in range(len(self.ends)) if stops else ():
-            mine = [pair for pair in acting if place in pair]
+            mine = [pair for pair in self.acting if place in pair]
             if mine and all(map(self._is_decided, mine)):
                 self.ends[place] = min(self.ends[place], seeds)
 
@@ -242,3 +245,9 @@ def _right(rows: Sequence[Sequence[RunRecord | None]]) -> list[NDArray[np.float6
         return None
     nothing = np.full(len(known[0]), np.nan)
     return [np.stack([nothing if run is None else np.asarray(told[id(run)], float) for run in row]) for row in rows]
+
+
+def _differ(ours: Sequence[RunRecord | None], theirs: Sequence[RunRecord | None]) -> bool:
+    """Whether the runs of two arms, seed by seed, are not all the same network: so where what one adds never acted."""
+    both = [(one, other) for one, other in zip(ours, theirs, strict=True) if one is not None and other is not None]
+    return not both or any(one.outcome.metrics != other.outcome.metrics for one, other in both)
