@@ -53,7 +53,8 @@ def _families() -> Iterator[str]:
     yield (
         "`helps` or `hurts` said of any arm, in % of the studies: droplab / Holm's t. The margin is so small here that "
         "nothing is `equivalent`, which would hide an error. A star marks where arms and seeds are too few to lend "
-        f"anything and droplab falls back to Holm's t. Thirty arms: {FEW} studies; skewed runs: 500."
+        "anything and droplab falls back to Holm's t. Arms are counted without their control. "
+        f"Thirty arms: {FEW} studies; skewed runs: 500."
     )
     cells: list[tuple[str, float, int]] = []
     for shape in ("Gaussian", "exponential", "lognormal (0.5)"):
@@ -149,7 +150,7 @@ def _looks() -> Iterator[str]:
         f"The thirteen arms above, each trained until it is decided, at most {sim.LOOKS[-1]} seeds "
         f"({14 * sim.LOOKS[-1]} networks), by what part of the error that is left a look spends. *More may follow*: as "
         "a study, whose looks have no last one; *ends*: as `compare(looks=…)`, whose last look spends all that is "
-        "left. "
+        "left. Equal parts are for a number of looks that is known beforehand. "
         f"Networks trained / arms decided of thirteen / studies with a wrong `helps` or `hurts` in %. {FEW} studies; "
         f"{FEW // 2} for spread 0 and 0.6."
     )

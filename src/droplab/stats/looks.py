@@ -14,8 +14,9 @@ from itertools import pairwise
 from droplab.errors import ConfigError, DataError
 
 SHARE = 1 / 3
-"""Of the error that is left, what a look spends. Of 1/2, 1/3, 1/4 and equal parts this decides the simulated studies of
-docs/results/statistics.md with the fewest networks."""
+"""Of the error that is left, what a look spends. Of 1/2, 1/3 and 1/4 it takes the fewest networks by a hair in
+docs/results/statistics.md (156 of 294 at spread 0.3, against 158 and 157) and decides about as many arms. Equal parts
+of five looks take 149, but must know that there are five, and a study may always go on."""
 
 
 def level_of(look: int, alpha: float, looks: int | None = None) -> float:
