@@ -161,7 +161,10 @@ def test_until_best_lets_go_of_arms_that_are_surely_worse_on_valid() -> None:
     ("values", "told"),
     [
         ({"until": "decide"}, "until"),
-        ({"until": "decided", "budget": "10 parsecs"}, "90s, 10m or 1.5h; found '10 parsecs'"),
+        (
+            {"until": "decided", "budget": "10 parsecs"},
+            "must be a time above 0, as 90s, 10m or 1.5h; found '10 parsecs'",
+        ),
         ({"until": "decided", "budget": "0m"}, "above 0"),
         ({"until": "decided", "budget": "-5m"}, "above 0"),
         ({"budget": "5m"}, "budget belongs to until=decided or until=best"),

@@ -499,7 +499,7 @@ def _seconds(text: object) -> float:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)", str(text).strip())
     seconds = float(found[1]) * {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}[found[2]] if found else 0.0
     if not 0 < seconds < math.inf:
-        raise ValueError(f"must be a time above 0, as 90s, 10m or 1.5h; found {text!r}")
+        raise ValueError("must be a time above 0, as 90s, 10m or 1.5h")
     return seconds
 
 

@@ -211,10 +211,11 @@ def plan_study(settings: StudySettings, fingerprint: str, way: Way) -> Plan:
         ConfigError: if a regularizer is not known, or of a strength that cannot be, or an arm's settings cannot be.
     """
     arms = study_arms(settings)
-    if settings.until is not None and len(arms) < 2:
+    if settings.until is not None and all(arm.is_control for arm in arms):
+        found = ", ".join(arm.name for arm in arms[:3])
         raise ConfigError(
-            f"until={settings.until} needs arms to compare; found {arms[0].name} alone. Give dropout rates, or vary "
-            "something."
+            f"until={settings.until} needs arms to compare with their control; found {found}. Give dropout rates, or "
+            "vary a regularizer."
         )
     served: dict[str, tuple[RunSettings, list[Arm]]] = {}
     for seed in settings.seeds:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Collection
 from dataclasses import replace
@@ -59,11 +58,11 @@ def looks_ahead(plan: Plan, finished: Collection[str], dataset: Dataset, workers
         todo = [run for run in plan.runs if run.settings.seed in first and run.key not in finished]
         seconds = foretell(todo, dataset, None, workers).seconds
         time_told = "time unknown on a GPU" if seconds is None else f"about {span_words(seconds)} from now"
-        size = smallest_shown(seeds, max(pairs, 1), level_of(number, ERROR)) if seeds > 1 else math.inf
-        lines.append(
-            f"  {seeds} seeds: at most {len(todo)} networks, {time_told}; shows differences of {size:.1f} times their "
-            "spread over seeds"
-        )
+        shown = "one seed decides nothing"
+        if seeds > 1:
+            size = smallest_shown(seeds, max(pairs, 1), level_of(number, ERROR))
+            shown = f"shows differences of {size:.1f} times their spread over seeds"
+        lines.append(f"  {seeds} seed{'s' if seeds > 1 else ''}: at most {len(todo)} networks, {time_told}; {shown}")
         held = seeds if (seconds or 0.0) <= settings.budget_seconds else held
     if settings.budget:
         reach = f"holds the look at {held} seeds for all arms, and more where arms leave"
