@@ -13,7 +13,7 @@ def test_the_answer_names_where_each_verdict_holds():
     plan, records = made_up_study(noise=1e-6, depths=[1, 2, 3])
     assert answer(tables.control_comparisons(plan, records)) == (
         "Training with dropout helps at depth 3 (+0.18 points of test accuracy); makes no difference that matters "
-        "at depth 2 (within ±0.1 points); does not apply at depth 1 (the same networks)."
+        "at depth 2 (within ±0.1 points); does not apply at depth 1 (no hidden layer)."
     )
     unlucky = records[plan.run_of(plan.arms[3], 0).key]
     metrics = tuple(metric._replace(value=metric.value - 0.01) for metric in unlucky.outcome.metrics)

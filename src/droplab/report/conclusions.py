@@ -15,7 +15,7 @@ from droplab.report import tables
 from droplab.report.cells import Table
 from droplab.report.post import PostBeside
 from droplab.report.words import answer
-from droplab.stats.compare import Comparison, points
+from droplab.stats.compare import Comparison, percent, points
 from droplab.stats.family import judge_each
 from droplab.study.verdicts import ERROR, MARGIN
 
@@ -243,7 +243,9 @@ def _numbers(found: Mapping[str, Comparison], name: str, rows: Sequence[Sequence
     ]
     verdicts = [one.verdict if one.seeds > 1 else "one seed" for one in found.values()]
     differences = [points(one.difference) for one in found.values()]
-    own = [(name, *differences), ("95 % interval", *intervals), ("verdict", *verdicts)]
+    levels = {percent(one.confidence) for one in found.values() if one.low is not None}
+    kind = f"{levels.pop()} interval" if len(levels) == 1 else "interval"
+    own = [(name, *differences), (kind, *intervals), ("verdict", *verdicts)]
     return Table(("accuracy (points)", *found), [*rows, *own])
 
 

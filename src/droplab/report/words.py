@@ -285,7 +285,7 @@ def _how_much(verdict: Verdict, mine: Sequence[ArmComparison]) -> str:
     if verdict == "undecided":
         return " (more seeds are needed)"
     if verdict == "does not apply":
-        return " (the same networks)"
+        return " (it never acted)" if any(one.arm.widths for one in mine) else " (no hidden layer)"
     return f" ({_range(mine)} points of test accuracy)"
 
 
