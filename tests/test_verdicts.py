@@ -8,10 +8,11 @@ import pytest
 
 from droplab.config import StudySettings
 from droplab.errors import ConfigError
+from droplab.report.tables import best_arm, results_frame
 from droplab.stats.looks import level_of
 from droplab.study.plan import Plan
 from droplab.study.records import RunRecord
-from droplab.study.verdicts import ERROR, control_pairs, due, verdicts
+from droplab.study.verdicts import ERROR, contenders_of, control_pairs, due, looks_reached, verdicts
 from report_data import made_up_study
 
 RATES = (0.1, 0.2, 0.3, 0.4, 0.5)
@@ -122,7 +123,7 @@ def test_a_study_asked_again_with_more_seeds_is_at_its_next_look() -> None:
     again = plan.looked_at([(0, 1, 2), (0, 1, 2, 3, 4)])
     assert again.look_numbers == (3,)
     assert verdicts(again, every, control_pairs(plan))[0].comparison.confidence == pytest.approx(1 - level_of(3, ERROR))
-    same = plan.looked_at([(0, 1, 2), tuple(range(8)), tuple(range(13))])
+    same = study(seeds=[3, 1, 0, 2, 7, 6, 5, 4], until=None)[0].looked_at([(0, 1, 2), tuple(range(8))])
     assert same.look_numbers == (2,), "asked again with the same seeds it is the same look"
 
 
@@ -136,6 +137,7 @@ def test_planned_looks_count_what_was_looked_at_before() -> None:
 def test_a_study_is_the_same_whatever_its_name_and_seeds_and_another_with_other_arms() -> None:
     plan, _ = study(seeds=5, until=None)
     assert study(seeds=8, until="decided", name="other")[0].identity == plan.identity
+    assert study(seeds=5, until=None, data="./mnist.npz")[0].identity == plan.identity, "the data are the same"
     assert study(seeds=5, until=None, epochs=399)[0].identity != plan.identity
 
 
@@ -200,3 +202,46 @@ def test_an_arm_whose_regularizer_never_acted_does_not_apply_and_gets_no_more_se
     records, _ = trained(plan, every)
     assert against_control(plan, records)[0.3].verdict == "does not apply"
     assert seeds_of(plan, records, 0.3) == 3
+
+
+def test_an_arm_that_cannot_be_trained_holds_up_no_other() -> None:
+    plan, every = study()
+    broken = {run.key for run in plan.runs if run.settings.dropout == 0.2}
+    records: dict[str, RunRecord] = {}
+    failed: set[str] = set()
+    looks = []
+    while following := due(plan, records, failed):
+        failed |= {run.key for run in following.runs if run.key in broken}
+        records |= {run.key: every[run.key] for run in following.runs if run.key not in broken}
+        looks.append(following.seeds)
+    assert looks == [3, 5, 8, 13]
+    assert len(failed) == 3
+    assert against_control(plan, records)[0.4].verdict == "hurts"
+
+
+def test_looks_count_once_some_arm_can_be_judged_at_them_and_one_seed_is_no_look() -> None:
+    plan, every = study(seeds=5, until=None)
+    some = {run.key: every[run.key] for run in plan.runs if run.settings.dropout in (0.0, 0.1)}
+    assert looks_reached(plan, some) == [(0, 1, 2, 3, 4)]
+    lacking = {key: one for key, one in some.items() if one.settings.seed != 4}
+    assert looks_reached(plan, lacking) == []
+    alone, record = study(seeds=1, until=None)
+    assert looks_reached(alone, record) == []
+
+
+def test_until_best_lets_one_arm_stand_for_all_with_the_same_networks() -> None:
+    plan, records = made_up_study(depths=[1], seeds=13, until="best")
+    assert contenders_of(plan, records) == ([], None), "one run serves both arms"
+
+
+def test_where_decided_arms_have_fewer_seeds_the_best_is_chosen_over_the_same_ones() -> None:
+    plan, every = study(until="decided")
+    control = {run.key for run in plan.runs if not run.settings.dropout}
+    kept = {run.key for run in plan.runs if run.settings.seed < 3} | control
+    records = {key: one for key, one in every.items() if key in kept}
+    records |= {
+        run.key: scored(records[run.key], 0.99 if run.settings.seed < 3 else 0.5)
+        for run in plan.runs
+        if run.key in control
+    }
+    assert best_arm(plan, results_frame(plan, records)).is_control

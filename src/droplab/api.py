@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,7 @@ from droplab.study.forecast import Forecast
 from droplab.study.plan import Arm, Plan, Run, plan_refit, plan_study, plan_way, study_arms
 from droplab.study.records import RunRecord
 from droplab.study.runner import Observer, Summary, clipped_batch, foretell, run_all
-from droplab.study.sequence import looks_ahead, run_study
+from droplab.study.sequence import keep_looks, looks_ahead, run_study
 from droplab.study.sqlite import store_path
 from droplab.study.store import Store
 from droplab.study.verdicts import ArmComparison
@@ -194,8 +194,8 @@ class Study:
             DroplabError: as `run`.
         """
         resolve_way(device, precision)
-        dataset = self._dataset(notify or Warn().notice)
         notify = notify or Warn().notice
+        dataset = self._dataset(notify)
         way, _ = plan_way(dataset, device, precision)
         plan = plan_study(self.settings, dataset.fingerprint, way)
         with Store(store) if store_path(store).exists() else nullcontext() as opened:
@@ -242,6 +242,8 @@ class Study:
                 )
             plan, card = candidates[counts.index(max(counts))]
             plan = plan.looked_at(opened.looks(plan.identity))
+            with suppress(StoreError):  # a store that is only read
+                keep_looks(plan, opened.load([run.key for run in plan.runs], lambda _: None), opened)
             clipped = clipped_batch(self.settings, card)
             summary = Summary(reused=max(counts), notices=[clipped] if clipped else [])
             return _collect(plan, card, opened, summary, notify or Warn().notice)

@@ -151,7 +151,8 @@ def presets() -> None:
 
     for name in preset_names():
         settings = load_study(name)
-        seeds = f"{len(settings.seeds)} seed{'s' if len(settings.seeds) > 1 else ''}"
+        most = "up to " if settings.until else ""
+        seeds = f"{most}{len(settings.seeds)} seed{'s' if len(settings.seeds) > 1 else ''}"
         arms = study_arms(settings)
         controls = sum(arm.is_control for arm in arms)
         typer.echo(
@@ -169,7 +170,8 @@ def _foretell(wanted: Study, store: str | None, device: str, precision: str, wor
         store=store, device=device, precision=precision, workers=workers, notify=typer.echo
     )
     seeds = len(plan.settings.seeds)
-    typer.echo(f"{len(plan.arms)} arms × {seeds} seed{'s' if seeds > 1 else ''}:")
+    most = "up to " if plan.settings.until else ""
+    typer.echo(f"{len(plan.arms)} arms × {most}{seeds} seed{'s' if seeds > 1 else ''}:")
     for arm in plan.arms:
         typer.echo(f"  {arm.name}")
     typer.echo(forecast.words)

@@ -251,8 +251,8 @@ def best_arm(plan: Plan, results: pd.DataFrame) -> Arm:
     The one-standard-error rule (Breiman et al. 1984, section 3.4.3): among the arms whose mean is no more than the
     standard error of the best one's mean below it, the one with the fewest hidden units, then layers, then the least
     dropout. With one seed there is no such error and the best one is taken. Only the arms with the most finished seeds
-    compete, or, where seeds go where they are needed, those of the first look and beyond. The test split chooses
-    nothing.
+    compete; where an arm that is decided gets no more, all compete over the seeds of the first look. The test split
+    chooses nothing.
 
     Args:
         plan: the study's.
@@ -262,13 +262,16 @@ def best_arm(plan: Plan, results: pd.DataFrame) -> Arm:
         DataError: if no run is finished.
     """
     valid = {arm: by_seed(results, arm, "off", "valid", "accuracy") for arm in plan.arms}
-    most = min(max(len(values) for values in valid.values()), plan.settings.looks[0])
+    most = max(len(values) for values in valid.values())
+    if plan.settings.until == "decided":
+        most = min(most, plan.settings.looks[0])
+        first = plan.settings.seeds[:most]
+        valid = {arm: values[values.index.isin(first)] for arm, values in valid.items()}
     if not most:
         raise DataError("the best arm needs at least one finished run; found none. Run the study first.")
-    means = {arm: float(values.mean()) for arm, values in valid.items() if len(values) >= most}
+    means = {arm: float(values.mean()) for arm, values in valid.items() if len(values) == most}
     best = max(means, key=lambda arm: means[arm])
-    seeds = len(valid[best])
-    error = float(valid[best].std(ddof=1)) / seeds**0.5 if seeds > 1 else 0.0
+    error = float(valid[best].std(ddof=1)) / most**0.5 if most > 1 else 0.0
     near = [arm for arm, mean in means.items() if mean >= means[best] - error - 1e-12]
     return min(near, key=lambda arm: (sum(arm.widths), arm.depth, arm.dropout))
 

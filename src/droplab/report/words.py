@@ -102,6 +102,8 @@ def looks_words(plan: Plan, comparisons: Sequence[ArmComparison]) -> str | None:
     left = len(acting) - sum(decided.values())
     open_ones = f"; {left} {'is' if left == 1 else 'are'} not decided yet" if left else ""
     planned = f"Looks at this study are planned at {_listed([str(seeds) for seeds in looks])} seeds"
+    if plan.settings.until == "best":
+        return f"{planned}; an arm that is surely worse on valid than the best gets no more. {error}"
     return f"{planned}; an arm that is decided gets no more. Decided: {_listed(told) or 'none'}{open_ones}. {error}"
 
 

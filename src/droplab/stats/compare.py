@@ -79,7 +79,7 @@ class Comparison:
             if self.seeds == 1:
                 return f"Undecided: {difference} in one seed; one seed cannot tell an effect from chance."
             if self.probability_of_improvement is None:
-                return f"Undecided: {difference} in {self.seeds} seeds so far; it is judged when all are trained."
+                return f"Undecided: {difference} in {self.seeds} seeds so far, fewer than the next look at it needs."
             return f"Undecided: {difference} in each of {self.seeds} seeds; without any spread nothing can be inferred."
         kind = f"{percent(self.confidence)} interval{'' if self.p_adjusted is None else ' for all comparisons at once'}"
         found = f"{difference}, {kind} {points(self.low)} to {points(self.high)}"

@@ -104,24 +104,23 @@ class Plan:
 
     @property
     def identity(self) -> str:
-        """Names the study by all that its verdicts depend on but for its seeds, so that a later look is known."""
-        left_out = {"name", "question", "reference", "seeds", "until", "budget"}
-        told = self.settings.model_dump(mode="json", exclude=left_out)
-        content = [told, self.fingerprint, self.runs[0].way.precision]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        """Names the study by what is compared with what, whatever its seeds, so that a later look is known."""
+        precision = self.runs[0].way.precision
+        keys = {arm.name: arm.settings(0).content_key(self.fingerprint, precision) for arm in self.arms}
+        pairs = sorted((keys[arm.name], keys[arm.control]) for arm in self.arms)
+        return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
 
     def looked_at(self, before: Sequence[tuple[int, ...]]) -> Plan:
         """The plan of a study that was looked at before.
 
         Args:
-            before: the seeds of each look, in their order.
+            before: the seeds of each look, sorted, in the looks' order.
         """
-        seeds, later = self.settings.seeds, len(before)
-        numbers = []
+        later, numbers = len(before), []
         for look in self.settings.looks:
-            known = seeds[:look] in before
-            later += not known
-            numbers.append(before.index(seeds[:look]) + 1 if known else later)
+            seeds = tuple(sorted(self.settings.seeds[:look]))
+            later += seeds not in before
+            numbers.append(before.index(seeds) + 1 if seeds in before else later)
         return replace(self, numbers=tuple(numbers))
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from droplab.data.dataset import Dataset
@@ -11,9 +11,10 @@ from droplab.stats.looks import level_of
 from droplab.stats.planning import smallest_shown
 from droplab.study.forecast import span_words
 from droplab.study.plan import Arm, Plan
+from droplab.study.records import RunRecord
 from droplab.study.runner import Observer, Summary, foretell, run_all
 from droplab.study.store import Store
-from droplab.study.verdicts import ERROR, Due, control_pairs, due, verdicts
+from droplab.study.verdicts import ERROR, Due, contenders_of, control_pairs, due, looks_reached, verdicts
 
 
 def run_study(plan: Plan, dataset: Dataset, store: Store, observer: Observer, workers: int | None = None) -> Summary:
@@ -35,10 +36,24 @@ def run_study(plan: Plan, dataset: Dataset, store: Store, observer: Observer, wo
     """
     if plan.settings.until is None:
         summary = run_all(plan.runs, dataset, store, observer, workers)
-        if not summary.interrupted and not summary.failures:
-            store.keep_look(plan.identity, plan.settings.seeds)
+        keep_looks(plan, store.load([run.key for run in plan.runs], lambda _: None), store)
         return summary
     return _Looks(plan, dataset, store, observer, workers).run()
+
+
+def keep_looks(plan: Plan, records: Mapping[str, RunRecord], store: Store) -> None:
+    """Keep the looks at a study that its finished runs allow, in the plan's order, whoever trained these.
+
+    Args:
+        plan: the study's.
+        records: the finished runs by content key.
+        store: where looks are kept.
+
+    Raises:
+        StoreError: if it cannot be written.
+    """
+    for seeds in looks_reached(plan, records):
+        store.keep_look(plan.identity, seeds)
 
 
 def looks_ahead(plan: Plan, finished: Collection[str], dataset: Dataset, workers: int | None) -> list[str]:
@@ -50,9 +65,10 @@ def looks_ahead(plan: Plan, finished: Collection[str], dataset: Dataset, workers
         dataset: its data.
         workers: processes on a CPU; `None` for one a core.
     """
-    settings, held = plan.settings, 0
+    settings, held, unknown = plan.settings, 0, False
     pairs = len({(arm.name, other.name) for arm, other in control_pairs(plan)} - plan.twins)
-    lines = [f"looks at {', '.join(map(str, settings.looks))} seeds; an arm that is decided gets no more:"]
+    leaves = "is decided" if settings.until == "decided" else "is surely worse on valid than the best"
+    lines = [f"looks at {', '.join(map(str, settings.looks))} seeds; an arm that {leaves} gets no more:"]
     for number, seeds in zip(plan.look_numbers, settings.looks, strict=True):
         first = settings.seeds[:seeds]
         todo = [run for run in plan.runs if run.settings.seed in first and run.key not in finished]
@@ -63,11 +79,13 @@ def looks_ahead(plan: Plan, finished: Collection[str], dataset: Dataset, workers
             size = smallest_shown(seeds, max(pairs, 1), level_of(number, ERROR))
             shown = f"shows differences of {size:.1f} times their spread over seeds"
         lines.append(f"  {seeds} seed{'s' if seeds > 1 else ''}: at most {len(todo)} networks, {time_told}; {shown}")
-        held = seeds if (seconds or 0.0) <= settings.budget_seconds else held
+        held = seeds if seconds is not None and seconds <= settings.budget_seconds else held
+        unknown = seconds is None
     if settings.budget:
         reach = f"holds the look at {held} seeds for all arms, and more where arms leave"
         short = "is less than the first look takes, which is trained all the same, and nothing after it"
-        lines.append(f"  the budget of {settings.budget} {reach if held else short}")
+        on_gpu = "holds what it holds: times on a GPU are known after the first look, which is trained in any case"
+        lines.append(f"  the budget of {settings.budget} {on_gpu if unknown else reach if held else short}")
     return lines
 
 
@@ -81,32 +99,36 @@ class _Looks:
         self.summary = Summary(reused=0)
         self.ends = time.monotonic() + plan.settings.budget_seconds
         self.taken = self.foretold = 0.0
+        self.trained = 0
 
     def run(self) -> Summary:
         """Train until all is decided, the seeds are used up, or the budget is."""
-        settings, keys = self.plan.settings, [run.key for run in self.plan.runs]
+        keys = [run.key for run in self.plan.runs]
         records = self.store.load(keys, self._notice)
         for line in looks_ahead(self.plan, records, self.dataset, self.workers):
             self.observer.looked(line)
         finished = tuple(run for run in self.plan.runs if run.key in records)
-        while following := due(self.plan, records):
+        failed: set[str] = set()
+        while following := due(self.plan, records, failed):
             affordable = self._affordable(following)
             if affordable is None:
                 break
             later = run_all((*finished, *affordable.runs), self.dataset, self.store, self.observer, self.workers)
             finished = ()  # found sound once
             self.taken += later.seconds
+            self.trained += later.trained
             self.summary.add(later)
-            if later.interrupted or later.failures:
-                break
-            self.store.keep_look(self.plan.identity, settings.seeds[: following.seeds])
             records = self.store.load(keys, self._notice)
-            self._say(following)
+            keep_looks(self.plan, records, self.store)
+            if later.interrupted:
+                break
+            failed |= {run.key for run in affordable.runs if run.key not in records}
+            self._say(following, records)
             if affordable is not following:
                 break
-        else:
-            if finished:  # all was there before
-                self.summary.add(run_all(finished, self.dataset, self.store, self.observer, self.workers))
+        if finished:  # all was there before, or the budget holds no more
+            self.summary.add(run_all(finished, self.dataset, self.store, self.observer, self.workers))
+            keep_looks(self.plan, records, self.store)
         return self.summary
 
     def _affordable(self, following: Due) -> Due | None:
@@ -121,10 +143,13 @@ class _Looks:
         arms = list(following.arms)
         while any(not arm.is_control for arm in arms[:-1]):
             arms.pop()
+            if arms[-1].is_control and len(arms) > 1:
+                continue  # no control without its arm
             fewer = self._only(following, arms)
             if fewer.runs and self._seconds(fewer) <= left:
                 going = sum(not arm.is_control for arm in arms)
-                self.observer.looked(f"the budget holds {going} more arms of the look at {following.seeds} seeds")
+                told = f"{going} arm{'' if going == 1 else 's'} of the look at {following.seeds} seeds"
+                self.observer.looked(f"the budget holds {told}, the most promising")
                 return fewer
         self.observer.looked(
             f"the budget of {self.plan.settings.budget} is used up before the look at {following.seeds} seeds, which "
@@ -137,19 +162,28 @@ class _Looks:
         return replace(following, arms=tuple(arms), runs=runs)
 
     def _seconds(self, following: Due) -> float:
-        """About how long that takes, by how long the looks before took; 0 on a GPU."""
-        return self._foretold(following) * (self.taken / self.foretold if self.taken and self.foretold else 1.0)
+        """About how long that takes, by how long the looks before took; 0 before the first on a GPU."""
+        seconds = foretell(following.runs, self.dataset, None, self.workers).seconds
+        if seconds is None:
+            return self.taken / self.trained * len(following.runs) if self.trained else 0.0
+        return seconds * (self.taken / self.foretold if self.taken and self.foretold else 1.0)
 
     def _foretold(self, following: Due) -> float:
         return foretell(following.runs, self.dataset, None, self.workers).seconds or 0.0
 
-    def _say(self, look: Due) -> None:
+    def _say(self, look: Due, records: Mapping[str, RunRecord]) -> None:
         """Tell what a look came to."""
-        records = self.store.load([run.key for run in self.plan.runs], self._notice)
-        told = [one.comparison for one in verdicts(self.plan, records, control_pairs(self.plan), stops=True)]
-        acting = [one for one in told if one.verdict != "does not apply"]
-        decided = sum(one.verdict != "undecided" for one in acting)
-        self.observer.looked(f"look at {look.seeds} seeds: {decided} of {len(acting)} comparisons are decided")
+        if self.plan.settings.until == "best":
+            left, _ = contenders_of(self.plan, records)
+            told = (
+                f"{len(left)} arms may still be the best on valid" if left else "it is told which arm is best on valid"
+            )
+        else:
+            found = [one.comparison for one in verdicts(self.plan, records, control_pairs(self.plan), stops=True)]
+            acting = [one for one in found if one.verdict != "does not apply"]
+            decided = sum(one.verdict != "undecided" for one in acting)
+            told = f"{decided} of {len(acting)} comparisons are decided"
+        self.observer.looked(f"look at {look.seeds} seeds: {told}")
 
     def _notice(self, text: str) -> None:
         if text not in self.summary.notices:

@@ -305,7 +305,7 @@ class Store:
         return [card_of(row) for row in rows if is_sound(datasets_table, row._mapping)]
 
     def looks(self, study: str) -> list[tuple[int, ...]]:
-        """The seeds of each look at a study, in their order; none of one that is damaged, which counts all the same.
+        """The seeds of each look at a study, sorted, in their order; none of one that is damaged, which counts, too.
 
         Args:
             study: its `Plan.identity`.
@@ -313,25 +313,22 @@ class Store:
         with self._database.reading() as connection:
             rows = connection.execute(select(looks_table).order_by(looks_table.c.number)).all()
         sound = [is_sound(looks_table, row._mapping) for row in rows]
-        return [
-            tuple(json.loads(row.seeds)) if whole else ()
-            for row, whole in zip(rows, sound, strict=True)
-            if row.study == study or not whole
-        ]
+        mine = [row for row, whole in zip(rows, sound, strict=True) if whole and row.study == study]
+        return [*(tuple(json.loads(row.seeds)) for row in mine), *((),) * sound.count(False)]
 
     def keep_look(self, study: str, seeds: tuple[int, ...]) -> None:
         """Keep that a study was looked at with these seeds, unless it is known.
 
         Args:
             study: its `Plan.identity`.
-            seeds: of each arm that was compared.
+            seeds: of each arm that was compared, sorted.
         """
         if seeds in self.looks(study):
             return
         with self._database.writing() as connection:
-            count = connection.scalar(select(func.count()).where(looks_table.c.study == study)) or 0
-            row = sealed(looks_table, {"study": study, "seeds": json.dumps(seeds), "number": count + 1})
-            connection.execute(insert_unless_there(looks_table).on_conflict_do_nothing(), row)
+            last = connection.scalar(select(func.max(looks_table.c.number)).where(looks_table.c.study == study)) or 0
+            row = sealed(looks_table, {"study": study, "seeds": json.dumps(seeds), "number": last + 1})
+            _replace(connection, looks_table, [row])
 
     def weights_path(self, run: RunRecord | str) -> Path:
         """Where the model file of a record, or of a `weights_hash`, lies."""

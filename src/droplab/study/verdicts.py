@@ -91,23 +91,44 @@ def verdicts(plan: Plan, records: Mapping[str, RunRecord], pairs: Pairs, stops: 
     return found
 
 
-def due(plan: Plan, records: Mapping[str, RunRecord]) -> Due | None:
+def looks_reached(plan: Plan, records: Mapping[str, RunRecord]) -> list[tuple[int, ...]]:
+    """The seeds, sorted, of each planned look at which some arm can be judged: such a look counts, whoever reads it.
+
+    Args:
+        plan: the study's.
+        records: the finished runs by content key.
+    """
+    done = {(arm.name, run.settings.seed) for run in plan.runs if run.key in records for arm in run.arms}
+    firsts = [plan.settings.seeds[:look] for look in plan.settings.looks if look > 1]
+    pairs = [(arm.name, other.name) for arm, other in control_pairs(plan)]
+    return [
+        tuple(sorted(seeds))
+        for seeds in firsts
+        if any(all((name, seed) in done for name in pair for seed in seeds) for pair in pairs)
+    ]
+
+
+def due(plan: Plan, records: Mapping[str, RunRecord], failed: Collection[str] = ()) -> Due | None:
     """What the next look of a study needs that goes on until it is decided; `None` where there is no next one.
 
     Args:
         plan: of a study with `until`.
         records: the finished runs by content key.
+        failed: keys of runs that cannot be trained; their arms, and what is compared with them, get no more seeds.
     """
+    lost = {arm for run in plan.runs if run.key in failed for arm in run.arms}
+    lost |= {arm for arm in plan.arms if plan.control_of(arm) in lost} if lost else set()
     first = plan.settings.looks[0]
-    if missing := _missing(plan, records, plan.arms, first):
-        return Due(first, plan.arms, missing)
-    walk = _Walk.of(plan, records, control_pairs(plan), stops=True)
+    able = [arm for arm in plan.arms if arm not in lost]
+    if missing := _missing(plan, records, able, first):
+        return Due(first, tuple(able), missing)
+    walk = _Walk.of(plan, records, control_pairs(plan), stops=True, lost=lost)
     if plan.settings.until == "best":
-        contenders, seeds = _contenders(plan, walk)
+        contenders, seeds = contenders_of(plan, records, lost)
         arms = dict.fromkeys(one for arm in contenders for one in (plan.control_of(arm), arm))
     else:
         seeds = walk.next_seeds
-        going = [pair for pair in control_pairs(plan) if walk.is_open(*pair)]
+        going = [pair for pair in control_pairs(plan) if pair[0] not in lost and walk.is_open(*pair)]
         going.sort(key=lambda pair: walk.promise(*pair))
         arms = dict.fromkeys(one for arm, against in going for one in (against, arm))
     if seeds is None or not arms:
@@ -150,22 +171,25 @@ class _Walk:
     next_seeds: int | None = None
 
     @classmethod
-    def of(cls, plan: Plan, records: Mapping[str, RunRecord], pairs: Pairs, stops: bool) -> _Walk:
-        """Walk as far as the finished runs go."""
+    def of(
+        cls, plan: Plan, records: Mapping[str, RunRecord], pairs: Pairs, stops: bool, lost: Collection[Arm] = ()
+    ) -> _Walk:
+        """Walk as far as the finished runs go; nobody waits for those that are `lost`."""
         places = {arm: place for place, arm in enumerate(dict.fromkeys(arm for pair in pairs for arm in pair))}
         found = {(arm, run.settings.seed): records.get(run.key) for run in plan.runs for arm in run.arms}
         rows = [[found.get((arm, seed)) for seed in plan.settings.seeds] for arm in places]
         accuracies = _metric(rows, "test", len(plan.settings.seeds))
         walk = cls(plan, records, places, accuracies, _right(rows))
         walk.ends = np.full(len(places), len(plan.settings.seeds))
-        twins = plan.twins
+        twins, gone = plan.twins, {place for arm, place in places.items() if arm in lost}
         named = [(places[arm], places[other]) for arm, other in pairs if (arm.name, other.name) not in twins]
         walk.acting = [(one, other) for one, other in named if _differ(rows[one], rows[other])]
         for number, seeds in zip(plan.look_numbers, plan.settings.looks, strict=True):
             is_open = [pair for pair in walk.acting if not stops or not walk._is_decided(pair)]
             complete = np.asarray(np.isfinite(accuracies[:, :seeds]).all(axis=1))
             ready = [(one, other) for one, other in is_open if complete[one] and complete[other]]
-            if len(ready) < len(is_open) and walk.next_seeds is None:
+            awaited = [one for one, _ in is_open if one not in gone]
+            if walk.next_seeds is None and len(ready) < len(awaited):
                 walk.next_seeds = seeds
             if ready:
                 walk._look(ready, seeds, number, stops)
@@ -204,25 +228,41 @@ class _Walk:
                 self.ends[place] = min(self.ends[place], seeds)
 
 
-def _contenders(plan: Plan, walk: _Walk) -> tuple[list[Arm], int | None]:
-    """The arms that may still be the best on valid, and the seeds of the next look; no arm once one stands alone.
+def contenders_of(
+    plan: Plan, records: Mapping[str, RunRecord], lost: Collection[Arm] = ()
+) -> tuple[list[Arm], int | None]:
+    """The arms that may still be the best on valid, the leader first, and the seeds of the next look.
 
     At each look every arm is compared with the one that leads, which the same results chose; so each comparison has the
-    level of one among all pairs of arms (Bonferroni).
+    level of one among all pairs of arms (Bonferroni). Of arms whose networks are the same one stands for all.
+
+    Args:
+        plan: of a study with `until = "best"`.
+        records: the finished runs by content key.
+        lost: arms that cannot be trained.
+
+    Returns:
+        No arm and no seeds once one stands alone, or all others are equivalent to it, or after the last look.
     """
-    arms = list(plan.arms)
-    found = {(arm, run.settings.seed): walk.records.get(run.key) for run in plan.runs for arm in run.arms}
     every = plan.settings.seeds
+    found = {(arm, run.settings.seed): records.get(run.key) for run in plan.runs for arm in run.arms}
+    arms: list[Arm] = []
+    for arm in plan.arms:
+        mine = [found[arm, seed] for seed in every]
+        same = ((arm.name, one.name) in plan.twins or not _differ(mine, [found[one, s] for s in every]) for one in arms)
+        if arm not in lost and not any(same):
+            arms.append(arm)
     valid = _metric([[found[arm, seed] for seed in every] for arm in arms], "valid", len(every))
     left = list(range(len(arms)))
     for number, seeds in zip(plan.look_numbers, plan.settings.looks, strict=True):
         if not np.isfinite(valid[left, :seeds]).all():
             return [arms[place] for place in left], seeds
-        leader = max(left, key=lambda place: float(valid[place, :seeds].mean()))
-        others = [place for place in left if place != leader]
+        left.sort(key=lambda place: -float(valid[place, :seeds].mean()))
+        leader, *others = left
         level = level_of(number, ERROR) * 2 / len(arms)
-        rows = list(valid[:, :seeds])
-        judged = judge_family(rows, [(place, leader) for place in others], MARGIN, level) if others else []
+        judged = (
+            judge_family(list(valid[:, :seeds]), [(one, leader) for one in others], MARGIN, level) if others else []
+        )
         left = [leader, *(place for place, one in zip(others, judged, strict=True) if one.verdict != "hurts")]
         if all(one.verdict in ("hurts", "equivalent") for one in judged):
             return [], None
