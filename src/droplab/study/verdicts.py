@@ -242,7 +242,7 @@ def contenders_of(
         lost: arms that cannot be trained.
 
     Returns:
-        No arm and no seeds once one stands alone, or all others are equivalent to it, or after the last look.
+        No seeds once one arm stands alone, or all others are equivalent to it, or after the last look.
     """
     every = plan.settings.seeds
     found = {(arm, run.settings.seed): records.get(run.key) for run in plan.runs for arm in run.arms}
@@ -265,8 +265,8 @@ def contenders_of(
         )
         left = [leader, *(place for place, one in zip(others, judged, strict=True) if one.verdict != "hurts")]
         if all(one.verdict in ("hurts", "equivalent") for one in judged):
-            return [], None
-    return [], None
+            break
+    return [arms[place] for place in left], None
 
 
 def _metric(
