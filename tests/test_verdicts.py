@@ -231,7 +231,7 @@ def test_looks_count_once_some_arm_can_be_judged_at_them_and_one_seed_is_no_look
 
 def test_until_best_lets_one_arm_stand_for_all_with_the_same_networks() -> None:
     plan, records = made_up_study(depths=[1], seeds=13, until="best")
-    assert contenders_of(plan, records) == ([], None), "one run serves both arms"
+    assert contenders_of(plan, records) == ([plan.arms[0]], None), "one run serves both arms"
 
 
 def test_where_decided_arms_have_fewer_seeds_the_best_is_chosen_over_the_same_ones() -> None:

@@ -175,9 +175,7 @@ class _Looks:
         """Tell what a look came to."""
         if self.plan.settings.until == "best":
             left, _ = contenders_of(self.plan, records)
-            told = (
-                f"{len(left)} arms may still be the best on valid" if left else "it is told which arm is best on valid"
-            )
+            told = f"{len(left)} arms may be the best on valid" if len(left) > 1 else f"best on valid: {left[0].name}"
         else:
             found = [one.comparison for one in verdicts(self.plan, records, control_pairs(self.plan), stops=True)]
             acting = [one for one in found if one.verdict != "does not apply"]
