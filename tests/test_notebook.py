@@ -34,7 +34,7 @@ def test_the_fragment_stands_in_any_page() -> None:
 def test_a_fragment_of_hostile_names_shows_them(monkeypatch: pytest.MonkeyPatch) -> None:
     told = notebook.headline(*studied())
     hostile = type(told.arms)((HOSTILE,), [(HOSTILE,)])
-    hostile = type(told)(HOSTILE, HOSTILE, hostile, None, hostile, HOSTILE, HOSTILE, HOSTILE)
+    hostile = type(told)(HOSTILE, HOSTILE, hostile, None, hostile, HOSTILE, HOSTILE, HOSTILE, HOSTILE)
     monkeypatch.setattr(notebook, "headline", lambda *_: hostile)
     seen = Seen(html_fragment(*studied()))
     assert not {"script", "img"} & set(seen.tags)
