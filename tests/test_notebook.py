@@ -38,7 +38,7 @@ def test_a_fragment_of_hostile_names_shows_them(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(notebook, "headline", lambda *_: hostile)
     seen = Seen(html_fragment(*studied()))
     assert not {"script", "img"} & set(seen.tags)
-    assert seen.text.count(HOSTILE) == 9
+    assert seen.text.count(HOSTILE) == 10
 
 
 def test_an_unfinished_study_says_how_far_it_is() -> None:
