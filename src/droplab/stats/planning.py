@@ -66,7 +66,7 @@ def smallest_shown(seeds: int, comparisons: int, level: float) -> float:
         level: the error that the family may make.
 
     >>> round(smallest_shown(5, 1, 0.05), 2)
-    1.68
+    1.66
     """
     df = (seeds - 1) * (comparisons + 1) / 2
     critical = float(special.stdtrit(df, 1 - level / (2 * comparisons)))
