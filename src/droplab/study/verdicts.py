@@ -150,7 +150,6 @@ class _Walk:
     A arms, S seeds.
 
     Attributes:
-        plan: the study's.
         places: of the arms, in the rows of what follows.
         accuracies: on test, shape (A, S), NaN where a run is not finished.
         right: by example where the store can say it, shape (S, N) an arm; `None` where it cannot.
@@ -160,8 +159,6 @@ class _Walk:
         next_seeds: those of the first look that not all is there for; `None` after the last.
     """
 
-    plan: Plan
-    records: Mapping[str, RunRecord]
     places: dict[Arm, int]
     accuracies: NDArray[np.float64]
     right: list[NDArray[np.float64]] | None
@@ -179,7 +176,7 @@ class _Walk:
         found = {(arm, run.settings.seed): records.get(run.key) for run in plan.runs for arm in run.arms}
         rows = [[found.get((arm, seed)) for seed in plan.settings.seeds] for arm in places]
         accuracies = _metric(rows, "test", len(plan.settings.seeds))
-        walk = cls(plan, records, places, accuracies, _right(rows))
+        walk = cls(places, accuracies, _right(rows))
         walk.ends = np.full(len(places), len(plan.settings.seeds))
         twins, gone = plan.twins, {place for arm, place in places.items() if arm in lost}
         named = [(places[arm], places[other]) for arm, other in pairs if (arm.name, other.name) not in twins]
