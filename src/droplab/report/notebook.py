@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup, escape
 
 from droplab.errors import ConfigError, DataError
+from droplab.report.answer import answer_of
+from droplab.report.cells import arms_table
 from droplab.report.figures import study_figures
-from droplab.report.headline import headline
+from droplab.report.words import arm_label, missing_words, regime_words, sure_words
 
 if TYPE_CHECKING:
     import altair as alt
@@ -26,14 +28,15 @@ def html_fragment(findings: Findings) -> str:
     Args:
         findings: the study's; one without a finished run is no error.
     """
-    plan, told = findings.plan, headline(findings)
-    parts = [Markup("<p><strong>{}</strong> {}</p>").format(plan.settings.name, told.answer)]
-    parts += [Markup("<p>{}</p>").format(words) for words in (told.regime, told.looks) if words]
-    if told.missing:
-        parts.append(Markup("<p>{}.</p>").format(told.missing))
-    parts.append(_table(f"{told.heading}: test accuracy, dropout off at inference", told.verdicts))
-    best = f"; chosen on valid: {told.best}" if told.best else ""
-    parts.append(_table(f"Arms: mean ± standard deviation over the seeds{best}", told.arms))
+    told = answer_of(findings)
+    parts = [Markup("<p><strong>{}</strong> {}</p>").format(told.title, told.deck)]
+    missing = missing_words(findings)
+    for words in (regime_words(findings.states), missing and f"{missing}.", sure_words(findings)):
+        if words:
+            parts.append(Markup("<p>{}</p>").format(words))
+    parts.append(_table("Test accuracy, dropout off at inference", told.rows))
+    best = f"; chosen on valid: {arm_label(findings, findings.best)}" if findings.done else ""
+    parts.append(_table(f"Arms: mean ± standard deviation over the seeds{best}", arms_table(findings)))
     return str(Markup('<div class="droplab">{}</div>').format(Markup("").join(parts)))
 
 

@@ -82,7 +82,7 @@ def write_report(
     """
     figures = study_figures(findings, exhibits)
     pictures = draw({name: figure.chart.to_dict() for name, figure in figures.items()}, (*FILES, PAGE), notify)
-    page = render_page(findings, origin, figures, exhibits, pictures)
+    page = render_page(findings, origin, figures, exhibits, pictures, in_folder=True)
     return [
         *_save(pictures, folder),
         folder.write("report.html", page.encode()),
