@@ -14,10 +14,12 @@ from PIL import Image
 
 from droplab.config import RunSettings
 from droplab.data.dataset import Dataset
-from droplab.report.activations import activation_chart, activation_frames
-from droplab.report.confusion import confusion_chart, confusion_frame
+from droplab.report.activations import activation_frames
+from droplab.report.confusion import confusion_frame
 from droplab.report.exhibits import collect
+from droplab.report.figures import study_figures
 from droplab.report.mistakes import MOST_SHOWN, find_mistakes
+from droplab.report.network_charts import activations, confusion
 from droplab.report.pictures import image_png, signed_grid_png
 from report_data import made_up_study
 
@@ -64,7 +66,7 @@ def test_of_many_classes_the_most_mistaken_are_drawn():
     names = [f"c{k}" for k in range(30)]
     labels = np.repeat(np.arange(30), 10)
     predicted = np.where(labels < 22, labels, (labels + 1) % 30)  # 22 … 29 are always wrong, and 29 is said to be 0
-    drawn = confusion_chart(confusion_frame(labels, predicted, names), "net").to_json()
+    drawn = confusion(confusion_frame(labels, predicted, names), "net").chart.to_json()
     shown = set(re.findall(r'"true": "(c\d+)"', drawn))
     assert {f"c{k}" for k in range(22, 30)} | {"c0"} <= shown
     assert len(shown) == 20
@@ -153,7 +155,8 @@ def test_activations_are_those_of_a_plain_forward_pass():
             assert row.mean == pytest.approx(hidden.mean(), rel=1e-5)
     assert sparsity["dead"].max() > 0
     assert histogram.groupby("trained")["share"].sum().to_numpy() == pytest.approx(1, abs=0.01)
-    assert activation_chart(sparsity, histogram).to_dict()
+    spec = activations(sparsity, histogram, 50).chart.to_dict()
+    assert [one["width"] for one in spec["hconcat"]] == [264, 264]
 
 
 def test_exhibits_are_of_the_best_network_and_say_what_is_missing():
@@ -167,7 +170,7 @@ def test_exhibits_are_of_the_best_network_and_say_what_is_missing():
 
     shown = collect(plan, records, run, data.classes, (2, 2), weights, data)
     assert shown.network == "depth=3,dropout=0.5, seed 1"
-    assert set(shown.charts()) == {"confusion", "activations"}
+    assert {"confusion", "activations"} <= set(study_figures(plan, records, shown))
     assert list(shown.images) == [one.example for one in shown.mistakes.shown]
     example, png = next(iter(shown.images.items()))
     assert pixels(png).shape == (2, 2)

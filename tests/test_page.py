@@ -11,13 +11,12 @@ import pytest
 
 from droplab.errors import DataError
 from droplab.report import page, tables
-from droplab.report.cells import Table
-from droplab.report.confusion import confusion_chart, confusion_frame
+from droplab.report.confusion import confusion_frame
 from droplab.report.drawing import PAGE, draw
 from droplab.report.exhibits import Exhibits
-from droplab.report.figures import Figure
 from droplab.report.folder import LIST, Folder
 from droplab.report.mistakes import Mistake, Mistakes
+from droplab.report.network_charts import confusion
 from droplab.report.pictures import image_png
 from droplab.report.write import write_report, write_tables
 from report_data import ORIGIN, made_up_study
@@ -114,9 +113,9 @@ def test_tags_are_closed_and_ids_stand_once(seen):
 
 
 def test_the_figures_are_in_the_page(seen):
-    assert seen.tags.count("svg") == 6
-    assert len([value for _, name, value in seen.attributes if name == "id" and value.startswith("figure-")]) == 6
-    assert seen.text.count("The numbers of this chart") == 6
+    assert seen.tags.count("svg") == 5
+    assert len([value for _, name, value in seen.attributes if name == "id" and value.startswith("figure-")]) == 5
+    assert seen.text.count("The numbers of this chart") == 5
 
 
 def test_the_verdicts_come_first(seen):
@@ -171,8 +170,8 @@ def test_a_hostile_name_stays_text(where):
 
 def test_a_hostile_class_stays_text_within_a_chart_and_its_numbers():
     frame = confusion_frame(np.array([0, 1]), np.array([1, 1]), ("a", HOSTILE + "</script>"))
-    figure = Figure(confusion_chart(frame, "net"), Table(("true", HOSTILE), [(HOSTILE, "1")]))
-    pictures = draw({"confusion": figure.chart.to_dict()}, (PAGE,), print)
+    figure = confusion(frame, "net")
+    pictures = draw({"confusion": figure.drawing}, (PAGE,), print)
     seen = Seen(page_of(figures={"confusion": figure}, pictures=pictures))
     assert seen.tags.count("script") == 3
     assert json.dumps(HOSTILE + "</script>") in json.dumps(json.loads(seen.scripts[0]))
@@ -231,8 +230,8 @@ def test_what_differs_from_the_published_study_is_said():
 def test_all_files_of_the_design_are_written_and_nothing_else(written):
     out, paths, _, _ = written
     names = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
-    drawn = ("control", "difference", "inference", "loss", "overfitting", "splits")
-    figures = [f"figures/{name}.{kind}" for name in drawn for kind in ("pdf", "png", "svg")]
+    drawn = ("control", "difference", "inference", "loss", "overfitting")
+    figures = [f"figures/{name}.{kind}" for name in drawn for kind in ("png", "svg")]
     assert names.pop(0) == LIST
     assert names == ["curves.parquet", *figures, "report.html", "report.md", "results.csv", "study.json"]
     assert sorted(str(path.relative_to(out)) for path in paths) == names

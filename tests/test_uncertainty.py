@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from droplab.report import tables
-from droplab.report.uncertainty import reliability_frame, samples_frame, uncertainty_charts
+from droplab.report.figures import study_figures
+from droplab.report.uncertainty import reliability_frame, samples_frame
 from droplab.train.outcome import Metric
 from report_data import made_up_study
 
@@ -65,9 +66,16 @@ def test_the_table_has_means_and_nothing_for_older_runs(study):
 
 def test_figures_are_drawn_of_what_there_is(study):
     plan, records = study
-    drawn = uncertainty_charts(plan, records)
-    assert set(drawn) == {"reliability", "samples"}
-    assert all("vega-lite" in chart.to_json() for chart in drawn.values())
-    assert uncertainty_charts(*made_up_study(depths=[3])) == {}
+    drawn = study_figures(plan, records)
+    assert {"reliability", "samples"} <= set(drawn)
+    (curves,) = drawn["reliability"].chart.to_dict()["datasets"].values()
+    assert {(row["place"], row["trained"]) for row in curves} == {
+        ("no hidden layer", "no dropout (control)"),
+        ("2 hidden layers", "no dropout (control)"),
+        ("2 hidden layers", "dropout 0.5"),
+    }
+    (points,) = drawn["samples"].chart.to_dict()["datasets"].values()
+    assert {row["masks"] for row in points} == {0, 1, 2, 5}
+    assert not {"reliability", "samples"} & set(study_figures(*made_up_study(depths=[3])))
     controls, some = made_up_study(depths=[3], dropout=[])
     assert samples_frame(controls, some).empty

@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import altair as alt
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from droplab.report import tables
-from droplab.report.activations import MOST_EXAMPLES, activation_chart, activation_frames
-from droplab.report.confusion import confusion_chart, confusion_frame
+from droplab.report.activations import MOST_EXAMPLES, activation_frames
+from droplab.report.confusion import confusion_frame
 from droplab.report.mistakes import Mistakes, find_mistakes
 from droplab.report.pictures import image_png, signed_grid_png
 
@@ -52,15 +51,6 @@ class Exhibits:
     units: tuple[int, int] = (0, 0)
     sparsity: tuple[pd.DataFrame, pd.DataFrame] | None = None
     missing: str = ""
-
-    def charts(self) -> dict[str, alt.TopLevelMixin]:
-        """The charts among them, by file name."""
-        drawn: dict[str, alt.TopLevelMixin] = {}
-        if self.confusion is not None:
-            drawn["confusion"] = confusion_chart(self.confusion, self.network)
-        if self.sparsity is not None:
-            drawn["activations"] = activation_chart(*self.sparsity)
-        return drawn
 
 
 def collect(

@@ -21,9 +21,9 @@ from droplab.report.cells import Table
 from droplab.report.conclusions import judged
 from droplab.report.document import environments
 from droplab.report.drawing import LIBRARY, PAGE
-from droplab.report.figures import Figure
 from droplab.report.post import agreement_words, figures_table, post_beside, post_times_table
 from droplab.report.regimes import arm_states
+from droplab.report.style import Figure
 
 if TYPE_CHECKING:
     from droplab.report.exhibits import Exhibits
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A figure as the page has it: its title and how to read it, an SVG, what draws it, and its numbers."""
+    """A figure as the page has it: its title and caption, an SVG, what draws it, and its numbers."""
 
     title: str
-    reading: str
+    caption: str
     svg: Markup
     spec: Markup
     numbers: Table
@@ -124,13 +124,10 @@ def render_page(
 
 
 def _drawn(figure: Figure, name: str, pictures: Mapping[str, bytes]) -> _Drawn:
-    """The figure without its title, which the page sets as text."""
-    chart = figure.chart.to_dict()
-    title = chart.pop("title")
-    spec = json.dumps(chart, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    spec = json.dumps(figure.chart.to_dict(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return _Drawn(
-        title["text"],
-        " ".join(title["subtitle"]),
+        figure.title,
+        figure.caption,
         Markup(_inlined(pictures[f"{name}.{PAGE}"].decode(), name)),
         Markup(spec.replace("<", "\\u003c")),  # so that no text in it ends the element that holds it
         figure.numbers,

@@ -42,6 +42,6 @@ def write_page(
         DataError: if no run is finished, or the file cannot be written.
     """
     figures = study_figures(plan, records, exhibits)
-    pictures = draw({name: figure.chart.to_dict() for name, figure in figures.items()}, (PAGE,), notify)
+    pictures = draw({name: figure.drawing for name, figure in figures.items()}, (PAGE,), notify)
     page = render_page(plan, records, origin, figures, exhibits, refits, pictures)
     return folder.write("report.html", page.encode())

@@ -18,11 +18,10 @@ from droplab.report.page import render_page
 from droplab.report.spreadsheet import csv_text
 
 if TYPE_CHECKING:
-    import altair as alt
-
     from droplab.report.exhibits import Exhibits
     from droplab.report.folder import Folder
     from droplab.report.origin import Origin
+    from droplab.report.style import Figure
     from droplab.study.plan import Plan
     from droplab.study.records import RunRecord
 
@@ -90,7 +89,7 @@ def write_report(
         DataError: if no run is finished, or a file cannot be written.
     """
     figures = study_figures(plan, records, exhibits)
-    pictures = draw({name: figure.chart.to_dict() for name, figure in figures.items()}, (*FILES, PAGE), notify)
+    pictures = draw({name: figure.drawing for name, figure in figures.items()}, (*FILES, PAGE), notify)
     page = render_page(plan, records, origin, figures, exhibits, refits, pictures)
     return [
         *_save(pictures, folder),
@@ -100,12 +99,12 @@ def write_report(
 
 
 def save_figures(
-    charts: Mapping[str, alt.TopLevelMixin], folder: Folder, notify: Callable[[str], None] = lambda _: None
+    figures: Mapping[str, Figure], folder: Folder, notify: Callable[[str], None] = lambda _: None
 ) -> list[Path]:
-    """Write each chart as `figures/NAME.svg`, as `NAME.png` at twice its size and as `NAME.pdf`.
+    """Write each figure as `figures/NAME.svg` and, at twice its size, as `NAME.png`.
 
     Args:
-        charts: by file name.
+        figures: by file name.
         folder: of the output.
         notify: told that they could not be drawn, if so.
 
@@ -115,7 +114,7 @@ def save_figures(
     Raises:
         DataError: if a file cannot be written; nothing half-written is left behind.
     """
-    return _save(draw({name: chart.to_dict() for name, chart in charts.items()}, FILES, notify), folder)
+    return _save(draw({name: figure.drawing for name, figure in figures.items()}, FILES, notify), folder)
 
 
 def _save(pictures: Mapping[str, bytes], folder: Folder) -> list[Path]:
