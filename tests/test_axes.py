@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 
 from droplab.config import StudySettings, level_values
 from droplab.errors import ConfigError
-from droplab.report import tables
 from droplab.report.folder import Folder
 from droplab.report.words import answer
 from droplab.report.write import write_report, write_tables
 from droplab.study.plan import Plan
-from report_data import ORIGIN, made_up_study
+from report_data import ORIGIN, findings_of, made_up_study
 from study_help import toy_plan
 
 ONE = {"depths": [], "widths": [8, 4]}
@@ -186,15 +185,15 @@ def test_the_ranking_is_against_the_best_on_valid_in_its_order() -> None:
         for arm in plan.arms
     }
     best, *others = sorted(valid, key=lambda name: -valid[name])
-    ranked = tables.ranking(plan, records)
+    ranked = findings_of(plan, records).ranking
     assert [one.arm.name for one in ranked] == others
     assert {one.against.name for one in ranked} == {best}
 
 
 def test_the_report_shows_axes_ranking_and_all_arms(tmp_path: Path) -> None:
     plan, records = study_of(dropout=[0.5], vary={"regularizer": "dropout,max_norm,l2", "batch_size": [8, 16]})
-    write_tables(Folder(tmp_path), plan, records, ORIGIN)
-    write_report(Folder(tmp_path), plan, records, ORIGIN)
+    write_tables(Folder(tmp_path), findings_of(plan, records), ORIGIN)
+    write_report(Folder(tmp_path), findings_of(plan, records), ORIGIN)
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "Which arms can be told from the best?" in page
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {
@@ -215,14 +214,14 @@ def test_the_report_shows_axes_ranking_and_all_arms(tmp_path: Path) -> None:
 
 def test_the_answer_names_arms_where_more_than_dropout_is_compared() -> None:
     plan, records = study_of(dropout=[], noise=0.0, vary={"regularizer": ["max_norm", "l2"]})
-    assert answer(tables.control_comparisons(plan, records)).startswith("Against control, in points of test accuracy.")
+    assert answer(findings_of(plan, records).contrasts).startswith("Against control, in points of test accuracy.")
     plan, records = study_of(dropout=[], seeds=1, vary={"regularizer": ["max_norm"]})
-    assert answer(tables.control_comparisons(plan, records)).startswith("One seed cannot tell which regularizers help")
+    assert answer(findings_of(plan, records).contrasts).startswith("One seed cannot tell which regularizers help")
 
 
 def test_arms_are_compared_wherever_both_are() -> None:
     plan, records = study_of(dropout=[0.2, 0.5], vary={"train_examples": [100, 1000]})
-    found = tables.compare_arms(plan, records, "dropout=0.5", "dropout=0.2")
+    found = findings_of(plan, records).compare("dropout=0.5", "dropout=0.2")
     assert [(one.arm.name, one.against.name) for one in found] == [
         (f"train_examples={size},dropout=0.5", f"train_examples={size},dropout=0.2") for size in (100, 1000)
     ]

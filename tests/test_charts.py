@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from droplab.errors import DataError
-from droplab.report import charts, style, tables
+from droplab.report import charts, style
 from droplab.report.charts import difference_words
 from droplab.report.drawing import draw, with_title
 from droplab.report.figures import FIGURES, study_figures
@@ -21,7 +21,8 @@ from droplab.report.folder import Folder
 from droplab.report.layout import Layout
 from droplab.report.write import save_figures
 from droplab.stats.compare import Comparison
-from report_data import made_up_study
+from droplab.study.frames import by_seed
+from report_data import findings_of, made_up_study
 from study_help import toy_plan
 
 ONE = {"depths": [], "widths": [8, 4]}
@@ -67,7 +68,7 @@ def study(name: str):
 
 @cache
 def figures_of(name: str):
-    return study_figures(*study(name))
+    return study_figures(findings_of(*study(name)))
 
 
 def rows_of(figure: style.Figure) -> list[dict[str, Any]]:
@@ -120,9 +121,9 @@ def test_a_colour_has_one_meaning_in_all_charts(name):
 @pytest.mark.parametrize("name", [name for name in STUDIES if name != "controls only"])
 def test_every_arm_has_its_row_with_both_means_every_seed_and_the_comparisons_words(name):
     plan, records = study(name)
-    results = tables.results_frame(plan, records)
+    results = findings_of(plan, records).results
     rows = rows_of(figures_of(name)["difference"])
-    compared = tables.control_comparisons(plan, records)
+    compared = findings_of(plan, records).contrasts
     assert {row["arm"] for row in rows} == {one.arm.name for one in compared}
     for one in compared:
         mine = [row for row in rows if row["arm"] == one.arm.name]
@@ -130,7 +131,7 @@ def test_every_arm_has_its_row_with_both_means_every_seed_and_the_comparisons_wo
         found = one.comparison
         assert said["verdict"] == found.verdict
         sides = [
-            tables.by_seed(results, arm, "off", "test", "accuracy")
+            by_seed(results, arm, "off", "test", "accuracy")
             for arm in ((one.against,) if found.verdict == "does not apply" else (one.against, one.arm))
         ]
         seeds = sorted(row["percent"] for row in mine if row.get("percent") is not None)
@@ -172,12 +173,16 @@ def test_an_interval_has_two_digits_of_its_reach(difference, reach, words):
 def test_rows_are_named_by_what_tells_them_apart():
     def labels(name: str) -> list[str]:
         plan, _ = study(name)
-        keys, order = Layout(plan).rows(arm.name for arm in plan.arms if not arm.is_control)
+        keys, order = Layout(plan, 784, 10).rows(arm.name for arm in plan.arms if not arm.is_control)
         assert set(keys.values()) <= set(order)
         return [key.split("\t")[0] for key in order]
 
-    assert labels("the post's")[:3] == ["no hidden layer\nlinear", "1 hidden layer\n512", "2 hidden layers\n512 → 256"]
-    assert labels("one depth") == ["2 hidden layers\n512 → 256"]
+    assert labels("the post's")[:3] == [
+        "no hidden layer\n784→10",
+        "1 hidden layer\n784→512→10",
+        "2 hidden layers\n784→512→256→10",
+    ]
+    assert labels("one depth") == ["2 hidden layers\n784→512→256→10"]
     assert labels("three rates") == ["dropout 0.2", "dropout 0.5", "dropout 0.8"]
     assert labels("two depths, three rates")[:3] == ["1 hidden layer", "dropout 0.2", "dropout 0.5"]
     assert labels("names")[:3] == ["activation relu", "dropout 0.5", "l2 0.0001"]
@@ -209,7 +214,7 @@ AXES = {
 )
 def test_the_rows_of_any_small_study_have_names_of_their_own(vary, rates):
     plan = toy_plan(**ONE, dropout=rates, **({"vary": vary} if vary else {}))
-    keys, order = Layout(plan).rows(arm.name for arm in plan.arms if not arm.is_control)
+    keys, order = Layout(plan, 784, 10).rows(arm.name for arm in plan.arms if not arm.is_control)
     assert len(set(keys.values())) == len(keys) == sum(not arm.is_control for arm in plan.arms)
     assert len(set(order)) == len(order)
     heads = [order[: order.index(key)] for key in keys.values()]
@@ -230,12 +235,12 @@ def test_a_strength_runs_along_the_axis_and_its_control_is_a_level_band():
 
 def test_depths_run_along_the_axis_as_hidden_layers_and_show_every_seed_on_every_split():
     plan, records = study("the post's")
-    results = tables.results_frame(plan, records)
+    results = findings_of(plan, records).results
     rows = rows_of(figures_of("the post's")["control"])
     assert {row["across"] for row in rows} == {0, 1, 2, 3, 4}
     assert len(rows) == 10 * 3
     (row,) = [row for row in rows if (row["arm"], row["split"]) == ("depth=5,dropout=0.5", "test")]
-    seen = 100 * tables.by_seed(results, plan.arms[9], "off", "test", "accuracy")
+    seen = 100 * by_seed(results, plan.arms[9], "off", "test", "accuracy")
     assert [row["low"], row["mean"], row["high"]] == pytest.approx([seen.min(), seen.mean(), seen.max()], rel=1e-5)
 
 
@@ -267,7 +272,7 @@ def test_the_posts_numbers_are_there_within_the_noise():
 
 
 def test_charts_stay_light_with_400_epochs_10_arms_and_5_seeds():
-    figures = study_figures(*made_up_study(seeds=5))
+    figures = study_figures(findings_of(*made_up_study(seeds=5)))
     rows = {name: len(rows_of(figure)) for name, figure in figures.items()}
     assert rows["loss"] <= 9 * charts.MOST_POINTS  # nine different networks
     assert rows["overfitting"] <= 9 * 2 * charts.MOST_POINTS
@@ -280,14 +285,14 @@ def test_charts_stay_light_with_400_epochs_10_arms_and_5_seeds():
 
 def test_a_chart_of_many_lines_has_fewer_points_a_line():
     plan, records = made_up_study(depths=[2, 3, 4, 5], dropout=[k / 16 for k in range(1, 16)], seeds=1, epochs=400)
-    curves = tables.curves_frame(plan, records)
+    curves = findings_of(plan, records).curves
     for draws in (charts.loss, charts.overfitting):
-        assert len(rows_of(draws(plan, curves))) <= 1.1 * charts.MOST_VALUES
+        assert len(rows_of(draws(Layout(plan, 784, 10), curves))) <= 1.1 * charts.MOST_VALUES
 
 
 def test_the_band_of_the_loss_is_the_spread_of_the_seeds():
     plan, records = study("the post's")
-    curves = tables.curves_frame(plan, records)
+    curves = findings_of(plan, records).curves
     where = (curves["arm"] == "depth=2,control") & (curves["split"] == "train_as_trained") & (curves["epoch"] == 12)
     seen = curves[where]["value"]
     (row,) = (
@@ -301,10 +306,10 @@ def test_the_band_of_the_loss_is_the_spread_of_the_seeds():
 
 def test_a_loss_of_zero_does_not_break_the_logarithmic_scale():
     plan, records = made_up_study(depths=[2], epochs=20)
-    curves = tables.curves_frame(plan, records)
+    curves = findings_of(plan, records).curves
     curves.loc[(curves["epoch"] > 10) & (curves["dropout"] == 0), "value"] = 0.0
-    assert min(row["low"] for row in rows_of(charts.loss(plan, curves))) == 1e-7
-    charts.loss(plan, curves.assign(value=0.0)).chart.save(io.StringIO(), format="svg")
+    assert min(row["low"] for row in rows_of(charts.loss(Layout(plan, 784, 10), curves))) == 1e-7
+    charts.loss(Layout(plan, 784, 10), curves.assign(value=0.0)).chart.save(io.StringIO(), format="svg")
 
 
 def test_a_figure_is_drawn_once_and_its_files_are_that_drawing_with_its_title(tmp_path):

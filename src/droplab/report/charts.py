@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -17,9 +17,6 @@ from droplab.report.style import BLUE, GREENS, INK, MOST_PANELS, ORANGE, PURPLE,
 from droplab.report.words import interval_kinds
 from droplab.stats.compare import Comparison
 from droplab.study.verdicts import ArmComparison
-
-if TYPE_CHECKING:
-    from droplab.study.plan import Plan
 
 MOST_POINTS, MOST_VALUES, LEAST_POINTS = 100, 4000, 10
 """Points of a line that are drawn, since more cannot be seen; and of all lines of a chart, but so many of each."""
@@ -38,7 +35,7 @@ _WITH, _LEFT_ON = "with the row’s regularizers", "dropout left on at inference
 
 
 def difference(
-    plan: Plan,
+    layout: Layout,
     results: pd.DataFrame,
     comparisons: Sequence[ArmComparison],
     title: str = "Test accuracy with regularizers and without",
@@ -46,12 +43,12 @@ def difference(
     """Every arm beside its control, a row each, with their difference, its intervals, the margin and the verdict.
 
     Args:
-        plan: the study's.
-        results: of `tables.results_frame`.
-        comparisons: of `tables.control_comparisons`, at least one.
+        layout: where the study's arms stand.
+        results: of `Findings`.
+        comparisons: of `Findings.contrasts`, at least one.
         title: what they come to.
     """
-    layout, shown = Layout(plan), list(comparisons[:MOST_ROWS])
+    shown = list(comparisons[:MOST_ROWS])
     keys, order = layout.rows(one.arm.name for one in shown)
     accuracies = _accuracies(results)
     test = accuracies[(accuracies["split"] == "test") & (accuracies["inference"] == "off")]
@@ -174,17 +171,16 @@ def _said(frame: pd.DataFrame, order: list[str], aside: int, words: int) -> Any:
     )
 
 
-def control(plan: Plan, results: pd.DataFrame) -> Figure | None:
+def control(layout: Layout, results: pd.DataFrame) -> Figure | None:
     """Accuracy along the study's first axis of numbers, dropout off at inference; `None` without such an axis.
 
     A line a regularizer, and the controls'; where the axis is of a regularizer's strength, they are a level line. A
     panel a split; of a study with several other places, a panel a place, on test.
 
     Args:
-        plan: the study's.
-        results: of `tables.results_frame`.
+        layout: where the study's arms stand.
+        results: of `Findings`.
     """
-    layout = Layout(plan)
     if layout.across is None:
         return None
     frame = _placed(layout, _accuracies(results))
@@ -238,21 +234,21 @@ def control(plan: Plan, results: pd.DataFrame) -> Figure | None:
     )
 
 
-def inference(plan: Plan, results: pd.DataFrame) -> Figure | None:
+def inference(layout: Layout, results: pd.DataFrame) -> Figure | None:
     """The same networks with dropout off and left on at inference, beside their control; a panel a split, a row an arm.
 
     `None` where no network has dropout.
 
     Args:
-        plan: the study's.
-        results: of `tables.results_frame`.
+        layout: where the study's arms stand.
+        results: of `Findings`.
     """
-    layout, frame = Layout(plan), _accuracies(results)
+    frame = _accuracies(results)
     keyed = frame.pivot_table(index=["arm", "seed", "split"], columns="inference", values="percent")
     if not {"on", "off"} <= set(keyed):
         return None
     acts = set(keyed[keyed["on"] != keyed["off"]].index.get_level_values("arm"))
-    arms = [arm for arm in plan.arms if arm.name in acts]
+    arms = [arm for arm in layout.plan.arms if arm.name in acts]
     if not arms:
         return None
     keys, order = layout.rows(arm.name for arm in arms[:MOST_ROWS])
@@ -291,14 +287,13 @@ def inference(plan: Plan, results: pd.DataFrame) -> Figure | None:
     )
 
 
-def axes(plan: Plan, results: pd.DataFrame) -> Figure | None:
+def axes(layout: Layout, results: pd.DataFrame) -> Figure | None:
     """Test accuracy over two axes of numbers as a heat map, a panel a place; `None` without two such axes.
 
     Args:
-        plan: the study's.
-        results: of `tables.results_frame`.
+        layout: where the study's arms stand.
+        results: of `Findings`.
     """
-    layout = Layout(plan)
     if layout.across is None or layout.upwards is None:
         return None
     frame = _accuracies(results)
@@ -333,15 +328,15 @@ def axes(plan: Plan, results: pd.DataFrame) -> Figure | None:
     )
 
 
-def loss(plan: Plan, curves: pd.DataFrame) -> Figure:
+def loss(layout: Layout, curves: pd.DataFrame) -> Figure:
     """How the loss of every network fell as it was trained; a panel a place.
 
     Args:
-        plan: the study's.
-        curves: of `tables.curves_frame`, with at least one row.
+        layout: where the study's arms stand.
+        curves: of `Findings`, with at least one row.
     """
     return _learning(
-        plan,
+        layout,
         curves,
         kinds={"train_as_trained": "train, as trained"},
         title="Loss of every network, epoch by epoch",
@@ -349,15 +344,15 @@ def loss(plan: Plan, curves: pd.DataFrame) -> Figure:
     )
 
 
-def overfitting(plan: Plan, curves: pd.DataFrame) -> Figure:
+def overfitting(layout: Layout, curves: pd.DataFrame) -> Figure:
     """The loss on train and on valid, both with dropout off; a panel a place.
 
     Args:
-        plan: the study's.
-        curves: of `tables.curves_frame`, with at least one row.
+        layout: where the study's arms stand.
+        curves: of `Findings`, with at least one row.
     """
     return _learning(
-        plan,
+        layout,
         curves,
         kinds={"valid": "valid", "train": "train"},
         title="Overfitting: the gap between train and valid",
@@ -365,11 +360,10 @@ def overfitting(plan: Plan, curves: pd.DataFrame) -> Figure:
     )
 
 
-def _learning(plan: Plan, curves: pd.DataFrame, kinds: Mapping[str, str], title: str, words: str) -> Figure:
+def _learning(layout: Layout, curves: pd.DataFrame, kinds: Mapping[str, str], title: str, words: str) -> Figure:
     """Loss over epochs, a panel a place, a colour a regularizer, a dash for each of `kinds` (split → its name)."""
-    layout = Layout(plan)
     chosen = curves[(curves["quantity"] == "loss") & curves["split"].isin(list(kinds))]
-    frame = placed_once(plan, layout, chosen)
+    frame = placed_once(layout, chosen)
     places = list(dict.fromkeys(frame["place"]))
     frame = _thinned(frame[frame["place"].isin(places[:MOST_PANELS])])
     spread = _spread(frame, ["split", "place", "trained", "arm", "epoch"], "value")
@@ -408,9 +402,10 @@ def _learning(plan: Plan, curves: pd.DataFrame, kinds: Mapping[str, str], title:
     )
 
 
-def placed_once(plan: Plan, layout: Layout, frame: pd.DataFrame) -> pd.DataFrame:
+def placed_once(layout: Layout, frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with `place` and `trained` of its arms; of arms that one run serves the control stands for all."""
-    doubled = {arm.name for arm in plan.arms if not arm.is_control and (arm.name, arm.control) in plan.twins}
+    twins = layout.plan.twins
+    doubled = {one.name for one in layout.plan.arms if not one.is_control and (one.name, one.control) in twins}
     return _placed(layout, frame[~frame["arm"].isin(doubled)])
 
 

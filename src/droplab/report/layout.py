@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from droplab.study.axes import REGULARIZERS
+from droplab.study.names import hidden_words, units_words
 
 if TYPE_CHECKING:
     from droplab.study.axes import Axis
@@ -26,7 +27,7 @@ class Spot:
         series: `trained` without what the axis across shows, or what that axis shows.
         across: its value on the axis across; `None` where there is no such axis, or it is a control on it.
         upwards: its value on the second axis of numbers, 0 for a control on it; `None` where there is none.
-        sizes: of its hidden layers, in words.
+        units: of its layers, in words.
     """
 
     arm: str
@@ -36,7 +37,7 @@ class Spot:
     series: str
     across: float | None
     upwards: float | None
-    sizes: str
+    units: str
 
 
 class Layout:
@@ -44,15 +45,19 @@ class Layout:
 
     Args:
         plan: the study's.
+        features: of an example; `None` where they are not known.
+        classes: how many.
 
     Attributes:
+        plan: the study's.
         across: the first axis of several numbers, if there is one.
         upwards: the second.
         spots: of the arms, by name.
         control: what controls are called.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, features: int | None, classes: int) -> None:
+        self.plan, self._features, self._classes = plan, features, classes
         self._axes = plan.axes
         numeric = [axis for axis in self._axes if axis.is_numeric and len(axis.levels) > 1]
         self.across, self.upwards = [*numeric, None, None][:2]
@@ -65,13 +70,13 @@ class Layout:
         is_strength = self.across is not None and self.across.is_of_regularizers
         return Spot(
             arm.name,
-            place=", ".join(self._words(control, False)) or hidden_layers(arm.depth),
+            place=", ".join(self._words(control, False)) or hidden_words(arm.depth),
             trained=own or ", ".join(self._words(arm, True)),
             panel=", ".join(self._words(control, False, self.across)),
             series=own or ", ".join(self._words(arm, True, self.across)) or _axis_words(self.across),
             across=None if across == 0 and is_strength else across,
             upwards=upwards,
-            sizes=" → ".join(map(str, arm.widths)) or "linear",
+            units=units_words(self._features, arm.widths, self._classes),
         )
 
     def _words(self, arm: Arm, regularizes: bool, without: Axis | None = None) -> list[str]:
@@ -123,8 +128,8 @@ class Layout:
         return keys, order
 
     def _place_label(self, spot: Spot) -> str:
-        """The place; below it the sizes of the hidden layers, where these are what varies, or nothing does."""
-        return f"{spot.place}\n{spot.sizes}" if "hidden layer" in spot.place else spot.place
+        """The place; below it the units of the layers, where these are what varies, or nothing does."""
+        return f"{spot.place}\n{spot.units}" if "hidden layer" in spot.place else spot.place
 
 
 def _value(arm: Arm, axis: Axis | None) -> float | None:
@@ -135,19 +140,9 @@ def _value(arm: Arm, axis: Axis | None) -> float | None:
     return value - 1 if axis.name == "depth" else value
 
 
-def hidden_layers(depth: int) -> str:
-    """A depth in words.
-
-    >>> hidden_layers(1), hidden_layers(3)
-    ('no hidden layer', '2 hidden layers')
-    """
-    count = depth - 1
-    return f"{count or 'no'} hidden layer{'' if count < 2 else 's'}"
-
-
 def _level_words(axis: Axis, value: float | str, label: str) -> str:
     if axis.name == "depth":
-        return hidden_layers(int(value))
+        return hidden_words(int(value))
     is_own = label == value and axis.name != REGULARIZERS
     return label if is_own else label.replace("=", " ").replace("+", " + ").replace("_", " ")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import altair as alt
 import numpy as np
 import pandas as pd
@@ -14,9 +12,6 @@ from droplab.report.charts import placed_once
 from droplab.report.layout import Layout
 from droplab.report.style import INK, MOST_PANELS, PURPLES, WIDTH, Figure
 
-if TYPE_CHECKING:
-    from droplab.study.plan import Plan
-
 MOST_LINES, MOST_CLASSES = 12, 20
 """Networks whose masks are drawn, since more lines cannot be told apart; classes that a chart has room for."""
 
@@ -24,17 +19,16 @@ _TITLES = {"accuracy": "error (%)", "nll": "NLL (nats)", "ece": "calibration err
 _STATES = {False: "as trained", True: "temperature scaled"}
 
 
-def reliability(plan: Plan, curves: pd.DataFrame) -> Figure:
+def reliability(layout: Layout, curves: pd.DataFrame) -> Figure:
     """Accuracy − confidence from the least sure examples to the surest, a panel a place, a colour a regularizer.
 
     The usual diagram has confidence as its axis, on which nearly all examples of a good network lie at one end.
 
     Args:
-        plan: the study's.
+        layout: where the study's arms stand.
         curves: of `reliability_frame`, with at least one row.
     """
-    layout = Layout(plan)
-    frame = placed_once(plan, layout, curves)
+    frame = placed_once(layout, curves)
     places = list(dict.fromkeys(frame["place"]))
     grouped = frame[frame["place"].isin(places[:MOST_PANELS])].groupby(
         ["place", "trained", "calibrated", "bin"], sort=False
@@ -76,14 +70,14 @@ def reliability(plan: Plan, curves: pd.DataFrame) -> Figure:
     )
 
 
-def samples(plan: Plan, samples: pd.DataFrame) -> Figure:
+def samples(layout: Layout, samples: pd.DataFrame) -> Figure:
     """Error, NLL and calibration error against the number of masks, beside weight scaling (figure 11 of the paper).
 
     Args:
-        plan: the study's.
+        layout: where the study's arms stand.
         samples: of `samples_frame`, with at least one row.
     """
-    placed = placed_once(plan, Layout(plan), samples)
+    placed = placed_once(layout, samples)
     frame = placed.assign(
         shown=np.select(
             [placed["metric"] == "accuracy", placed["metric"] == "ece"],

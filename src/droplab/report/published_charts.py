@@ -12,10 +12,11 @@ import pandas as pd
 
 from droplab.report import style
 from droplab.report.cells import Table
-from droplab.report.post import PostFigure, intervals_table
-from droplab.report.published import beside
+from droplab.report.post import intervals_table
 from droplab.report.style import BLUE, GREEN, INK, ORANGES, PURPLE, QUIET, WIDTH, Figure
 from droplab.stats.intervals import normal_interval
+from droplab.study.post import PostFigure
+from droplab.study.published import beside
 
 if TYPE_CHECKING:
     from droplab.study.reproduction import Reproduced
