@@ -47,12 +47,12 @@ def test_an_unfinished_study_says_how_far_it_is() -> None:
 
 def test_each_chart_is_a_method_and_an_entry() -> None:
     drawn = StudyCharts(findings_of(*studied(depths=[1, 2])))
-    assert len(drawn) == len(dict(drawn)) == 6
+    assert len(drawn) == len(dict(drawn)) == 5
     for name, chart in drawn.items():
         assert getattr(drawn, name)().to_dict() == chart.to_dict()
         assert name in dir(drawn)
     assert drawn.depth().to_dict() == drawn["difference"].to_dict()
-    assert repr(drawn) == "<charts of study: difference, control, inference, splits, loss, overfitting>"
+    assert repr(drawn) == "<charts of study: difference, control, inference, loss, overfitting>"
 
 
 def test_charts_are_drawn_once_and_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ def test_what_cannot_be_drawn_is_an_error_that_says_why() -> None:
     with pytest.raises(DataError, match="finished both with dropout and without it, with the same seed; found none"):
         drawn.difference()
     assert "difference" not in list(drawn)
-    for name in ("reliability", "samples", "confusion", "activations"):
+    for name in ("control", "reliability", "samples", "confusion", "activations"):
         with pytest.raises(DataError, match=f"the chart '{name}' needs .*; found none"):
             getattr(drawn, name)()
     with pytest.raises(KeyError):

@@ -14,11 +14,9 @@ import pytest
 from droplab.errors import DataError
 from droplab.report import page
 from droplab.report.answer import answer_of
-from droplab.report.cells import Table
-from droplab.report.confusion import confusion_chart
 from droplab.report.drawing import PAGE, draw
-from droplab.report.figures import Figure
 from droplab.report.folder import LIST, Folder
+from droplab.report.network_charts import confusion
 from droplab.report.pictures import image_png, signed_grid_png
 from droplab.report.write import write_report, write_tables
 from droplab.study.exhibits import Exhibits, confusion_frame
@@ -120,9 +118,9 @@ def test_tags_are_closed_and_ids_stand_once(seen):
 
 
 def test_the_figures_are_in_the_page(seen):
-    assert seen.tags.count("svg") == 6
-    assert len([value for _, name, value in seen.attributes if name == "id" and value.startswith("figure-")]) == 6
-    assert seen.text.count("How to read it, and its numbers") == 6
+    assert seen.tags.count("svg") == 5
+    assert len([value for _, name, value in seen.attributes if name == "id" and value.startswith("figure-")]) == 5
+    assert seen.text.count("How to read it, and its numbers") == 5
 
 
 def test_the_answer_is_the_title_and_comes_first_then_its_chart_then_the_rest(written):
@@ -149,10 +147,10 @@ def test_each_chart_has_its_numbers_as_csv_and_its_files(written, seen):
     out = written[0]
     links = [str(value) for _, name, value in seen.attributes if name == "href"]
     files = [link for link in links if link.startswith("figures/")]
-    assert len(files) == 12
+    assert len(files) == 10
     assert all((out / link).is_file() for link in files)
     tables = [unquote(link.partition(",")[2]) for link in links if link.startswith("data:text/csv")]
-    assert len(tables) == 6
+    assert len(tables) == 5
     assert all(len(pd.read_csv(io.StringIO(table))) for table in tables)
     alone = page.render_page(findings_of(*written[2:]), ORIGIN, {})
     assert "figures/" not in alone, "a page without its folder has no links into it"
@@ -217,8 +215,8 @@ def test_a_hostile_name_stays_text(where):
 
 def test_a_hostile_class_stays_text_within_a_chart_and_its_numbers():
     frame = confusion_frame(np.array([0, 1]), np.array([1, 1]), ("a", HOSTILE + "</script>"))
-    figure = Figure(confusion_chart(frame, "net"), Table(("true", HOSTILE), [(HOSTILE, "1")]))
-    pictures = draw({"confusion": figure.chart.to_dict()}, (PAGE,), print)
+    figure = confusion(frame, "net")
+    pictures = draw({"confusion": figure.drawing}, (PAGE,), print)
     seen = Seen(page_of(figures={"confusion": figure}, pictures=pictures))
     assert seen.tags.count("script") == 3
     assert json.dumps(HOSTILE + "</script>") in json.dumps(json.loads(seen.scripts[0]))
@@ -278,8 +276,8 @@ def test_what_differs_from_the_published_study_is_said():
 def test_all_files_of_the_design_are_written_and_nothing_else(written):
     out, paths, _, _ = written
     names = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
-    drawn = ("control", "difference", "inference", "loss", "overfitting", "splits")
-    figures = [f"figures/{name}.{kind}" for name in drawn for kind in ("pdf", "png", "svg")]
+    drawn = ("control", "difference", "inference", "loss", "overfitting")
+    figures = [f"figures/{name}.{kind}" for name in drawn for kind in ("png", "svg")]
     assert names.pop(0) == LIST
     assert names == ["curves.parquet", *figures, "report.html", "report.md", "results.csv", "study.json"]
     assert sorted(str(path.relative_to(out)) for path in paths) == names

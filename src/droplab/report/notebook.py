@@ -57,7 +57,7 @@ class StudyCharts(Mapping[str, "alt.TopLevelMixin"]):
         self._findings, self._exhibits = findings, exhibits
 
     def difference(self) -> alt.TopLevelMixin:
-        """What training with dropout changes: the difference from the control on test, with its interval.
+        """Every arm beside its control on test, with their difference, its interval and the verdict.
 
         Raises:
             DataError: if no network is finished both with dropout and without it.
@@ -82,16 +82,20 @@ class StudyCharts(Mapping[str, "alt.TopLevelMixin"]):
         return self.difference()
 
     def control(self) -> alt.TopLevelMixin:
-        """Networks trained with dropout against networks trained without, a panel a split."""
-        return self["control"]
+        """Accuracy of networks trained with regularizers and without, along the study's first axis of numbers.
+
+        Raises:
+            DataError: if the study has no such axis.
+        """
+        return self._needing("control", "an axis of several numbers, as depths or rates")
 
     def inference(self) -> alt.TopLevelMixin:
-        """Networks trained with dropout, with it left on and off at inference, a panel a mode."""
-        return self["inference"]
+        """Networks trained with dropout, with it left on and off at inference, beside their controls.
 
-    def splits(self) -> alt.TopLevelMixin:
-        """The same, a panel a split."""
-        return self["splits"]
+        Raises:
+            DataError: if no network has dropout.
+        """
+        return self._needing("inference", "networks trained with dropout")
 
     def loss(self) -> alt.TopLevelMixin:
         """The loss of every network, epoch by epoch."""
@@ -156,7 +160,7 @@ class StudyCharts(Mapping[str, "alt.TopLevelMixin"]):
     def _drawn(self) -> dict[str, alt.TopLevelMixin]:
         exhibits = self._exhibits() if self._exhibits else None
         figures = study_figures(self._findings, exhibits)
-        return {name: figure.chart for name, figure in figures.items()}
+        return {name: figure.titled for name, figure in figures.items()}
 
 
 def _table(caption: str, shown: Table) -> Markup:

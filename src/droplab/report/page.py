@@ -24,10 +24,10 @@ from droplab.report.cells import Table
 from droplab.report.conclusions import judged
 from droplab.report.document import environments
 from droplab.report.drawing import LIBRARY, PAGE
-from droplab.report.figures import Figure
 from droplab.report.pictures import image_png, signed_grid_png
 from droplab.report.post import agreement_words, figures_table, post_times_table
 from droplab.report.spreadsheet import csv_text
+from droplab.report.style import Figure
 
 if TYPE_CHECKING:
     from droplab.study.exhibits import Exhibits
@@ -175,14 +175,12 @@ def _images(exhibits: Exhibits | None) -> tuple[dict[int, str], dict[str, str]]:
 
 
 def _drawn(figure: Figure, name: str, pictures: Mapping[str, bytes]) -> _Drawn:
-    """The figure without its title, which the page sets as text."""
-    chart = figure.chart.to_dict()
-    title = chart.pop("title")
-    spec = json.dumps(chart, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """The figure as the page has it."""
+    spec = json.dumps(figure.chart.to_dict(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     table = csv_text(pd.DataFrame(figure.numbers.rows, columns=list(figure.numbers.head)))
     return _Drawn(
-        title["text"],
-        " ".join(title["subtitle"]),
+        figure.title,
+        figure.caption,
         Markup(_inlined(pictures[f"{name}.{PAGE}"].decode(), name)),
         Markup(spec.replace("<", "\\u003c")),  # so that no text in it ends the element that holds it
         figure.numbers,
