@@ -11,17 +11,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from droplab.config import RunSettings
+from droplab.config import Recipe, RunSettings, StudySettings
 from droplab.data.dataset import Dataset
+from droplab.errors import DataError
 from droplab.model.file import ModelInfo, stacked, to_bytes, weights_hash
 from droplab.predict import answers
 from droplab.report.fitted import render_fitted_card
 from droplab.report.origin import Origin
 from droplab.stats.intervals import Estimate, metric_intervals
-from droplab.study.plan import Run, plan_run, plan_way
+from droplab.study.plan import Plan, Run, plan_refit, plan_run, plan_study, plan_way
+from droplab.study.rates import Rates
 from droplab.study.records import RunRecord
 from droplab.study.runner import Observer, Summary, run_all
 from droplab.study.store import Store
+from droplab.train.examples import split_rows
 
 RECIPE: dict[str, Any] = {
     "widths": (256, 128),
@@ -33,6 +36,15 @@ RECIPE: dict[str, Any] = {
     "valid_fraction": 0.0,
 }
 """What is trained where nothing else is said; no example is held out for valid, since nothing is chosen on it."""
+
+RATES = (0.2, 0.5)
+"""The dropout rates that are compared with none where no rate is given."""
+
+HELD_OUT = 1 / 6
+"""Share of the training examples that they are compared on where no other is given."""
+
+FEWEST = 50
+"""Fewest training examples of which some are held out to compare rates on."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,7 @@ class Fitted:
         records: what came of each.
         summary: what was trained now, and what was said on the way.
         log_probabilities: what it says of the test examples with dropout off, shape (examples, classes).
+        rates: the dropout rates that valid chose among; `None` where the rate was given.
     """
 
     weights: dict[str, NDArray[np.float32]]
@@ -56,6 +69,7 @@ class Fitted:
     records: tuple[RunRecord, ...]
     summary: Summary
     log_probabilities: NDArray[np.float32]
+    rates: Rates | None = None
 
     def content(self, card: str) -> bytes:
         """The model file, which names its card by a hash, as the card names the weights."""
@@ -88,6 +102,7 @@ class Fitted:
             data,
             file,
             grouped=self.dataset.train_groups is not None,
+            rates=self.rates,
         )
 
 
@@ -97,6 +112,7 @@ def fit(
     seeds: Sequence[int],
     observer: Observer,
     *,
+    rates: Sequence[float] = (),
     store: str | Path | None = None,
     device: str = "auto",
     precision: str = "auto",
@@ -104,11 +120,17 @@ def fit(
 ) -> Fitted | None:
     """Train a network with each seed, and make one model of them; what the store has is not trained again.
 
+    With `rates`, networks without dropout and with each of them are trained first, `settings.valid_fraction` of the
+    training examples held out. The rate with the highest accuracy on these is the model's, whose networks are trained
+    on all training examples. The test split chooses nothing. Where too few examples can be held out, or dropout cannot
+    act, that is said, and the rate is that of `settings`.
+
     Args:
         dataset: what is trained on.
         settings: of each network; `seed` aside.
         seeds: of the networks, each once.
         observer: told of everything.
+        rates: dropout rates to compare with none; empty for that of `settings`.
         store: where networks are and go; `None` for the user's own.
         device: `auto`, `cpu` or `cuda`.
         precision: `auto`, `fp32` or `bf16`.
@@ -123,16 +145,68 @@ def fit(
     way, notices = plan_way(dataset, device, precision)
     for notice in (*dataset.look.findings, *notices):
         observer.notice(notice)
-    each = [RunSettings.parse(settings.model_dump() | {"seed": seed}) for seed in seeds]
-    runs = tuple(plan_run(one, dataset.fingerprint, way) for one in each)
     with Store(store) as opened:
-        summary = run_all(runs, dataset, opened, observer, workers)
-        if summary.failures:
-            raise summary.failures[0]
-        if summary.interrupted:
+
+        def trained(runs: Sequence[Run], summary: Summary) -> list[RunRecord] | None:
+            summary.add(run_all(runs, dataset, opened, observer, workers))
+            if summary.failures:
+                raise summary.failures[0]
+            found = opened.load([run.key for run in runs])
+            return None if summary.interrupted else [found[run.key] for run in runs]
+
+        summary, chosen = Summary(reused=0), None
+        valid = _held_out(dataset, settings, observer) if rates else None
+        if valid is None:
+            kept = settings.model_copy(update={"valid_fraction": 0.0}) if rates else settings
+            each = [RunSettings.parse(kept.model_dump() | {"seed": seed}) for seed in seeds]
+            runs = tuple(plan_run(one, dataset.fingerprint, way) for one in each)
+        else:
+            plan = plan_study(_compared(settings, rates, seeds), dataset.fingerprint, way)
+            if (compared := trained(plan.runs, summary)) is None:
+                return None
+            chosen = _rates(plan, compared, dataset.train_y[valid])
+            observer.notice(f"valid chose dropout {chosen.chosen:g}: trained again on train and valid together")
+            arm = next(arm for arm in plan.arms if arm.dropout == chosen.chosen)
+            runs = plan_refit(plan, arm, {record.key: record.outcome for record in compared})
+        if (records := trained(runs, summary)) is None:
             return None
-        found = opened.load([run.key for run in runs])
-        records = tuple(found[run.key] for run in runs)
         weights, info = stacked([opened.read_weights(record) for record in records])
     said = answers(weights, info, dataset.test_x, scale=dataset.scale, call=dataset.call_test)
-    return Fitted(weights, info, dataset, runs, records, summary, said["off"].logs)
+    return Fitted(weights, info, dataset, runs, tuple(records), summary, said["off"].logs, chosen)
+
+
+def _held_out(dataset: Dataset, settings: RunSettings, observer: Observer) -> NDArray[np.int64] | None:
+    """The training examples that rates are compared on; `None`, and why is said, where there can be none."""
+    examples = len(dataset.train_y)
+    if not settings.widths:
+        reason = "without a hidden layer dropout changes nothing"
+    elif not settings.valid_fraction:
+        reason = "no examples are held out for valid"
+    elif examples < FEWEST:
+        reason = f"{examples} training examples are too few to hold some out; it takes {FEWEST}"
+    else:
+        try:
+            _, valid = split_rows(dataset, settings.valid_fraction, settings.split_seed)
+        except DataError as error:
+            reason = f"no examples can be held out: {error}"
+        else:
+            if len(valid) > 1:
+                return valid
+            reason = "a single example is held out"
+    used = f"; dropout {settings.dropout:g} is used untried" if settings.widths else ""
+    observer.notice(f"whether dropout earns its place is not found out: {reason}{used}")
+    return None
+
+
+def _compared(settings: RunSettings, rates: Sequence[float], seeds: Sequence[int]) -> StudySettings:
+    """The study of networks without dropout and with each of the rates."""
+    recipe = {name: getattr(settings, name) for name in Recipe.model_fields}
+    return StudySettings.parse(recipe | {"widths": settings.widths, "dropout": tuple(rates), "seeds": tuple(seeds)})
+
+
+def _rates(plan: Plan, records: Sequence[RunRecord], labels: NDArray[np.int64]) -> Rates:
+    """What their finished networks come to on valid, whose classes are `labels`."""
+    right: dict[float, list[NDArray[np.bool_]]] = {}
+    for run, record in zip(plan.runs, records, strict=True):
+        right.setdefault(run.settings.dropout, []).append(record.outcome.ledger["valid"] == labels)
+    return Rates.of({rate: np.stack(one) for rate, one in right.items()})
