@@ -17,8 +17,10 @@ from droplab.inputs import features_of
 from droplab.model.file import read, weights_hash
 from droplab.predict import answers
 from droplab.stats.metrics import classification_metrics
+from droplab.study.lab import Lab, Ready, Warn
 from droplab.study.rates import Rates
 from droplab.train.examples import split_rows
+from droplab.train.outcome import Way
 from study_help import droplab
 
 RANDOM = np.random.default_rng(3)
@@ -185,25 +187,13 @@ def test_rates_by_layer_are_given_rates(compared):
     assert "1 networks to train" in said.out
 
 
-class Silent:
-    """An observer that keeps what it is told."""
-
-    def __init__(self):
-        self.notices = []
-
-    def notice(self, text):
-        self.notices.append(text)
-
-    def __getattr__(self, name):
-        return lambda *_: None
-
-
 SMALL = RunSettings.parse(RECIPE | {"widths": (16,), "epochs": 3, "valid_fraction": 0.25})
 
 
 def made(dataset, tmp_path, settings=SMALL, rates=(0.2, 0.5)):
-    told = Silent()
-    return fit(dataset, settings, [0], told, rates=rates, store=tmp_path / "s.db", workers=1), told.notices
+    notices = []
+    lab = Lab(tmp_path / "s.db", workers=1, observer=Warn(notices.append))
+    return fit(lab, Ready(dataset, Way("cpu", "fp32"), []), settings, [0], rates), notices
 
 
 def test_the_test_split_chooses_no_rate(tmp_path):

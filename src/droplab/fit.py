@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from droplab.config import Recipe, RunSettings, StudySettings
+from droplab.config import RunSettings
 from droplab.data.dataset import Dataset
 from droplab.errors import DataError
 from droplab.model.file import ModelInfo, stacked, to_bytes, weights_hash
 from droplab.predict import answers
 from droplab.report.fitted import render_fitted_card
-from droplab.report.origin import Origin
 from droplab.stats.intervals import Estimate, metric_intervals
-from droplab.study.plan import Plan, Run, plan_refit, plan_run, plan_study, plan_way
+from droplab.study.lab import Lab, Ready
+from droplab.study.origin import Origin, split_counts
+from droplab.study.plan import Run, refit_settings
 from droplab.study.rates import Rates
 from droplab.study.records import RunRecord
-from droplab.study.runner import Observer, Summary, run_all
-from droplab.study.store import Store
+from droplab.study.runner import Summary
 from droplab.train.examples import split_rows
 
 RECIPE: dict[str, Any] = {
@@ -89,11 +88,11 @@ class Fitted:
             command: what repeats it, as typed.
         """
         valid = len(self.records[0].outcome.ledger.get("valid", ()))
-        train_examples = self.runs[0].settings.train_examples
+        examples = split_counts(self.dataset.card, valid, self.runs[0].settings.train_examples)
         return render_fitted_card(
             self.runs,
             self.records,
-            Origin.of(self.dataset.card, valid, train_examples, self.summary, command),
+            Origin.of(self.dataset.card, examples, self.summary, command),
             self.info,
             weights_hash(self.weights),
             self.dataset.test_y,
@@ -107,16 +106,7 @@ class Fitted:
 
 
 def fit(
-    dataset: Dataset,
-    settings: RunSettings,
-    seeds: Sequence[int],
-    observer: Observer,
-    *,
-    rates: Sequence[float] = (),
-    store: str | Path | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    workers: int | None = None,
+    lab: Lab, ready: Ready, settings: RunSettings, seeds: Sequence[int], rates: Sequence[float] = ()
 ) -> Fitted | None:
     """Train a network with each seed, and make one model of them; what the store has is not trained again.
 
@@ -126,56 +116,46 @@ def fit(
     act, that is said, and the rate is that of `settings`.
 
     Args:
-        dataset: what is trained on.
+        lab: where.
+        ready: what is trained on, as the lab has read it.
         settings: of each network; `seed` aside.
         seeds: of the networks, each once.
-        observer: told of everything.
         rates: dropout rates to compare with none; empty for that of `settings`.
-        store: where networks are and go; `None` for the user's own.
-        device: `auto`, `cpu` or `cuda`.
-        precision: `auto`, `fp32` or `bf16`.
-        workers: processes on a CPU; `None` for one a core.
 
     Returns:
         `None` where it was interrupted; the same call goes on.
 
     Raises:
-        DroplabError: if a network cannot be trained, the device is not there, or the store does not work.
+        DroplabError: if a network cannot be trained, or the store does not work.
     """
-    way, notices = plan_way(dataset, device, precision)
-    for notice in (*dataset.look.findings, *notices):
-        observer.notice(notice)
-    with Store(store) as opened:
-
-        def trained(runs: Sequence[Run], summary: Summary) -> list[RunRecord] | None:
-            summary.add(run_all(runs, dataset, opened, observer, workers))
-            if summary.failures:
-                raise summary.failures[0]
-            found = opened.load([run.key for run in runs])
-            return None if summary.interrupted else [found[run.key] for run in runs]
-
-        summary, chosen = Summary(reused=0), None
-        valid = _held_out(dataset, settings, observer) if rates else None
-        if valid is None:
-            kept = settings.model_copy(update={"valid_fraction": 0.0}) if rates else settings
-            each = [RunSettings.parse(kept.model_dump() | {"seed": seed}) for seed in seeds]
-            runs = tuple(plan_run(one, dataset.fingerprint, way) for one in each)
-        else:
-            plan = plan_study(_compared(settings, rates, seeds), dataset.fingerprint, way)
-            if (compared := trained(plan.runs, summary)) is None:
+    valid = _held_out(lab, ready.dataset, settings) if rates else None
+    if rates and valid is None:
+        settings = settings.model_copy(update={"valid_fraction": 0.0})
+    each = [settings.model_copy(update={"seed": seed}) for seed in seeds]
+    chosen, summary = None, Summary(reused=0)
+    with lab.opened() as store:
+        if valid is not None:
+            tried = [one.model_copy(update={"dropout": rate}) for rate in (0.0, *rates) for one in each]
+            runs, found, now = lab.networks(tried, ready, store)
+            summary.add(now)
+            if summary.interrupted:
                 return None
-            chosen = _rates(plan, compared, dataset.train_y[valid])
-            observer.notice(f"valid chose dropout {chosen.chosen:g}: trained again on train and valid together")
-            arm = next(arm for arm in plan.arms if arm.dropout == chosen.chosen)
-            runs = plan_refit(plan, arm, {record.key: record.outcome for record in compared})
-        if (records := trained(runs, summary)) is None:
+            chosen = _compared(runs, found, ready.dataset.train_y[valid])
+            lab.watcher.notice(f"valid chose dropout {chosen.chosen:g}: trained again on train and valid together")
+            best = [run for run in runs if run.settings.dropout == chosen.chosen]
+            each = [refit_settings(run.settings, found[run.key].outcome) for run in best]
+        runs, found, now = lab.networks(each, ready, store)
+        summary.add(now)
+        if summary.interrupted:
             return None
-        weights, info = stacked([opened.read_weights(record) for record in records])
+        records = tuple(found[run.key] for run in runs)
+        weights, info = stacked([store.read_weights(record) for record in records])
+    dataset = ready.dataset
     said = answers(weights, info, dataset.test_x, scale=dataset.scale, call=dataset.call_test)
-    return Fitted(weights, info, dataset, runs, tuple(records), summary, said["off"].logs, chosen)
+    return Fitted(weights, info, dataset, runs, records, summary, said["off"].logs, chosen)
 
 
-def _held_out(dataset: Dataset, settings: RunSettings, observer: Observer) -> NDArray[np.int64] | None:
+def _held_out(lab: Lab, dataset: Dataset, settings: RunSettings) -> NDArray[np.int64] | None:
     """The training examples that rates are compared on; `None`, and why is said, where there can be none."""
     examples = len(dataset.train_y)
     if not settings.widths:
@@ -194,19 +174,13 @@ def _held_out(dataset: Dataset, settings: RunSettings, observer: Observer) -> ND
                 return valid
             reason = "a single example is held out"
     used = f"; dropout {settings.dropout:g} is used untried" if settings.widths else ""
-    observer.notice(f"whether dropout earns its place is not found out: {reason}{used}")
+    lab.watcher.notice(f"whether dropout earns its place is not found out: {reason}{used}")
     return None
 
 
-def _compared(settings: RunSettings, rates: Sequence[float], seeds: Sequence[int]) -> StudySettings:
-    """The study of networks without dropout and with each of the rates."""
-    recipe = {name: getattr(settings, name) for name in Recipe.model_fields}
-    return StudySettings.parse(recipe | {"widths": settings.widths, "dropout": tuple(rates), "seeds": tuple(seeds)})
-
-
-def _rates(plan: Plan, records: Sequence[RunRecord], labels: NDArray[np.int64]) -> Rates:
-    """What their finished networks come to on valid, whose classes are `labels`."""
+def _compared(runs: Sequence[Run], records: Mapping[str, RunRecord], labels: NDArray[np.int64]) -> Rates:
+    """What networks of several rates come to on valid, whose classes are `labels`."""
     right: dict[float, list[NDArray[np.bool_]]] = {}
-    for run, record in zip(plan.runs, records, strict=True):
-        right.setdefault(run.settings.dropout, []).append(record.outcome.ledger["valid"] == labels)
+    for run in runs:
+        right.setdefault(run.settings.dropout, []).append(records[run.key].outcome.ledger["valid"] == labels)
     return Rates.of({rate: np.stack(one) for rate, one in right.items()})

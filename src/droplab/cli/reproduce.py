@@ -90,8 +90,8 @@ def reproduce(
 def _say(result: Reproduced) -> None:
     """The table and the claims."""
     from droplab.cli.tables import print_table
-    from droplab.report.published import claims_told
     from droplab.report.reproduction import beside_table
+    from droplab.study.published import claims_told
 
     shown = beside_table(result)
     print_table(shown.head, shown.rows)

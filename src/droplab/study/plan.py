@@ -133,6 +133,12 @@ class Plan:
         return next(one for one in self.arms if one.name == arm.control)
 
     @property
+    def distinct(self) -> tuple[Arm, ...]:
+        """The arms without those whose networks are, all of them, an earlier one's: dropout without a hidden layer."""
+        first = {arm: run.arms[0] for run in self.runs for arm in run.arms}
+        return tuple(arm for arm in self.arms if first[arm] == arm)
+
+    @property
     def twins(self) -> set[tuple[str, str]]:
         """The names of arms that the same runs serve, each pair both ways."""
         return {
@@ -238,11 +244,11 @@ def plan_refit(plan: Plan, arm: Arm, outcomes: Mapping[str, Outcome]) -> tuple[R
         Run(settings.content_key(plan.fingerprint, run.way.precision), settings, run.way, run.arms)
         for run in plan.runs
         if arm in run.arms and run.key in outcomes
-        for settings in (_without_valid(run.settings, outcomes[run.key]),)
+        for settings in (refit_settings(run.settings, outcomes[run.key]),)
     )
 
 
-def _without_valid(settings: RunSettings, outcome: Outcome) -> RunSettings:
+def refit_settings(settings: RunSettings, outcome: Outcome) -> RunSettings:
     """The settings of a network trained again on train and valid together: early stopping becomes the epochs it chose.
 
     Schedules keep the length that they had.
