@@ -1,23 +1,30 @@
-"""A study's result in a notebook: a fragment of HTML, and its charts by name."""
+"""A study in a notebook: fragments of HTML, and its charts by name, all of which need no network to be shown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import altair as alt
 from markupsafe import Markup, escape
 
 from droplab.errors import ConfigError, DataError
+from droplab.report.cells import Table, comparison_table
+from droplab.report.drawing import draw
 from droplab.report.figures import study_figures
 from droplab.report.headline import headline
+from droplab.study.plan import study_arms
+from droplab.study.verdicts import ArmComparison
 
 if TYPE_CHECKING:
-    import altair as alt
-
-    from droplab.report.cells import Table
+    from droplab.config import StudySettings
     from droplab.study.exhibits import Exhibits
     from droplab.study.findings import Findings
+
+VEGA_LITE = "application/vnd.vegalite.v5+json"
+"""What notebooks draw by themselves: JupyterLab (up to 4.6 at least) and VS Code know no later version."""
 
 
 def html_fragment(findings: Findings) -> str:
@@ -34,7 +41,59 @@ def html_fragment(findings: Findings) -> str:
     parts.append(_table(f"{told.heading}: test accuracy, dropout off at inference", told.verdicts))
     best = f"; chosen on valid: {told.best}" if told.best else ""
     parts.append(_table(f"Arms: mean ± standard deviation over the seeds{best}", told.arms))
-    return str(Markup('<div class="droplab">{}</div>').format(Markup("").join(parts)))
+    return _fragment(parts)
+
+
+def settings_fragment(settings: StudySettings) -> str:
+    """What a study asks, on what data, and its arms, likewise.
+
+    Raises:
+        ConfigError: if an arm's settings cannot be.
+    """
+    arms = study_arms(settings)
+    seeds = f"{len(settings.seeds)} seed{'s' if len(settings.seeds) > 1 else ''}"
+    most = "at most " if settings.until else ""
+    parts = [
+        Markup("<p><strong>{}</strong> {}</p>").format(settings.name, settings.question),
+        Markup("<p>Data: {}; {} arms, {}{} each; {} epochs. run() trains what the store lacks.</p>").format(
+            settings.data, len(arms), most, seeds, settings.epochs
+        ),
+        _table("Arms", Table(("arm", "hidden widths"), [(arm.name, _widths(arm.widths)) for arm in arms])),
+    ]
+    return _fragment(parts)
+
+
+class Comparisons(list[ArmComparison]):
+    """Comparisons of arms, which a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        return _fragment([_table("Test accuracy, dropout off at inference", comparison_table(self))])
+
+
+class _Offline:
+    """What a chart is, too, that a notebook shows without a network."""
+
+    to_dict: Callable[[], dict[str, Any]]
+
+    def _repr_mimebundle_(self, *args: Any, **kwargs: Any) -> Any:
+        """The chart for what the notebook draws by itself, and as a picture for where it draws nothing.
+
+        Whoever has chosen a renderer of Altair's gets that.
+        """
+        if alt.renderers.active != "default":
+            return super()._repr_mimebundle_(*args, **kwargs)  # type: ignore[misc]
+        chart = self.to_dict()
+        pictures = draw({"chart": chart}, ("svg",), lambda text: warnings.warn(text, stacklevel=2))
+        shown = {VEGA_LITE: chart | {"$schema": "https://vega.github.io/schema/vega-lite/v5.json"}}
+        return shown | ({"image/svg+xml": pictures["chart.svg"].decode()} if pictures else {})
+
+
+def offline(chart: alt.TopLevelMixin) -> alt.TopLevelMixin:
+    """The same chart, which a notebook shows without a network; Altair's own fetches its programs from a server."""
+    kind, shown = type(chart), chart.copy(deep=False)  # type: ignore[attr-defined]
+    told = {"__module__": kind.__module__, "__doc__": kind.__doc__}
+    object.__setattr__(shown, "__class__", type(kind.__name__, (_Offline, kind), told))
+    return shown  # type: ignore[no-any-return]
 
 
 class StudyCharts(Mapping[str, "alt.TopLevelMixin"]):
@@ -153,7 +212,15 @@ class StudyCharts(Mapping[str, "alt.TopLevelMixin"]):
     def _drawn(self) -> dict[str, alt.TopLevelMixin]:
         exhibits = self._exhibits() if self._exhibits else None
         figures = study_figures(self._findings, exhibits)
-        return {name: figure.chart for name, figure in figures.items()}
+        return {name: offline(figure.chart) for name, figure in figures.items()}
+
+
+def _fragment(parts: Sequence[Markup]) -> str:
+    return str(Markup('<div class="droplab">{}</div>').format(Markup("").join(parts)))
+
+
+def _widths(widths: Sequence[int]) -> str:
+    return "-".join(map(str, widths)) or "linear"
 
 
 def _table(caption: str, shown: Table) -> Markup:
