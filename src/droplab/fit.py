@@ -141,7 +141,8 @@ def fit(
             if summary.interrupted:
                 return None
             chosen = _compared(runs, found, ready.dataset.train_y[valid])
-            lab.watcher.notice(f"valid chose dropout {chosen.chosen:g}: trained again on train and valid together")
+            rate = f"dropout {chosen.chosen:g}" if chosen.chosen else "no dropout"
+            lab.watcher.notice(f"valid chose {rate}: trained again on train and valid together")
             best = [run for run in runs if run.settings.dropout == chosen.chosen]
             each = [refit_settings(run.settings, found[run.key].outcome) for run in best]
         runs, found, now = lab.networks(each, ready, store)

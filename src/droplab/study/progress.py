@@ -68,8 +68,9 @@ class Bar:
         _tqdm().write(text)
 
     def _reached(self, run: Run, share: float) -> None:
-        self._bar.update((share - self._done[run.key]) * self._work[run.key])
         self._done[run.key] = share
+        done = sum(self._work[key] * part for key, part in self._done.items())
+        self._bar.update(min(done, 1.0) - self._bar.n)
 
     def _say(self) -> None:
         self._bar.set_description_str(f"{self._finished} of {len(self._work)} networks")
