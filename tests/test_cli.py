@@ -15,7 +15,7 @@ import pytest
 
 from droplab import __version__
 from droplab.cli import doctor
-from droplab.config import preset_names
+from droplab.presets import preset_names
 from droplab.study.store import Store
 from study_help import WITHOUT_REPORT, Said, droplab, python, toy_npz, toy_spec
 
@@ -86,20 +86,47 @@ def test_these_are_all_the_commands() -> None:
     }
 
 
-def test_help_imports_nothing_heavy() -> None:
-    code = """
-import sys
-sys.argv = ["droplab", "--help"]
-from droplab.cli import main
-try:
-    main()
-finally:
-    print(sorted({"torch", "pandas", "pydantic", "numpy", "sklearn", "sqlalchemy"} & set(sys.modules)))
-"""
-    with python("-c", code) as process:
+HEAVY = {"torch", "pandas", "pyarrow", "sklearn", "scipy", "altair", "sqlalchemy"}
+
+
+def imported(tmp_path: Path, *arguments: str) -> tuple[str, set[str]]:
+    """What a command says, and the heavy libraries that it imports for that."""
+    code = (
+        f"import atexit, sys; from droplab.cli import main; sys.argv[0] = 'droplab'; "
+        f"atexit.register(lambda: print('imported', *({HEAVY | {'pydantic', 'numpy'}} & set(sys.modules)))); main()"
+    )
+    with python("-c", code, *arguments, cwd=tmp_path) as process:
         out, errors = process.communicate()
-    assert "Begin with: droplab study" in out
-    assert (out.splitlines()[-1], errors) == ("[]", "")
+    said, _, names = out.rpartition("imported")
+    return said + errors, set(names.split())
+
+
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    said, names = imported(tmp_path, "--help")
+    assert "droplab study mnist-depth-quick" in said
+    assert names == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["presets"], "mnist-depth-quick: 10 arms"),
+        (["regularizers"], "max_norm"),
+        (["study", "--help"], "Example: droplab study"),
+        (["study", "mnist-depth-quick", "--epoch", "3"], "No such option: --epoch"),
+        (["study", "mnist-depth-quick", "--depths", "3-1"], "ranges that go up"),
+        (["study", "mnist-depht"], "Did you mean 'mnist-depth'?"),
+        (["report", "mnist-depht"], "Did you mean 'mnist-depth'?"),
+        (["reproduce", "srivastava-table99"], "Did you mean 'srivastava-table9'?"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_names_things_imports_no_library_that_trains_or_draws(
+    tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    said, names = imported(tmp_path, *arguments)
+    assert words in said
+    assert names & HEAVY == set()
 
 
 def test_the_installed_script_tells_its_version() -> None:
@@ -193,7 +220,7 @@ def test_a_signal_outside_of_a_training_ends_a_command_as_ctrl_c_does(
     monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     before = signal.getsignal(number)
-    monkeypatch.setattr("droplab.config.preset_names", lambda: signal.raise_signal(number))
+    monkeypatch.setattr("droplab.presets.preset_names", lambda: signal.raise_signal(number))
     said = droplab("presets")
     assert (said.code, "Traceback" in said.errors) == (128 + number, False)
     assert signal.getsignal(number) is before
@@ -317,7 +344,7 @@ def test_a_network_with_other_regularizers_evaluates_to_its_recorded_metrics(dat
     ("typed", "message"),
     [
         ("max_nrom=3", "Did you mean 'max_norm'"),
-        ("max_norm=big", "takes numbers with commas between; found 'big'"),
+        ("max_norm=big", "must be numbers with commas between; found 'big'"),
         ("max_norm=", "takes NAME=STRENGTH with \\+ between"),
         ("label_smoothing=2", "must lie between 0 and 0.99; found 2"),
     ],

@@ -6,8 +6,9 @@ from itertools import chain
 import pytest
 
 import report_data
-from droplab.config import StudySettings, load_study, preset_names
+from droplab.config import StudySettings, load_study
 from droplab.errors import ConfigError
+from droplab.presets import preset_names, reproduction_names
 from droplab.report import tables
 from droplab.report.conclusions import judged
 from droplab.report.figures import study_figures
@@ -15,7 +16,7 @@ from droplab.report.markdown import render_markdown
 from droplab.report.page import render_page
 from droplab.report.post import PostFigure, agreement_words, figures_table, post_beside, post_times_table
 from droplab.study.post import load_post, parse_post, repeated_post
-from droplab.study.reproduction import load_reproduction, reproduction_names
+from droplab.study.reproduction import load_reproduction
 from droplab.train.outcome import Way
 from report_data import ORIGIN, POST, made_up_study
 from test_markdown import Seen as SeenMarkdown

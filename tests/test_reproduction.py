@@ -249,7 +249,7 @@ def test_a_reproduction_trains_only_what_the_store_lacks(tmp_path: Path) -> None
 
 
 def test_the_command_writes_page_numbers_and_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("droplab.reproduce.load_reproduction", lambda name: toy(tmp_path))
+    monkeypatch.setattr("droplab.study.reproduction.load_reproduction", lambda name: toy(tmp_path))
     out = tmp_path / "out"
     arguments = ["reproduce", "toy", "--budget", "smoke", "--store", tmp_path / "store.db", "--out", out]
     dry = droplab(*arguments, "--dry-run")

@@ -48,6 +48,9 @@ def reproduce(
 
     Example: droplab reproduce srivastava-table10 --budget short --seeds 3
     """
+    from droplab.study.reproduction import load_reproduction
+
+    found = load_reproduction(name)  # what is mistyped is said before PyTorch is imported
     from droplab.cli.live import watch
     from droplab.cli.study import typed_command
     from droplab.errors import TrainingError
@@ -56,7 +59,7 @@ def reproduce(
     from droplab.reproduce import Reproduce
 
     count = seeds if seeds is not None else 1 if budget == "smoke" else 3
-    wanted = Reproduce.preset(name, budget, count, rows or ())
+    wanted = Reproduce(found.select(rows or ()), budget, count)
     what = wanted.reproduction
     typer.echo(f"{what.title}\n{what.source}")
     target = out or Path("droplab-out") / f"{what.name}-{wanted.budget}{'-rows' if rows else ''}"

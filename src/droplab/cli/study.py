@@ -61,12 +61,15 @@ def study(
 
     Example: droplab study mnist-depth --depths 2,5 --seeds 3 --epochs 40
     """
+    from droplab.config import load_study
+
+    settings = load_study(spec).override(**options.given(flags))  # what is mistyped is said before PyTorch is imported
     from droplab.api import Study
     from droplab.cli.live import watch
     from droplab.report.words import published_differences
     from droplab.train.device import resolve_way
 
-    wanted = Study.preset(spec, **options.given(flags))
+    wanted = Study(settings)
     resolve_way(device, precision)  # before anything is said or fetched
     target = _target(wanted, spec, out, wanted.files(probabilities), force, store, dry_run)
     if dry_run:
@@ -120,11 +123,14 @@ def report(
             f"--format {form} goes to the screen, and --out is where files are written; found both. Leave one out, or "
             "send the output to a file with >."
         )
+    from droplab.config import load_study
+
+    settings = load_study(spec).override(**options.given(flags))
     from droplab.api import Study
     from droplab.cli.runs import warn
     from droplab.report.spreadsheet import csv_text
 
-    wanted = Study.preset(spec, **options.given(flags))
+    wanted = Study(settings)
     if form in ("md", "csv"):
         result = wanted.recall(store=store, precision=precision, notify=warn)
         text = csv_text(result.results(), raw) if form == "csv" else result.markdown(typed_command())
@@ -145,9 +151,10 @@ def presets() -> None:
 
     Example: droplab presets
     """
-    from droplab.config import load_study, preset_names
+    from droplab.config import load_study
+    from droplab.presets import preset_names, reproduction_names
     from droplab.study.plan import study_arms
-    from droplab.study.reproduction import load_reproduction, reproduction_names
+    from droplab.study.reproduction import load_reproduction
 
     for name in preset_names():
         settings = load_study(name)

@@ -8,12 +8,12 @@ from __future__ import annotations
 import datetime
 import tomllib
 from collections.abc import Mapping
-from importlib import resources
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from droplab.config import StudySettings, Validated, load_study, parse
+from droplab.presets import read_preset
 
 Accuracy = Annotated[float, Field(ge=0, le=1)]
 
@@ -116,7 +116,7 @@ class Post(Validated):
 
 def load_post() -> Post:
     """The post, from its file."""
-    text = resources.files("droplab.presets").joinpath("published", "mnist-depth.toml").read_text("utf-8")
+    text = read_preset("published", "mnist-depth")
     return parse_post(tomllib.loads(text))
 
 
