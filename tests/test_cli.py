@@ -77,13 +77,82 @@ def test_the_help_of_every_command_has_an_example_of_it(words: list[str]) -> Non
 
 def test_these_are_all_the_commands() -> None:
     def listed(*group: str) -> set[str]:
-        return set(re.findall(r"^  (\w+)  ", droplab(*group, "--help").out.partition("Commands:")[2], re.MULTILINE))
+        return set(re.findall(r"^  (\w+)  ", droplab(*group, "--help").out, re.MULTILINE))
 
     groups = {words[0] for words in COMMANDS if len(words) == 2}
     assert listed() == {words[0] for words in COMMANDS}
     assert {(group, name) for group in groups for name in listed(group)} == {
         tuple(words) for words in COMMANDS if len(words) == 2
     }
+
+
+def test_droplab_alone_shows_what_to_type_first_and_commands_in_four_groups() -> None:
+    alone = droplab()
+    assert alone.out + alone.errors == droplab("--help").out
+    assert (alone.code, "droplab --install-completion" in droplab("--help").out) == (2, True)
+    shown = (alone.out + alone.errors).splitlines()
+    first = [line.split("  ")[2] for line in shown if line.startswith("    droplab ")]
+    assert [words.split()[1] for words in first] == ["study", "fit", "presets"]
+    under: dict[str, list[str]] = {}
+    for line in shown:
+        if re.fullmatch(r"[A-Z].*:", line):
+            under[line] = []
+        elif found := re.match(r"  (\w+)  ", line):
+            under[list(under)[-1]].append(found[1])
+    assert [names for names in under.values() if names] == [
+        ["study", "report", "reproduce", "compare", "presets"],
+        ["fit", "predict", "evaluate", "train", "export"],
+        ["regularizers", "data", "runs"],
+        ["doctor", "bench"],
+    ]
+    assert max(map(len, shown)) <= 80
+    assert not any(line.endswith("...") for line in shown[1:])
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            ["study", "mnist-depth-quick", "--until", "--seeds", "3"],
+            "--until takes a value (decided|best); found --seeds",
+        ),
+        (["study", "mnist-depth-quick", "--until"], "--until takes a value (decided|best); found nothing behind it."),
+        (["runs", "list", "--where"], "--where takes a value ('NAME OP VALUE'); found nothing behind it."),
+        (["study", "mnist-depth-quick", "--epochs", "--dry-run"], "--epochs takes a value; found --dry-run behind it."),
+    ],
+)
+def test_an_option_without_its_value_is_told_by_its_own_name(typed: list[str], said: str) -> None:
+    found = droplab(*typed)
+    assert found.code == 2
+    assert f"\nError: {said}" in found.errors
+    assert found.errors.startswith(f"Usage: droplab {typed[0]}")
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("study mnist-d", ["mnist-depth", "mnist-depth-quick", "mnist-dropout.toml"]),
+        ("report fam", ["families"]),
+        ("reproduce srivastava-table", ["srivastava-table10", "srivastava-table2", "srivastava-table9"]),
+        ("study families --data mn", ["mnist", "mnist.npz"]),
+        (
+            "study families --regularizers max_norm=3+l",
+            ["max_norm=3+l2", "max_norm=3+l1", "max_norm=3+label_smoothing"],
+        ),
+        ("data fetch k", ["kmnist"]),
+        ("data inspect wi", ["wine.csv"]),
+        ("study nothing-like-it", []),
+        ("study families --unt", ["--until"]),
+        ("repro", ["reproduce"]),
+    ],
+)
+def test_the_shell_completes_names_and_files(tmp_path: Path, typed: str, completed: list[str]) -> None:
+    for name in ("wine.csv", "mnist.npz", "mnist-dropout.toml", "notes.txt"):
+        (tmp_path / name).touch()
+    words = ["droplab", *typed.split()]
+    asked = {"_DROPLAB_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+    said = subprocess.run([DROPLAB], env=os.environ | asked, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (said.stdout.split(), said.stderr) == (completed, "")
 
 
 HEAVY = {"torch", "pandas", "pyarrow", "sklearn", "scipy", "altair", "sqlalchemy"}

@@ -9,6 +9,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from droplab.cli import completion
+
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where to train.")]
 Precision = Annotated[str, typer.Option(metavar="auto|fp32|bf16", help="Of the products; auto asks the hardware.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes on a CPU.", show_default="one a core")]
@@ -106,7 +108,10 @@ RECIPE: dict[str, tuple[type, Any]] = {
     "data": (
         str,
         typer.Option(
-            parser=path_text, metavar="NAME|PATH", help="A data set by name; a table, npz, FEATURES,LABELS, or folder."
+            parser=path_text,
+            metavar="NAME|PATH",
+            help="A data set by name; a table, npz, FEATURES,LABELS, or folder.",
+            autocompletion=completion.data,
         ),
     ),
     **READING,
@@ -143,6 +148,7 @@ RECIPE: dict[str, tuple[type, Any]] = {
             parser=regularizers,
             metavar="max_norm=3+l2=1e-4",
             help="What else is used, with strengths; `droplab regularizers` lists them.",
+            autocompletion=completion.regularizers,
         ),
     ),
     "mc_samples": (int, typer.Option(help="Masks averaged by inference mode mc.")),

@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from droplab.cli import options, outputs
+from droplab.cli import completion, options, outputs
 
 if TYPE_CHECKING:
     from droplab.study.reproduction import Reproduced
 
 
 def reproduce(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of a reproduction; `droplab presets` lists them.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="Of a reproduction; `droplab presets` lists them.",
+            autocompletion=completion.reproductions,
+        ),
+    ],
     budget: Annotated[
         str,
         typer.Option(metavar="smoke|short|paper", help="How long each network is trained; paper is the full count."),

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from droplab.cli import options, outputs
+from droplab.cli import completion, options, outputs
 
 if TYPE_CHECKING:
     from droplab.api import Study, StudyResult
 
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A preset's name or a TOML file.")]
+Spec = Annotated[
+    str,
+    typer.Argument(metavar="SPEC", help="A preset's name or a TOML file.", autocompletion=completion.studies),
+]
 Form = Annotated[
     str | None,
     typer.Option(
