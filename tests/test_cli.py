@@ -376,11 +376,13 @@ def test_on_a_terminal_a_live_table_shows_a_line_an_arm(
     for name in ("COLUMNS", "LINES", "TERM"):
         monkeypatch.setenv(name, "")  # and so to what it was, afterwards
     shown = on_terminal("study", spec, "--out", tmp_path / "out", "--epochs", "400", "--workers", "1")
-    head = r"arm +networks +seed +epoch +train loss +valid accuracy"
+    head = r"arm +networks +seed +epoch +train loss +valid % +vs control"
     assert re.search(head, shown)
     last = shown[[match.start() for match in re.finditer(head, shown)][-1] :]
     for arm in ("depth=1,control", "depth=1,dropout=0.5", "depth=2,control", "depth=2,dropout=0.5"):
-        assert len(re.findall(rf"^{arm} +2/2 +[01] +400/400 +\d\.\d{{4}} +[01]\.\d{{4}} *$", last, re.M)) == 1, last
+        against = "" if arm.endswith("control") else r"[+-]\d+\.\d\d"
+        row = rf"^{arm} +2/2 +[01] +400/400 +\d\.\d{{4}} +\d+\.\d\d +{against} *$"
+        assert len(re.findall(row, last, re.M)) == 1, last
     assert re.search(r"^\d+% done, \d+:\d\d passed, about \d+:\d\d left", shown, re.MULTILINE)
     assert "100% done" in last
 

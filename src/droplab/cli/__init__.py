@@ -17,6 +17,7 @@ import typer
 from droplab import __version__
 from droplab.cli import bench, compare, data, doctor, export, fit, models, predict, regularizers, reproduce, runs, study
 from droplab.cli.commands import Commands
+from droplab.cli.say import wrapped
 
 _THREADS = 8  # as many as libraries and a study start, and some more
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
@@ -130,7 +131,8 @@ def main() -> None:
                 "--debug shows."
             )
         with suppress(OSError):  # the terminal is gone
-            sys.stderr.write(f"error: {''.join(sign if sign.isprintable() else '�' for sign in line)}\n")
+            line = "".join(sign if sign.isprintable() else "�" for sign in line)
+            sys.stderr.write(wrapped(f"error: {line}", sys.stderr) + "\n")
         sys.exit(1)
     finally:
         for number in asking:

@@ -18,6 +18,9 @@ StorePath = Annotated[
     str | None,
     typer.Option("--store", metavar="PATH|URL", help="SQLite store.", show_default="in your data folder"),
 ]
+Quiet = Annotated[
+    bool, typer.Option("-q", "--quiet", help="Only say the answer at the end; what must be known goes to stderr.")
+]
 Command = TypeVar("Command", bound=Callable[..., None])
 
 
