@@ -5,8 +5,12 @@ from datetime import UTC, datetime
 import numpy as np
 
 from droplab.config import StudySettings
-from droplab.report.origin import Origin
-from droplab.study.plan import Plan, plan_study
+from droplab.data.dataset import DatasetCard
+from droplab.model.file import ModelInfo
+from droplab.study.exhibits import Exhibits
+from droplab.study.findings import Findings
+from droplab.study.origin import Origin
+from droplab.study.plan import Plan, Run, plan_study
 from droplab.study.records import RunRecord
 from droplab.train.outcome import Curves, Metric, Outcome, Way
 
@@ -36,6 +40,33 @@ ORIGIN = Origin(
     trained=9,
     seconds=312.0,
 )
+
+
+CARD = DatasetCard("mnist", "f" * 64, "a mirror", CLASSES, 60_000, 10_000)
+INFO = ModelInfo(
+    widths=(512, 256, 128),
+    dropout=0.5,
+    features=784,
+    classes=CLASSES,
+    scale=1 / 255,
+    image_shape=(28, 28),
+    data="mnist",
+    fingerprint="f" * 64,
+    key="0" * 64,
+    precision="fp32",
+)
+NOTHING = Exhibits("depth=4,dropout=0.5, seed 1", None, None)
+"""Exhibits where neither test labels nor data are at hand."""
+
+
+def findings_of(
+    plan: Plan, records: dict[str, RunRecord], refits: dict[int, RunRecord] | None = None, best: Run | None = None
+) -> Findings:
+    """What a study's runs come to; `best` is taken for the network that valid chose."""
+    found = Findings(plan, records, CARD, 784, refits or {})
+    if best is not None:
+        found.__dict__.update(best_run=best, best=best.arms[0])
+    return found
 
 
 def made_up_study(missing: int = 0, noise: float = 0.0006, **values: object) -> tuple[Plan, dict[str, RunRecord]]:

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from droplab.config import StudySettings, level_values
 from droplab.errors import ConfigError
-from droplab.report import axes, tables
+from droplab.report import axes
 from droplab.report.folder import Folder
 from droplab.report.words import answer
 from droplab.report.write import write_report, write_tables
+from droplab.study.frames import by_seed
 from droplab.study.plan import Plan
-from report_data import ORIGIN, made_up_study
+from report_data import INFO, NOTHING, ORIGIN, findings_of, made_up_study
 from study_help import toy_plan
 
 ONE = {"depths": [], "widths": [8, 4]}
@@ -185,7 +186,7 @@ def points_of(chart) -> list[dict[str, object]]:
 
 def test_a_numeric_axis_makes_a_curve_with_intervals() -> None:
     plan, records = study_of(vary={"train_examples": [100, 1000, 5000]})
-    results = tables.results_frame(plan, records)
+    results = findings_of(plan, records).results
     assert set(results["train_examples"]) == {100, 1000, 5000}
     chart = axes.accuracy_chart(plan, results)
     encoding = chart.to_dict()["layer"][1]["encoding"]
@@ -196,27 +197,27 @@ def test_a_numeric_axis_makes_a_curve_with_intervals() -> None:
     }
     for row in rows:
         arm = next(arm for arm in plan.arms if arm.name == row["arm"])
-        values = 100 * tables.by_seed(results, arm, "off", "test", "accuracy")
+        values = 100 * by_seed(results, arm, "off", "test", "accuracy")
         assert row["value"] == pytest.approx(values.mean(), rel=1e-5)
         assert row["high"] - row["value"] == pytest.approx(4.302653 * values.std(ddof=1) / math.sqrt(3), rel=1e-2)
 
 
 def test_a_rate_is_a_curve_that_begins_at_its_control() -> None:
     plan, records = study_of(dropout=[0.2, 0.5, 0.8], vary={"batch_size": [8]})
-    rows = points_of(axes.accuracy_chart(plan, tables.results_frame(plan, records)))
+    rows = points_of(axes.accuracy_chart(plan, findings_of(plan, records).results))
     assert [row["across"] for row in rows] == [0, 0.2, 0.5, 0.8]
     assert {row["series"] for row in rows} == {""}
 
 
 def test_two_numeric_axes_make_a_heat_map_and_names_make_groups() -> None:
     plan, records = study_of(dropout=[0.2, 0.5], vary={"train_examples": [100, 1000]})
-    chart = axes.difference_chart(plan, tables.control_comparisons(plan, records))
+    chart = axes.difference_chart(plan, findings_of(plan, records).contrasts)
     assert chart.to_dict()["layer"][0]["mark"]["type"] == "rect"
     assert {(row["across"], row["upwards"]) for row in points_of(chart)} == {
         (size, rate) for size in (100, 1000) for rate in (0.2, 0.5)
     }
     plan, records = study_of(dropout=[], vary={"regularizer": ["max_norm", "l2"], "activation": ["relu", "tanh"]})
-    rows = points_of(axes.accuracy_chart(plan, tables.results_frame(plan, records)))
+    rows = points_of(axes.accuracy_chart(plan, findings_of(plan, records).results))
     assert {row["panel"] for row in rows} == {"activation relu", "activation tanh"}
     assert {row["series"] for row in rows} == {"control", "max_norm 3", "l2 0.0001"}
 
@@ -230,15 +231,15 @@ def test_the_ranking_is_against_the_best_on_valid_in_its_order() -> None:
         for arm in plan.arms
     }
     best, *others = sorted(valid, key=lambda name: -valid[name])
-    ranked = tables.ranking(plan, records)
+    ranked = findings_of(plan, records).ranking
     assert [one.arm.name for one in ranked] == others
     assert {one.against.name for one in ranked} == {best}
 
 
 def test_the_report_shows_axes_ranking_and_all_arms(tmp_path: Path) -> None:
     plan, records = study_of(dropout=[0.5], vary={"regularizer": "dropout,max_norm,l2", "batch_size": [8, 16]})
-    write_tables(Folder(tmp_path), plan, records, ORIGIN)
-    write_report(Folder(tmp_path), plan, records, ORIGIN)
+    write_tables(Folder(tmp_path), findings_of(plan, records), ORIGIN)
+    write_report(Folder(tmp_path), findings_of(plan, records), ORIGIN, NOTHING, INFO)
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "Which arms can be told from the best?" in page
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"difference", "axes", "loss", "overfitting"}
@@ -253,14 +254,14 @@ def test_the_report_shows_axes_ranking_and_all_arms(tmp_path: Path) -> None:
 
 def test_the_answer_names_arms_where_more_than_dropout_is_compared() -> None:
     plan, records = study_of(dropout=[], noise=0.0, vary={"regularizer": ["max_norm", "l2"]})
-    assert answer(tables.control_comparisons(plan, records)).startswith("Against control, in points of test accuracy.")
+    assert answer(findings_of(plan, records).contrasts).startswith("Against control, in points of test accuracy.")
     plan, records = study_of(dropout=[], seeds=1, vary={"regularizer": ["max_norm"]})
-    assert answer(tables.control_comparisons(plan, records)).startswith("One seed cannot tell which regularizers help")
+    assert answer(findings_of(plan, records).contrasts).startswith("One seed cannot tell which regularizers help")
 
 
 def test_arms_are_compared_wherever_both_are() -> None:
     plan, records = study_of(dropout=[0.2, 0.5], vary={"train_examples": [100, 1000]})
-    found = tables.compare_arms(plan, records, "dropout=0.5", "dropout=0.2")
+    found = findings_of(plan, records).compare("dropout=0.5", "dropout=0.2")
     assert [(one.arm.name, one.against.name) for one in found] == [
         (f"train_examples={size},dropout=0.5", f"train_examples={size},dropout=0.2") for size in (100, 1000)
     ]

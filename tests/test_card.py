@@ -6,10 +6,9 @@ import numpy as np
 from scipy import stats
 
 from droplab.model.file import ModelInfo
-from droplab.report import tables
 from droplab.report.card import render_card
 from droplab.train.outcome import Metric
-from report_data import CLASSES, ORIGIN, made_up_study
+from report_data import CLASSES, ORIGIN, findings_of, made_up_study
 from test_markdown import HOSTILE, Seen, one_line
 
 
@@ -18,8 +17,9 @@ def card_of(missing=0, seed=1, origin=ORIGIN, classes=CLASSES, noise=0.0006, met
     plan, records = made_up_study(missing, noise, **{"epochs": 20} | values)
     for key, record in records.items():
         records[key] = replace(record, outcome=replace(record.outcome, metrics=(*record.outcome.metrics, *metrics)))
-    arm = tables.best_arm(plan, tables.results_frame(plan, records))
+    arm = findings_of(plan, records).best
     best = plan.run_of(arm, seed)
+    found = findings_of(plan, records, best=best)
     info = ModelInfo(
         widths=best.settings.widths,
         dropout=best.settings.dropout,
@@ -32,7 +32,7 @@ def card_of(missing=0, seed=1, origin=ORIGIN, classes=CLASSES, noise=0.0006, met
         key=best.key,
         precision="fp32",
     )
-    text = render_card(plan, records, origin, best, info, "best.safetensors")
+    text = render_card(found, origin, info, "best.safetensors")
     return Seen(text), plan, records, arm, best
 
 

@@ -6,10 +6,11 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from droplab.errors import DataError
-from droplab.report import charts, tables
+from droplab.report import charts
 from droplab.report.folder import Folder
 from droplab.report.write import save_figures
-from report_data import made_up_study
+from droplab.study.frames import by_seed
+from report_data import findings_of, made_up_study
 
 STUDIES = {
     "the post's": {},
@@ -26,9 +27,9 @@ STUDIES = {
 
 def charts_of(missing=0, **values):
     plan, records = made_up_study(missing, **values)
-    results = tables.results_frame(plan, records)
-    comparisons = tables.control_comparisons(plan, records)
-    return charts.all_charts(results, tables.curves_frame(plan, records), comparisons)
+    results = findings_of(plan, records).results
+    comparisons = findings_of(plan, records).contrasts
+    return charts.all_charts(results, findings_of(plan, records).curves, comparisons)
 
 
 def rows_of(chart):
@@ -75,14 +76,14 @@ def test_thinned_curves_keep_their_first_and_last_epoch(post):
 
 def test_the_band_of_the_loss_is_the_spread_of_the_seeds(post):
     plan, records = made_up_study(seeds=5)
-    curves = tables.curves_frame(plan, records)
+    curves = findings_of(plan, records).curves
     where = (curves["arm"] == "depth=2,control") & (curves["split"] == "train_as_trained") & (curves["epoch"] == 400)
     seen = curves[where]["value"]
     (row,) = (
         row
         for row in rows_of(post["loss"])
         if (row["place"], row["trained"], row["split"], row["epoch"])
-        == ("depth 2", "no dropout (control)", "train_as_trained", 400)
+        == ("1 hidden layer", "no dropout (control)", "train_as_trained", 400)
     )
     assert [row["low"], row["mean"], row["high"]] == pytest.approx([seen.min(), seen.mean(), seen.max()], rel=1e-5)
 
@@ -97,17 +98,17 @@ def test_the_posts_panels_show_the_posts_numbers_within_the_noise(post):
 
 def test_the_honest_comparison_is_between_trainings_with_dropout_off_at_inference(post):
     plan, records = made_up_study(seeds=5)
-    results = tables.results_frame(plan, records)
+    results = findings_of(plan, records).results
     seen = [row for row in rows_of(post["control"]) if row["percent"] is not None]
     assert len(seen) == 10 * 3 * 5
     ours = sorted(row["percent"] for row in seen if (row["depth"], row["dropout"], row["split"]) == (5, 0.5, "test"))
-    off = tables.by_seed(results, plan.arms[9], "off", "test", "accuracy")
+    off = by_seed(results, plan.arms[9], "off", "test", "accuracy")
     assert ours == pytest.approx(sorted(100 * off))
 
 
 def test_the_difference_has_its_interval_and_none_where_it_does_not_apply(post):
     plan, records = made_up_study(seeds=5)
-    compared = tables.control_comparisons(plan, records)
+    compared = findings_of(plan, records).contrasts
     rows = {row["depth"]: row for row in rows_of(post["difference"])}
     assert rows[1]["difference"] is rows[1]["low"] is None
     assert rows[1]["verdict"] == "does not apply"
@@ -134,7 +135,7 @@ def test_rates_run_along_the_axis_where_there_are_several(study, x):
 
 def test_a_loss_of_zero_does_not_break_the_logarithmic_scale():
     plan, records = made_up_study(depths=[2], epochs=20)
-    curves = tables.curves_frame(plan, records)
+    curves = findings_of(plan, records).curves
     curves.loc[(curves["epoch"] > 10) & (curves["dropout"] == 0), "value"] = 0.0
     rows = rows_of(charts.loss_chart(curves))
     assert min(row["low"] for row in rows) == 1e-7

@@ -3,12 +3,12 @@ import json
 import pytest
 
 from droplab.report.document import study_document
-from report_data import ENVIRONMENT, ORIGIN, made_up_study
+from report_data import ENVIRONMENT, ORIGIN, findings_of, made_up_study
 
 
 def test_study_json_is_strict_and_complete() -> None:
     plan, records = made_up_study(epochs=40)
-    text = json.dumps(study_document(plan, records, ORIGIN), allow_nan=False)
+    text = json.dumps(study_document(findings_of(plan, records), ORIGIN), allow_nan=False)
     document = json.loads(text, parse_constant=pytest.fail)
     assert document["complete"] is True
     assert document["best_arm"] == "depth=4,dropout=0.5"
@@ -23,7 +23,7 @@ def test_study_json_is_strict_and_complete() -> None:
 
 def test_one_seed_leaves_null_and_not_nan_in_study_json() -> None:
     plan, records = made_up_study(seeds=1, epochs=5, missing=1)
-    document = study_document(plan, records, ORIGIN)
+    document = study_document(findings_of(plan, records), ORIGIN)
     text = json.dumps(document, allow_nan=False)
     assert document["complete"] is False
     assert document["arms"][0]["test accuracy sd"] is None

@@ -14,12 +14,13 @@ from PIL import Image
 
 from droplab.config import RunSettings
 from droplab.data.dataset import Dataset
-from droplab.report.activations import activation_chart, activation_frames
-from droplab.report.confusion import confusion_chart, confusion_frame
-from droplab.report.exhibits import collect
-from droplab.report.mistakes import MOST_SHOWN, find_mistakes
+from droplab.model.file import ModelInfo
+from droplab.report.activations import activation_chart
+from droplab.report.confusion import confusion_chart
 from droplab.report.pictures import image_png, signed_grid_png
-from report_data import made_up_study
+from droplab.study.exhibits import activation_frames, collect_exhibits, confusion_frame
+from droplab.study.mistakes import MOST_SHOWN, find_mistakes
+from report_data import CLASSES, findings_of, made_up_study
 
 EXAMPLES = 200
 RANDOM = np.random.default_rng(3)
@@ -165,33 +166,42 @@ def test_exhibits_are_of_the_best_network_and_say_what_is_missing():
     def weights(record):
         return weights_of(record.settings.seed, (4, *record.settings.widths, 10))
 
-    shown = collect(plan, records, run, data.classes, (2, 2), weights, data)
+    def shown_of(run, shape, weights, data):
+        info = ModelInfo(
+            widths=run.settings.widths,
+            dropout=run.settings.dropout,
+            features=4,
+            classes=CLASSES,
+            scale=1 / 255,
+            image_shape=shape,
+            data="toy",
+            fingerprint=plan.fingerprint,
+            key=run.key,
+            precision="fp32",
+        )
+        return collect_exhibits(findings_of(plan, records, best=run), info, weights, data)
+
+    shown = shown_of(run, (2, 2), weights, data)
     assert shown.network == "depth=3,dropout=0.5, seed 1"
-    assert set(shown.charts()) == {"confusion", "activations"}
+    assert shown.confusion is not None
     assert list(shown.images) == [one.example for one in shown.mistakes.shown]
-    example, png = next(iter(shown.images.items()))
-    assert pixels(png).shape == (2, 2)
-    assert features[example].reshape(2, 2).argmax() == pixels(png).argmax()
+    example, image = next(iter(shown.images.items()))
+    assert image.tolist() == features[example].reshape(2, 2).tolist()
     assert shown.units == (64, 512)
-    assert list(shown.sparsity[0]["trained"].unique()) == ["no dropout (control)", "dropout 0.5"]
+    kinds = ["no dropout (control)", "dropout 0.5"]
+    assert list(shown.sparsity[0]["trained"].unique()) == kinds
+    assert list(shown.first_layers) == kinds, "the control beside what is trained with dropout"
+    assert [units.shape for units in shown.first_layers.values()] == [(64, 4)] * 2
     assert shown.missing == ""
-    absent = collect(plan, records, run, data.classes, (2, 2), weights, None)
-    assert (absent.images, absent.sparsity, absent.first_layer) == ({}, None, shown.first_layer)
+    absent = shown_of(run, (2, 2), weights, None)
+    assert (absent.images, absent.sparsity) == ({}, None)
+    assert list(absent.first_layers) == kinds
     assert "not at hand" in absent.missing
-    table = collect(plan, records, run, data.classes, None, weights, data)
-    assert (table.images, table.first_layer) == ({}, None)
+    table = shown_of(run, None, weights, data)
+    assert (table.images, table.first_layers) == ({}, {})
     wide = Dataset("toy", *[np.tile(features, 3), LABELS.astype(np.int64)] * 2, tuple("0123456789"))
-    colour = collect(
-        plan,
-        records,
-        run,
-        data.classes,
-        (2, 2, 3),
-        lambda record: weights_of(1, (12, *record.settings.widths, 10)),
-        wide,
-    )
-    assert pixels(colour.images[example]).tolist() == wide.test_x[example].reshape(2, 2, 3).tolist()
-    assert (colour.in_colour, shown.in_colour) == (True, False)
-    linear = collect(plan, records, plan.run_of(plan.arms[0], 0), data.classes, None, weights, data)
+    colour = shown_of(run, (2, 2, 3), lambda record: weights_of(1, (12, *record.settings.widths, 10)), wide)
+    assert colour.images[example].tolist() == wide.test_x[example].reshape(2, 2, 3).tolist()
+    linear = shown_of(plan.run_of(plan.arms[0], 0), None, weights, data)
     assert linear.sparsity is None
     assert linear.network.startswith("depth=1,control = depth=1,dropout=0.5, seed 0")

@@ -9,7 +9,7 @@ from PIL import Image
 from droplab.config import RunSettings
 from droplab.data.files import load_dataset
 from droplab.errors import ConfigError, DataError
-from droplab.report.origin import Origin
+from droplab.study.origin import Origin
 from droplab.study.runner import Summary, clipped_batch
 from droplab.train.examples import Examples
 

@@ -11,12 +11,12 @@ from droplab import cli
 from droplab.config import RunSettings
 from droplab.data.dataset import Dataset
 from droplab.errors import ConfigError, DataError, StoreError
-from droplab.report import ledgers, tables
 from droplab.stats.compare import compare
+from droplab.study import ledgers
 from droplab.study.plan import Run
 from droplab.study.store import Store
 from droplab.train.outcome import Metric, Way
-from report_data import made_up_study
+from report_data import findings_of, made_up_study
 from store_help import make_trained
 
 RANDOM = np.random.default_rng(5)
@@ -116,7 +116,7 @@ def test_what_cannot_be_compared_is_refused_with_what_to_do(filed, arms, error, 
 
 def test_a_study_is_compared_for_new_examples_too_where_labels_are_known():
     plan, records = made_up_study(depths=[2, 3])
-    assert [one.new_examples for one in tables.control_comparisons(plan, records)] == [None, None]
+    assert [one.new_examples for one in findings_of(plan, records).contrasts] == [None, None]
     labels = np.zeros(EXAMPLES, np.uint8)
     rights = {}
     for key, record in records.items():
@@ -125,7 +125,7 @@ def test_a_study_is_compared_for_new_examples_too_where_labels_are_known():
         outcome = replace(record.outcome, ledger={"test": predicted})
         rights[key] = predicted == 0
         records[key] = replace(record, outcome=outcome, test_labels=labels)
-    found = tables.control_comparisons(plan, records)
+    found = findings_of(plan, records).contrasts
     for one in found:
         a, b = (np.stack([rights[plan.run_of(arm, s).key] for s in range(3)]) for arm in (one.arm, one.against))
         alone = compare(a, b)

@@ -6,7 +6,7 @@ from droplab.errors import ConfigError, DataError
 from droplab.report import notebook
 from droplab.report.figures import study_figures
 from droplab.report.notebook import StudyCharts, html_fragment
-from report_data import made_up_study
+from report_data import findings_of, made_up_study
 from test_page import HOSTILE, Seen
 
 
@@ -15,35 +15,35 @@ def studied(missing=0, **values):
 
 
 def test_the_fragment_has_the_answer_the_verdicts_and_the_arms() -> None:
-    seen = Seen(html_fragment(*studied(name="mine")))
+    seen = Seen(html_fragment(findings_of(*studied(name="mine"))))
     assert seen.text.startswith("mine Training with dropout ")
     assert [row[0] for row in seen.rows if " − " in row[0]] == [
         f"depth={depth},dropout=0.5 − control" for depth in range(1, 6)
     ]
-    assert sum(row[0].startswith("depth=") and " − " not in row[0] for row in seen.rows) == 10
+    assert sum(row[0].startswith("depth=") and " − " not in row[0] for row in seen.rows) == 9
     assert "chosen on valid: depth=4,dropout=0.5" in seen.text
     assert "are finished" not in seen.text
 
 
 def test_the_fragment_stands_in_any_page() -> None:
-    seen = Seen(html_fragment(*studied()))
+    seen = Seen(html_fragment(findings_of(*studied())))
     assert set(seen.tags) == {"div", "p", "strong", "table", "caption", "thead", "tbody", "tr", "th", "td"}
     assert seen.attributes == [("div", "class", "droplab")]
 
 
 def test_a_fragment_of_hostile_names_shows_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = notebook.headline(*studied())
+    told = notebook.headline(findings_of(*studied()))
     hostile = type(told.arms)((HOSTILE,), [(HOSTILE,)])
     hostile = type(told)(HOSTILE, HOSTILE, hostile, None, hostile, HOSTILE, HOSTILE, HOSTILE, HOSTILE)
     monkeypatch.setattr(notebook, "headline", lambda *_: hostile)
-    seen = Seen(html_fragment(*studied()))
+    seen = Seen(html_fragment(findings_of(*studied())))
     assert not {"script", "img"} & set(seen.tags)
     assert seen.text.count(HOSTILE) == 10
 
 
 def test_an_unfinished_study_says_how_far_it_is() -> None:
-    assert "23 of 27 networks are finished." in Seen(html_fragment(*studied(missing=4))).text
-    nothing = Seen(html_fragment(studied()[0], {}))
+    assert "23 of 27 networks are finished." in Seen(html_fragment(findings_of(*studied(missing=4)))).text
+    nothing = Seen(html_fragment(findings_of(studied()[0], {})))
     assert nothing.text == (
         "study Nothing can be said yet: no network is finished both with dropout and without it."
         "0 of 27 networks are finished."
@@ -51,7 +51,7 @@ def test_an_unfinished_study_says_how_far_it_is() -> None:
 
 
 def test_each_chart_is_a_method_and_an_entry() -> None:
-    drawn = StudyCharts(*studied(depths=[1, 2]))
+    drawn = StudyCharts(findings_of(*studied(depths=[1, 2])))
     assert len(drawn) == len(dict(drawn)) == 6
     for name, chart in drawn.items():
         assert getattr(drawn, name)().to_dict() == chart.to_dict()
@@ -63,7 +63,7 @@ def test_each_chart_is_a_method_and_an_entry() -> None:
 def test_charts_are_drawn_once_and_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     monkeypatch.setattr(notebook, "study_figures", lambda *study: calls.append(1) or study_figures(*study))
-    drawn = StudyCharts(*studied(depths=[1, 2]))
+    drawn = StudyCharts(findings_of(*studied(depths=[1, 2])))
     assert calls == []
     drawn.loss()
     drawn.difference()
@@ -72,12 +72,12 @@ def test_charts_are_drawn_once_and_only_when_asked_for(monkeypatch: pytest.Monke
 
 def test_a_chart_by_depth_needs_depths() -> None:
     with pytest.raises(ConfigError, match=r"of several depths; found only depth 2\. Take charts\.difference\(\)"):
-        StudyCharts(*studied(widths=[8], depths=[])).depth()
+        StudyCharts(findings_of(*studied(widths=[8], depths=[]))).depth()
 
 
 def test_what_cannot_be_drawn_is_an_error_that_says_why() -> None:
     plan, records = studied(missing=1, widths=[8], depths=[], seeds=1)
-    drawn = StudyCharts(plan, records)
+    drawn = StudyCharts(findings_of(plan, records))
     with pytest.raises(DataError, match="finished both with dropout and without it, with the same seed; found none"):
         drawn.difference()
     assert "difference" not in list(drawn)
@@ -87,4 +87,4 @@ def test_what_cannot_be_drawn_is_an_error_that_says_why() -> None:
     with pytest.raises(KeyError):
         _ = drawn["nonsense"]
     with pytest.raises(DataError, match="at least one finished run; found none"):
-        StudyCharts(plan, {})
+        StudyCharts(findings_of(plan, {}))

@@ -10,17 +10,18 @@ import pandas as pd
 import pytest
 
 from droplab.errors import DataError
-from droplab.report import page, tables
+from droplab.report import page
 from droplab.report.cells import Table
-from droplab.report.confusion import confusion_chart, confusion_frame
+from droplab.report.confusion import confusion_chart
 from droplab.report.drawing import PAGE, draw
-from droplab.report.exhibits import Exhibits
 from droplab.report.figures import Figure
 from droplab.report.folder import LIST, Folder
-from droplab.report.mistakes import Mistake, Mistakes
-from droplab.report.pictures import image_png
+from droplab.report.pictures import image_png, signed_grid_png
 from droplab.report.write import write_report, write_tables
-from report_data import ORIGIN, made_up_study
+from droplab.study.exhibits import Exhibits, confusion_frame
+from droplab.study.frames import by_seed
+from droplab.study.mistakes import Mistake, Mistakes
+from report_data import INFO, NOTHING, ORIGIN, findings_of, made_up_study
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=y>&amp;'
 
@@ -65,12 +66,12 @@ class Seen(HTMLParser):
 
 def page_of(missing=0, origin=ORIGIN, figures=None, noise=0.0006, pictures=None, **values):
     plan, records = made_up_study(missing, noise, **{"epochs": 20} | values)
-    return page.render_page(plan, records, origin, figures or {}, pictures=pictures)
+    return page.render_page(findings_of(plan, records), origin, figures or {}, pictures=pictures)
 
 
 def reported(out, plan, records):
-    folder = Folder(out)
-    return [*write_tables(folder, plan, records, ORIGIN), *write_report(folder, plan, records, ORIGIN)]
+    folder, found = Folder(out), findings_of(plan, records)
+    return [*write_tables(folder, found, ORIGIN), *write_report(folder, found, ORIGIN, NOTHING, INFO)]
 
 
 @pytest.fixture(scope="module")
@@ -128,14 +129,14 @@ def test_the_verdicts_come_first(seen):
 
 def test_each_depth_has_its_verdict_in_words(written, seen):
     _, _, plan, records = written
-    compared = tables.control_comparisons(plan, records)
+    compared = findings_of(plan, records).contrasts
     rows = {row[0]: row for row in seen.rows}
     for one in compared:
         row = rows[f"{one.arm.name} − control"]
         assert row[1].startswith(one.comparison.verdict)
         assert row[8] == ("3" if one.comparison.look is None else "3 (look 1)")
     assert rows["depth=1,dropout=0.5 − control"][2:5] == ["–", "–", "–"]
-    assert "depth=3,control − depth 2" in rows
+    assert "depth=3,control − 1 hidden layer" in rows
 
 
 def test_what_the_post_confused_is_said_in_words(seen):
@@ -152,8 +153,8 @@ def test_origin_is_on_the_page(seen):
 
 def test_class_accuracies_are_means_over_seeds(written, seen):
     _, _, plan, records = written
-    results = tables.results_frame(plan, records)
-    mean = 100 * tables.by_seed(results, plan.arms[4], "off", "test", "accuracy_class_7").mean()
+    results = findings_of(plan, records).results
+    mean = 100 * by_seed(results, plan.arms[4], "off", "test", "accuracy_class_7").mean()
     at = next(i for i, row in enumerate(seen.rows) if row[0] == "class")
     assert seen.rows[at + 8][0] == "7"
     assert seen.rows[at + 8][5] == f"{mean:.2f}"
@@ -182,7 +183,7 @@ def test_a_hostile_class_stays_text_within_a_chart_and_its_numbers():
 def test_what_was_trained_again_is_said():
     plan, records = made_up_study(epochs=20)
     refits = {seed: records[plan.run_of(plan.arms[3], seed).key] for seed in range(3)}
-    text = Seen(page.render_page(plan, records, ORIGIN, {}, refits=refits)).text
+    text = Seen(page.render_page(findings_of(plan, records, refits), ORIGIN, {})).text
     accuracies = [100 * record.outcome.metric("off", "test", "accuracy") for record in refits.values()]
     spread = f"{np.mean(accuracies):.2f} ± {np.std(accuracies, ddof=1):.2f} %"
     assert f"Trained again on train and valid together (60,000 examples), 3 seeds: test accuracy {spread}" in text
@@ -195,19 +196,20 @@ def test_the_network_that_valid_chose_is_shown_with_what_it_gets_wrong():
         network="depth=4,dropout=0.5, seed 1",
         confusion=None,
         mistakes=Mistakes(2, 1, 10_000, (Mistake(17, 3, 8, 2, {"depth=2,control": (2, 3)}), Mistake(99, 4, 9, 0, {}))),
-        images={17: image_png(np.eye(3))},
-        first_layer=image_png(np.eye(5)),
+        image_shape=(3, 3),
+        images={17: np.eye(3)},
+        first_layers={"no dropout (control)": np.eye(9), "dropout 0.5": np.eye(9)},
         units=(64, 512),
         missing="The data are not at hand.",
     )
-    seen = Seen(page.render_page(plan, records, ORIGIN, {}, shown))
+    seen = Seen(page.render_page(findings_of(plan, records), ORIGIN, {}, shown))
     assert "2 of 10,000 test examples, 1 of which every network of this study gets wrong" in seen.text
     assert "3, taken for 8 test example 17 right in 2 networksdepth=2,control 2/3" in seen.text
     assert "4, taken for 9 test example 99 right in no network" in seen.text
     assert "64 of 512 units" in seen.text
     assert "The data are not at hand." in seen.text
     images = [base64.b64decode(value.partition(",")[2]) for tag, name, value in seen.attributes if name == "src"]
-    assert images == [image_png(np.eye(3)), image_png(np.eye(5))]
+    assert images == [image_png(np.eye(3)), *[signed_grid_png(np.eye(9, dtype=np.float32), (3, 3))] * 2]
 
 
 def test_a_partial_study_says_how_much_is_there():
@@ -234,16 +236,24 @@ def test_all_files_of_the_design_are_written_and_nothing_else(written):
     drawn = ("control", "difference", "inference", "loss", "overfitting", "splits")
     figures = [f"figures/{name}.{kind}" for name in drawn for kind in ("pdf", "png", "svg")]
     assert names.pop(0) == LIST
-    assert names == ["curves.parquet", *figures, "report.html", "report.md", "results.csv", "study.json"]
+    assert names == [
+        "curves.parquet",
+        *figures,
+        "models/MODEL_CARD.md",
+        "report.html",
+        "report.md",
+        "results.csv",
+        "study.json",
+    ]
     assert sorted(str(path.relative_to(out)) for path in paths) == names
 
 
 def test_results_csv_and_curves_parquet_read_back_as_they_were(written):
     out, _, plan, records = written
     assert (out / "results.csv").read_text().startswith("arm,seed,depth,dropout,inference,split,metric,value,")
-    results = tables.results_frame(plan, records)
+    results = findings_of(plan, records).results
     pd.testing.assert_frame_equal(pd.read_csv(out / "results.csv"), results, check_exact=True)
-    pd.testing.assert_frame_equal(pd.read_parquet(out / "curves.parquet"), tables.curves_frame(plan, records))
+    pd.testing.assert_frame_equal(pd.read_parquet(out / "curves.parquet"), findings_of(plan, records).curves)
 
 
 def test_a_report_replaces_an_older_one_and_controls_alone_make_one(tmp_path):
@@ -286,5 +296,5 @@ def test_a_study_without_a_finished_run_has_no_report(tmp_path):
 )
 def test_the_page_says_what_was_trained_now_and_what_was_reused(trained, words):
     plan, records = made_up_study(depths=[2, 3], epochs=3)
-    text = page.render_page(plan, records, replace(ORIGIN, trained=trained), {})
+    text = page.render_page(findings_of(plan, records), replace(ORIGIN, trained=trained), {})
     assert words in " ".join(text.split())

@@ -9,16 +9,17 @@ import report_data
 from droplab.config import StudySettings, load_study
 from droplab.errors import ConfigError
 from droplab.presets import preset_names, reproduction_names
-from droplab.report import tables
 from droplab.report.conclusions import judged
 from droplab.report.figures import study_figures
 from droplab.report.markdown import render_markdown
 from droplab.report.page import render_page
-from droplab.report.post import PostFigure, agreement_words, figures_table, post_beside, post_times_table
-from droplab.study.post import load_post, parse_post, repeated_post
+from droplab.report.post import agreement_words, figures_table, post_times_table
+from droplab.study.frames import by_seed
+from droplab.study.names import hidden_words
+from droplab.study.post import PostFigure, load_post, parse_post, post_beside, repeated_post
 from droplab.study.reproduction import load_reproduction
 from droplab.train.outcome import Way
-from report_data import ORIGIN, POST, made_up_study
+from report_data import ORIGIN, POST, findings_of, made_up_study
 from test_markdown import Seen as SeenMarkdown
 from test_page import Seen
 
@@ -27,7 +28,7 @@ KINDS = ["labels", "better", "overfitting", "falls", "large", "faster", "faster"
 
 
 def beside_of(missing=0, noise=0.0003, **values):
-    beside = post_beside(*made_up_study(missing, noise, **values))
+    beside = post_beside(findings_of(*made_up_study(missing, noise, **values)))
     assert beside is not None
     return beside
 
@@ -93,31 +94,33 @@ def test_the_quick_preset_is_not_the_post() -> None:
 
 def test_the_section_stands_in_page_and_markdown_of_such_a_study_and_of_no_other() -> None:
     plan, records = made_up_study(noise=0.0003)
-    seen = Seen(render_page(plan, records, ORIGIN, {}))
-    markdown = SeenMarkdown(render_markdown(plan, records, ORIGIN))
+    seen = Seen(render_page(findings_of(plan, records), ORIGIN, {}))
+    markdown = SeenMarkdown(render_markdown(findings_of(plan, records), ORIGIN))
     assert seen.open == []
     assert ("section", "id", "the-post") in seen.attributes
     assert ("a", "href", "#the-post") in seen.attributes
     for text in (seen.text, markdown.text):
         assert HEADING in text
         assert load_post().source in text
-        for one in judged(post_beside(plan, records)):
+        for one in judged(post_beside(findings_of(plan, records))):
             assert one.conclusion.text in text
             assert one.judgement.capitalize() in text
             assert one.words in text
     assert all(one.original in seen.text for one in load_post().conclusions)
     other = made_up_study(epochs=20)
-    assert HEADING not in Seen(render_page(*other, ORIGIN, {})).text
-    assert HEADING not in render_markdown(*other, ORIGIN)
-    assert "post" not in study_figures(*other)
+    assert HEADING not in Seen(render_page(findings_of(*other), ORIGIN, {})).text
+    assert HEADING not in render_markdown(findings_of(*other), ORIGIN)
+    assert "post" not in study_figures(findings_of(*other))
 
 
 def test_all_thirty_figures_stand_beside_ours_with_difference_and_mark() -> None:
     beside = beside_of()
     table = figures_table(beside.figures)
-    assert [row[0] for row in table.rows] == [f"depth {d}, {mode}" for mode in ("off", "on") for d in range(1, 6)]
+    assert [row[0] for row in table.rows] == [
+        f"{hidden_words(d)}, {mode}" for mode in ("off", "on") for d in range(1, 6)
+    ]
     depth_2 = dict(zip(table.head, table.rows[1], strict=True))
-    ours = tables.by_seed(beside.results, beside.arms[2], "off", "train", "accuracy").mean()
+    ours = by_seed(beside.findings.results, beside.arms[2], "off", "train", "accuracy").mean()
     assert depth_2["train: post"] == "98.97"
     assert depth_2["train: ours"] == f"{100 * ours:.2f}"
     assert float(depth_2["train: difference"].split()[0].replace("−", "-")) == pytest.approx(
@@ -156,9 +159,9 @@ def test_no_interval_goes_beyond_what_an_accuracy_can_be() -> None:
 
 def test_what_dropout_does_is_judged_by_the_studys_own_comparisons() -> None:
     beside = beside_of(dropout=[0.2, 0.5], seeds=4)
-    compared = tables.control_comparisons(beside.plan, beside.records)
+    compared = findings_of(beside.findings.plan, beside.findings.records).contrasts
     own = [one.comparison.verdict for one in compared if one.arm.dropout == 0.5 and one.arm.depth > 1]
-    steps = tables.depth_comparisons(beside.plan, beside.records)
+    steps = findings_of(beside.findings.plan, beside.findings.records).deeper
     deeper = [one.comparison.verdict for one in steps if one.arm.dropout == one.against.dropout == 0.5]
     found = judgements(beside)
     assert found["better"].numbers.rows[-1] == ("verdict", *own)
@@ -227,9 +230,9 @@ def test_one_seed_cannot_tell_and_shows_its_figures_without_marks() -> None:
 @pytest.mark.parametrize("missing", [1, 12, 20])
 def test_a_study_that_is_not_finished_shows_what_there_is(missing: int) -> None:
     plan, records = made_up_study(missing)
-    assert HEADING in Seen(render_page(plan, records, ORIGIN, {})).text
-    assert HEADING in render_markdown(plan, records, ORIGIN)
-    beside = post_beside(plan, records)
+    assert HEADING in Seen(render_page(findings_of(plan, records), ORIGIN, {})).text
+    assert HEADING in render_markdown(findings_of(plan, records), ORIGIN)
+    beside = post_beside(findings_of(plan, records))
     assert [one.conclusion.kind for one in judged(beside)] == KINDS
     assert len(figures_table(beside.figures).rows) == 10
 
@@ -246,7 +249,7 @@ def test_depths_that_the_study_lacks_have_no_figures_of_ours() -> None:
     table = figures_table(beside.figures)
     assert [row[2] == "–" for row in table.rows] == [True, False, False, True, True] * 2
     found = judgements(beside)
-    assert found["better"].numbers.head == ("accuracy (points)", "depth 2", "depth 3")
+    assert found["better"].numbers.head == ("accuracy (points)", "1 hidden layer", "2 hidden layers")
     assert found["falls"].numbers.head == ("accuracy (points)", "2 → 3 layers")
 
 
@@ -255,7 +258,7 @@ def test_times_stand_beside_ours_a_column_a_device() -> None:
     table = post_times_table(beside)
     assert table.head[:3] == ("network", "post: GPU (s)", "post: no GPU (s)")
     assert table.head[3] == "ours: Some CPU @ 2.00GHz (cpu), fp32, uncompiled, separate (s)"
-    assert table.rows[4][:3] == ("depth 5", "153", "634")
+    assert table.rows[4][:3] == ("4 hidden layers", "153", "634")
     mean = sum(record.outcome.train_seconds for record in beside.trained(5)) / 3
     assert table.rows[4][3] == f"{mean:.0f}"
 
@@ -276,14 +279,14 @@ def test_a_gpu_is_faster_if_the_studys_own_networks_show_it(seconds_on_gpu, judg
         one = records[key]
         outcome = replace(one.outcome, train_seconds=seconds_on_gpu)
         records[key] = replace(one, way=Way("cuda", "fp32"), outcome=outcome)
-    gpu = [one for one in judged(post_beside(plan, records)) if one.conclusion.kind == "faster"]
+    gpu = [one for one in judged(post_beside(findings_of(plan, records))) if one.conclusion.kind == "faster"]
     assert [one.judgement for one in gpu] == [judgement, judgement_1000]
     assert gpu[0].words.startswith("The post, 5 layers: 153 s for 400 epochs on its GPU; 634 s, 4.1 times as long")
     assert ("(cuda)" in gpu[0].words) == (seconds_on_gpu is not None)
 
 
 def test_the_chart_draws_what_there_is_and_has_its_numbers() -> None:
-    figure = study_figures(*made_up_study(missing=6))["post"]
+    figure = study_figures(findings_of(*made_up_study(missing=6)))["post"]
     (values,) = figure.chart.to_dict()["datasets"].values()
     beside = beside_of(missing=6, noise=0.0006)
     assert len(values) == sum(bool(one.ours) for one in beside.figures)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from droplab.report.published import beside, claims_told
 from droplab.report.reproduction_chart import reproduction_chart
 from droplab.stats.compare import compare, compare_differences
+from droplab.study.published import beside, claims_told
 from droplab.study.reproduction import Reproduced, RowResult, parse_reproduction
 
 N = 10_000

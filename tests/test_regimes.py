@@ -10,9 +10,9 @@ from droplab.report.headline import headline
 from droplab.report.markdown import render_markdown
 from droplab.report.notebook import html_fragment
 from droplab.report.page import render_page
-from droplab.report.regimes import ArmState, NetworkState, arm_states, network_state
 from droplab.study.plan import Plan
-from report_data import ORIGIN, made_up_study
+from droplab.study.regimes import ArmState, NetworkState, arm_states, network_state
+from report_data import ORIGIN, findings_of, made_up_study
 from study_help import droplab, toy_spec
 
 IMPROVING, FINISHED = NetworkState("improving", False), NetworkState("finished", False)
@@ -55,11 +55,11 @@ def test_an_arm_that_was_still_improving_when_its_control_was_not_is_named():
     found = said(plan_of(depths=[2, 3]), OVERFITTING, DONE, {"depth=3,dropout=0.5": IMPROVING})
     assert found == (
         "Unlike its control, this arm was still improving when training stopped, and may do better than is said here: "
-        "depth 3, dropout 0.5."
+        "2 hidden layers, dropout 0.5."
     )
     found = said(plan_of(depths=[2, 3]), OVERFITTING, IMPROVING)
     assert found.startswith("Unlike their controls, these arms were still improving")
-    assert found.endswith("depth 2, dropout 0.5; depth 3, dropout 0.5.")
+    assert found.endswith("1 hidden layer, dropout 0.5; 2 hidden layers, dropout 0.5.")
     found = said(plan_of(depths=[2, 3]), DONE, DONE, {"depth=3,control": [IMPROVING, IMPROVING, DONE]})
     assert found.startswith("This arm was still improving")
     assert said(plan_of(depths=[2, 3]), DONE, DONE, {"depth=3,control": [IMPROVING, DONE, DONE]}) is None
@@ -69,7 +69,7 @@ def test_networks_that_diverged_come_first_and_are_counted():
     found = said(
         plan_of(depths=[2, 3]), OVERFITTING, IMPROVING, {"depth=3,control": [DIVERGED, OVERFITTING, OVERFITTING]}
     )
-    assert found.startswith("1 of 12 networks diverged or learned nothing (depth 3, control): ")
+    assert found.startswith("1 of 12 networks diverged or learned nothing (2 hidden layers, control): ")
     assert found.count(". ") == 1
     assert "Unlike their controls" in found
     assert said(plan_of(depths=[2]), DIVERGED, DIVERGED).startswith("All networks diverged or learned nothing: ")
@@ -84,7 +84,7 @@ def test_a_control_that_had_not_overfitted_left_a_regularizer_little_to_do():
     some = said(
         plan_of(depths=[2, 3, 4]), OVERFITTING, DONE, {"depth=2,control": FINISHED, "depth=4,control": FINISHED}
     )
-    assert some.startswith("Of the controls, depth 2 and depth 4 had not overfitted")
+    assert some.startswith("Of the controls, 1 hidden layer and 3 hidden layers had not overfitted")
 
 
 def test_a_network_without_a_hidden_layer_that_serves_both_arms_is_told_once_and_is_nobodys_control():
@@ -92,7 +92,7 @@ def test_a_network_without_a_hidden_layer_that_serves_both_arms_is_told_once_and
         said(plan_of(depths=[1, 2]), DONE, DONE, {"depth=1,control": FINISHED, "depth=1,dropout=0.5": FINISHED}) is None
     )
     found = said(plan_of(depths=[1, 2]), DONE, DONE, {"depth=1,control": IMPROVING, "depth=1,dropout=0.5": IMPROVING})
-    assert found.endswith("depth 1, control.")
+    assert found.endswith("no hidden layer, control.")
 
 
 def test_a_hundred_arms_are_not_all_named():
@@ -125,19 +125,19 @@ def short():
 
 
 def test_the_sentence_stands_wherever_the_answer_does(short):
-    told = headline(*short)
+    told = headline(findings_of(*short))
     assert told.regime == words.regime_words(arm_states(*short))
     assert told.regime.startswith("All networks were still improving")
-    assert told.regime in html_fragment(*short)
-    assert f'<p class="notice">{told.regime}</p>' in render_page(*short, ORIGIN, {})
-    assert f"\n\n{told.regime}\n\n" in render_markdown(*short, ORIGIN)
+    assert told.regime in html_fragment(findings_of(*short))
+    assert f'<p class="notice">{told.regime}</p>' in render_page(findings_of(*short), ORIGIN, {})
+    assert f"\n\n{told.regime}\n\n" in render_markdown(findings_of(*short), ORIGIN)
 
 
 def test_a_finished_study_has_no_such_sentence():
     done = made_up_study(depths=[2, 3])
-    assert headline(*done).regime is None
-    assert "when training stopped" not in render_markdown(*done, ORIGIN)
-    assert headline(done[0], {}).regime is None
+    assert headline(findings_of(*done)).regime is None
+    assert "when training stopped" not in render_markdown(findings_of(*done), ORIGIN)
+    assert headline(findings_of(done[0], {})).regime is None
 
 
 def test_the_command_says_it_beside_the_verdicts(tmp_path):
@@ -152,4 +152,4 @@ def test_nothing_is_said_where_nothing_was_held_out(short):
     for key, record in records.items():
         curves = replace(record.outcome.curves, losses=record.outcome.curves.losses * np.array([[1], [np.nan]]))
         records = records | {key: replace(record, outcome=replace(record.outcome, curves=curves))}
-    assert headline(plan, records).regime is None
+    assert headline(findings_of(plan, records)).regime is None

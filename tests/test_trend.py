@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from droplab.errors import ConfigError, DataError
-from droplab.report.tables import DepthTrend
 from droplab.report.words import trend_words
 from droplab.stats.compare import compare_differences
 from droplab.stats.trend import trend
+from droplab.study.findings import DepthTrend
 
 POST = [0.9224, 0.9795, 0.9821, 0.9822, 0.9794]
 """The means of the post's networks by depth, 1 to 5."""
@@ -129,7 +129,8 @@ def said(means: list[float], seeds: int) -> str:
 
 def test_no_slope_is_given_where_no_line_fits():
     assert said([0.90, 0.95, 0.98, 0.95, 0.90], 5) == (
-        "Among the controls, depth 1 to 5, test accuracy rises and then falls, highest at depth 3 (97.96 %); no "
+        "Among the controls, no hidden layer to 4 hidden layers, test accuracy rises and then falls, highest with "
+        "2 hidden layers (97.96 %); no "
         "straight line fits (5 seeds)."
     )
 
@@ -138,5 +139,5 @@ def test_words_about_a_line_say_how_sure_they_are_that_it_is_one():
     assert "whether" not in said([0.90, 0.91, 0.92], 5)
     assert said([0.90, 0.91, 0.92], 2).endswith("2 seeds). Two seeds hardly tell whether a straight line fits.")
     assert said([0.90, 0.92, 0.91], 1).endswith(
-        "It is highest at depth 2 (91.99 %); whether a straight line fits cannot be told."
+        "It is highest with 1 hidden layer (91.99 %); whether a straight line fits cannot be told."
     )

@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from droplab.report import tables
-from droplab.report.uncertainty import reliability_frame, samples_frame, uncertainty_charts
+from droplab.report.uncertainty import uncertainty_charts
 from droplab.train.outcome import Metric
-from report_data import made_up_study
+from report_data import findings_of, made_up_study
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,7 @@ def study():
 
 def test_every_bin_of_every_arm_and_seed_is_there(study):
     plan, records = study
-    frame = reliability_frame(plan, records)
+    frame = findings_of(plan, records).reliability
     assert len(frame) == len(plan.arms) * 3 * 15, "what is NaN, without a temperature, is left out"
     assert not frame["calibrated"].any()
     place = list(records).index(plan.run_of(plan.arms[3], 1).key)
@@ -45,7 +44,7 @@ def test_every_bin_of_every_arm_and_seed_is_there(study):
 
 def test_masks_are_counted_and_dropout_off_stands_at_zero(study):
     plan, records = study
-    frame = samples_frame(plan, records)
+    frame = findings_of(plan, records).samples
     assert set(frame["arm"]) == {"depth=3,dropout=0.5"}
     key = plan.run_of(plan.arms[3], 2).key
     mine = frame[frame["seed"] == 2].set_index(["metric", "masks"])["value"]
@@ -56,18 +55,23 @@ def test_masks_are_counted_and_dropout_off_stands_at_zero(study):
 
 def test_the_table_has_means_and_nothing_for_older_runs(study):
     plan, records = study
-    row = tables.arms_table(plan, records).set_index("arm").loc["depth=3,control"]
+    row = findings_of(plan, records).arms.set_index("arm").loc["depth=3,control"]
     places = [list(records).index(plan.run_of(plan.arms[2], seed).key) for seed in range(3)]
     assert row["test ECE"] == pytest.approx(0.01 * np.mean(places))
     assert row["temperature"] == pytest.approx(1 + np.mean(places))
-    assert np.isnan(tables.arms_table(*made_up_study(depths=[3]))["test ECE"]).all()
+    assert np.isnan(findings_of(*made_up_study(depths=[3])).arms["test ECE"]).all()
+
+
+def drawn_of(plan, records):
+    found = findings_of(plan, records)
+    return uncertainty_charts(found.reliability, found.samples)
 
 
 def test_figures_are_drawn_of_what_there_is(study):
     plan, records = study
-    drawn = uncertainty_charts(plan, records)
+    drawn = drawn_of(plan, records)
     assert set(drawn) == {"reliability", "samples"}
     assert all("vega-lite" in chart.to_json() for chart in drawn.values())
-    assert uncertainty_charts(*made_up_study(depths=[3])) == {}
+    assert drawn_of(*made_up_study(depths=[3])) == {}
     controls, some = made_up_study(depths=[3], dropout=[])
-    assert samples_frame(controls, some).empty
+    assert findings_of(controls, some).samples.empty

@@ -8,12 +8,11 @@ import pytest
 
 from droplab.config import StudySettings
 from droplab.errors import ConfigError
-from droplab.report.tables import best_arm, results_frame
 from droplab.stats.looks import level_of
 from droplab.study.plan import Plan
 from droplab.study.records import RunRecord
 from droplab.study.verdicts import ERROR, contenders_of, control_pairs, due, looks_reached, verdicts
-from report_data import made_up_study
+from report_data import findings_of, made_up_study
 
 RATES = (0.1, 0.2, 0.3, 0.4, 0.5)
 EFFECTS = {0.0: 0.0, 0.1: 0.02, 0.2: 0.004, 0.3: 0.0, 0.4: -0.02, 0.5: 0.0005}
@@ -244,4 +243,4 @@ def test_where_decided_arms_have_fewer_seeds_the_best_is_chosen_over_the_same_on
         for run in plan.runs
         if run.key in control
     }
-    assert best_arm(plan, results_frame(plan, records)).is_control
+    assert findings_of(plan, records).best.is_control

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,12 @@ from droplab.data.dataset import Dataset
 from droplab.model.file import ModelInfo, stacked, to_bytes, weights_hash
 from droplab.predict import answers
 from droplab.report.fitted import render_fitted_card
-from droplab.report.origin import Origin
 from droplab.stats.intervals import Estimate, metric_intervals
-from droplab.study.plan import Run, plan_run, plan_way
+from droplab.study.lab import Lab, Ready
+from droplab.study.origin import Origin, split_counts
+from droplab.study.plan import Run
 from droplab.study.records import RunRecord
-from droplab.study.runner import Observer, Summary, run_all
-from droplab.study.store import Store
+from droplab.study.runner import Summary
 
 RECIPE: dict[str, Any] = {
     "widths": (256, 128),
@@ -75,11 +74,11 @@ class Fitted:
             command: what repeats it, as typed.
         """
         valid = len(self.records[0].outcome.ledger.get("valid", ()))
-        train_examples = self.runs[0].settings.train_examples
+        examples = split_counts(self.dataset.card, valid, self.runs[0].settings.train_examples)
         return render_fitted_card(
             self.runs,
             self.records,
-            Origin.of(self.dataset.card, valid, train_examples, self.summary, command),
+            Origin.of(self.dataset.card, examples, self.summary, command),
             self.info,
             weights_hash(self.weights),
             self.dataset.test_y,
@@ -91,48 +90,28 @@ class Fitted:
         )
 
 
-def fit(
-    dataset: Dataset,
-    settings: RunSettings,
-    seeds: Sequence[int],
-    observer: Observer,
-    *,
-    store: str | Path | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    workers: int | None = None,
-) -> Fitted | None:
+def fit(lab: Lab, ready: Ready, settings: RunSettings, seeds: Sequence[int]) -> Fitted | None:
     """Train a network with each seed, and make one model of them; what the store has is not trained again.
 
     Args:
-        dataset: what is trained on.
+        lab: where.
+        ready: what is trained on, as the lab has read it.
         settings: of each network; `seed` aside.
         seeds: of the networks, each once.
-        observer: told of everything.
-        store: where networks are and go; `None` for the user's own.
-        device: `auto`, `cpu` or `cuda`.
-        precision: `auto`, `fp32` or `bf16`.
-        workers: processes on a CPU; `None` for one a core.
 
     Returns:
         `None` where it was interrupted; the same call goes on.
 
     Raises:
-        DroplabError: if a network cannot be trained, the device is not there, or the store does not work.
+        DroplabError: if a network cannot be trained, or the store does not work.
     """
-    way, notices = plan_way(dataset, device, precision)
-    for notice in (*dataset.look.findings, *notices):
-        observer.notice(notice)
     each = [RunSettings.parse(settings.model_dump() | {"seed": seed}) for seed in seeds]
-    runs = tuple(plan_run(one, dataset.fingerprint, way) for one in each)
-    with Store(store) as opened:
-        summary = run_all(runs, dataset, opened, observer, workers)
-        if summary.failures:
-            raise summary.failures[0]
+    with lab.opened() as store:
+        runs, found, summary = lab.networks(each, ready, store)
         if summary.interrupted:
             return None
-        found = opened.load([run.key for run in runs])
         records = tuple(found[run.key] for run in runs)
-        weights, info = stacked([opened.read_weights(record) for record in records])
+        weights, info = stacked([store.read_weights(record) for record in records])
+    dataset = ready.dataset
     said = answers(weights, info, dataset.test_x, scale=dataset.scale, call=dataset.call_test)
     return Fitted(weights, info, dataset, runs, records, summary, said["off"].logs)

@@ -6,21 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from droplab.api import Warn, valid_accuracy
 from droplab.config import MOST_SEEDS
-from droplab.data.dataset import Dataset
-from droplab.data.files import load_dataset
 from droplab.errors import ConfigError
 from droplab.study.forecast import Forecast
+from droplab.study.lab import Lab, Ready, Warn
 from droplab.study.packs import work
-from droplab.study.plan import Run, plan_run, plan_way
+from droplab.study.plan import Run
 from droplab.study.records import RunRecord
 from droplab.study.reproduction import BUDGETS, Budget, Reproduced, Reproduction, Row, RowResult, load_reproduction
-from droplab.study.runner import Observer, Summary, foretell, run_all
-from droplab.study.sqlite import store_path
+from droplab.study.runner import Observer, Summary
 from droplab.study.store import Store
-from droplab.train.device import resolve_way
-from droplab.train.outcome import Way
 
 
 class Reproduce:
@@ -84,22 +79,20 @@ class Reproduce:
         Raises:
             DroplabError: if the data cannot be had, the device is not there, or the store does not work.
         """
-        quiet, observer = observer is None, observer or Warn()
-        networks, notices = self._prepared(device, precision, observer.notice)
-        with Store(store) as opened:
-            summary = Summary(0, notices=notices)
+        lab = Lab(store, device, precision, workers, observer)
+        networks = self._networks(lab)
+        with lab.opened() as opened:
+            summary = Summary(0, notices=networks.ready.notices)
             if choices := networks.choices():
-                whole = networks.forecast(opened, workers).words
-                observer.notice(f"in all, {whole}; first what valid chooses among")
-                summary.add(run_all(choices, networks.dataset, opened, observer, workers))
+                whole = networks.forecast(lab, opened).words
+                lab.watcher.notice(f"in all, {whole}; first what valid chooses among")
+                summary.add(lab.train(choices, networks.ready.dataset, opened))
             options = networks.chosen(opened, settled=not summary.interrupted)
             finals = networks.finals(options)
             if finals and not summary.interrupted:
-                summary.add(run_all(finals, networks.dataset, opened, observer, workers))
-            if quiet and summary.interrupted:
-                raise KeyboardInterrupt
+                summary.add(lab.train(finals, networks.ready.dataset, opened))
             rows = tuple(networks.result(row, options[row.name], opened) for row in self.reproduction.rows)
-        return Reproduced(self.reproduction, self.budget, self.seeds, rows, networks.dataset.card, summary)
+        return Reproduced(self.reproduction, self.budget, self.seeds, rows, networks.ready.dataset.card, summary)
 
     def foretell(
         self,
@@ -122,20 +115,12 @@ class Reproduce:
         Raises:
             DroplabError: as `run`.
         """
-        networks, _ = self._prepared(device, precision, notify or Warn().notice)
-        if not store_path(store).exists():
-            return networks.forecast(None, workers)
-        with Store(store) as opened:
-            return networks.forecast(opened, workers)
+        lab = Lab(store, device, precision, workers, Warn(notify))
+        with lab.existing() as opened:
+            return self._networks(lab).forecast(lab, opened)
 
-    def _prepared(self, device: str, precision: str, notify: Callable[[str], None]) -> tuple[_Networks, list[str]]:
-        """What it takes on this machine, and what must be known of the way, which is told, too."""
-        resolve_way(device, precision)  # before anything is fetched
-        dataset = load_dataset(self.reproduction.data, notify=notify)
-        way, notices = plan_way(dataset, device, precision)
-        for notice in notices:
-            notify(notice)
-        return _Networks(self.reproduction, self.budget, self.seeds, dataset, way), notices
+    def _networks(self, lab: Lab) -> _Networks:
+        return _Networks(self.reproduction, self.budget, self.seeds, lab.read(self.reproduction.data))
 
 
 @dataclass(frozen=True)
@@ -145,8 +130,7 @@ class _Networks:
     reproduction: Reproduction
     budget: Budget
     seeds: tuple[int, ...]
-    dataset: Dataset
-    way: Way
+    ready: Ready
 
     def choices(self) -> list[Run]:
         """What valid chooses among."""
@@ -170,12 +154,12 @@ class _Networks:
         found = {run.settings.seed: records[run.key] for run in final if run.key in records}
         return RowResult(row, tuple(records.get(run.key) for run in tried), option, found)
 
-    def forecast(self, store: Store | None, workers: int | None) -> Forecast:
+    def forecast(self, lab: Lab, store: Store | None) -> Forecast:
         """What training them takes; where a choice is not made the costliest recipe stands for it."""
         options = {row.name: self._costliest(row) for row in self.reproduction.rows}
         made = self.chosen(store, settled=False) if store else {}
         options |= {name: option for name, option in made.items() if option is not None}
-        return foretell(_unique(self.choices() + self.finals(options)), self.dataset, store, workers)
+        return lab.forecast(_unique(self.choices() + self.finals(options)), self.ready.dataset, store)
 
     def _tried(self, row: Row) -> list[Run]:
         """A row's recipes to choose among, each with the first seed."""
@@ -190,8 +174,8 @@ class _Networks:
         return costs.index(max(costs))
 
     def _run(self, row: Row, seed: int, option: int, final: bool) -> Run:
-        settings = self.reproduction.recipe(row, seed, self.budget, len(self.dataset.train_y), option, final)
-        run = plan_run(settings, self.dataset.fingerprint, self.way)
+        settings = self.reproduction.recipe(row, seed, self.budget, len(self.ready.dataset.train_y), option, final)
+        run = self.ready.run(settings)
         name = row.name if final else f"{row.name}, recipe {option + 1}"
         return replace(run, arms=(replace(run.arms[0], name=name, trained=name, control=name),))
 
@@ -200,7 +184,7 @@ def _best(records: Sequence[RunRecord | None], settled: bool) -> int | None:
     """The place of the record that valid chooses; 0 where there is nothing to choose, `None` where it cannot yet."""
     if not records:
         return 0
-    found = {place: valid_accuracy(record) for place, record in enumerate(records) if record is not None}
+    found = {place: record.valid_accuracy for place, record in enumerate(records) if record is not None}
     if not found or (len(found) < len(records) and not settled):
         return None
     return max(found, key=lambda place: found[place])

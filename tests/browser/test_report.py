@@ -16,8 +16,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 import droplab
 from droplab.report.folder import Folder
-from droplab.report.single import write_page
-from report_data import ORIGIN, made_up_study
+from droplab.report.write import write_page
+from report_data import ORIGIN, findings_of, made_up_study
 
 pytestmark = pytest.mark.browser
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -214,7 +214,7 @@ def test_on_a_phone_no_verdict_stands_on_another(browser, tmp_path):
 
 def test_on_a_phone_a_grid_of_panels_becomes_a_column(browser, tmp_path):
     plan, records = made_up_study(depths=[2, 3], dropout=[0.2, 0.5], epochs=12)
-    write_page(Folder(tmp_path), plan, records, ORIGIN)
+    write_page(Folder(tmp_path), findings_of(plan, records), ORIGIN)
     with opened(browser, tmp_path / "report.html", width=PHONE) as page:
         for name in ("control", "inference", "splits"):
             box = page.locator(f"#figure-{name} .live svg").bounding_box()

@@ -34,8 +34,8 @@ def compare(
     Example: droplab compare data=mnist,depth=5,dropout=0.5 data=mnist,depth=5,control
     """
     from droplab.cli.runs import open_existing
-    from droplab.report import ledgers
     from droplab.stats.compare import points
+    from droplab.study import ledgers
 
     with open_existing(store) as opened:
         ours, theirs = (ledgers.by_seed(_runs(opened, arm), arm) for arm in (a, b))

@@ -51,10 +51,10 @@ def fit(
     from droplab.cli.live import watch
     from droplab.config import RunSettings
     from droplab.data.disk import write_atomically
-    from droplab.data.files import load_dataset
     from droplab.errors import ConfigError
     from droplab.fit import RECIPE
     from droplab.fit import fit as fit_networks
+    from droplab.study.lab import Lab
     from droplab.train.device import resolve_way
 
     given = options.given(flags)
@@ -69,16 +69,9 @@ def fit(
     for path in (out, card):
         outputs.check_file(path, force, (data, reading.get("test")), store)
     with watch() as observer:
-        dataset = load_dataset(
-            data,
-            **reading,
-            valid_fraction=settings.valid_fraction,
-            split_seed=settings.split_seed,
-            notify=observer.notice,
-        )
-        fitted = fit_networks(
-            dataset, settings, seeds, observer, store=store, device=device, precision=precision, workers=workers
-        )
+        lab = Lab(store, device, precision, workers, observer)
+        split = {"valid_fraction": settings.valid_fraction, "split_seed": settings.split_seed}
+        fitted = fit_networks(lab, lab.read(data, **reading, **split), settings, seeds)
     if fitted is None:
         typer.echo("stopped: the same command goes on; finished networks are kept")
         raise typer.Exit(130)

@@ -35,10 +35,7 @@ def train(
     from droplab.cli.live import watch
     from droplab.config import RunSettings
     from droplab.data.disk import write_atomically
-    from droplab.data.files import load_dataset
-    from droplab.study.plan import plan_run, plan_way
-    from droplab.study.runner import run_all
-    from droplab.study.store import Store
+    from droplab.study.lab import Lab
     from droplab.train.device import resolve_way
 
     given = options.given(flags)
@@ -48,25 +45,15 @@ def train(
     out = out or options.model_path(name)
     outputs.check_file(out, force, (name, reading.get("test")), store)
     with watch() as observer:
-        dataset = load_dataset(
-            name,
-            **reading,
-            valid_fraction=settings.valid_fraction,
-            split_seed=settings.split_seed,
-            notify=observer.notice,
-        )
-        way, notices = plan_way(dataset, device, precision)
-        for notice in (*dataset.look.findings, *notices):
-            observer.notice(notice)
-        run = plan_run(settings, dataset.fingerprint, way)
-        with Store(store) as opened:
-            summary = run_all([run], dataset, opened, observer)
-            if summary.failures:
-                raise summary.failures[0]
+        lab = Lab(store, device, precision, observer=observer)
+        split = {"valid_fraction": settings.valid_fraction, "split_seed": settings.split_seed}
+        ready = lab.read(name, **reading, **split)
+        with lab.opened() as opened:
+            (run,), records, summary = lab.networks([settings], ready, opened)
             if summary.interrupted:
                 typer.echo("stopped: the same command goes on from the last checkpoint, if there was one")
                 raise typer.Exit(128 + summary.signal)
-            record = opened.load([run.key])[run.key]
+            record = records[run.key]
             model = opened.read_model(record)
     with write_atomically(out) as handle:
         handle.write(model)

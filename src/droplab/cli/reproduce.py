@@ -103,8 +103,8 @@ def reproduce(
 def _say(result: Reproduced) -> None:
     """The table and the claims, and whether they mean nothing."""
     from droplab.cli.tables import print_table
-    from droplab.report.published import claims_told
     from droplab.report.reproduction import SMOKE, beside_table
+    from droplab.study.published import claims_told
 
     if result.budget == "smoke":
         say(SMOKE)

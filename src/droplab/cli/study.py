@@ -220,10 +220,10 @@ def typed_command() -> str:
 def _conclude(result: StudyResult, target: Path, probabilities: bool, force: bool, raw: bool) -> None:
     """Say what is missing, if anything is, write everything, and say the verdicts and where the report is."""
     from droplab.errors import TrainingError
-    from droplab.report.tables import runs_wanted
+    from droplab.report.words import looks_words, refit_words, regime_words
 
     summary = result.summary
-    total = runs_wanted(result.plan, result.records)
+    total = result.findings.wanted
     if summary.interrupted:
         typer.echo(f"stopped: {len(result.records)} of {total} networks are kept; the same command goes on from there")
     if costs := [cost for cost in summary.checkpoints if cost.count]:
@@ -236,11 +236,10 @@ def _conclude(result: StudyResult, target: Path, probabilities: bool, force: boo
         typer.echo(f"{compared_arms} against control, test accuracy with dropout off:")
         for compared in result.comparisons():
             typer.echo(f"  {compared.arm.name}: {compared.comparison.words}")
-        for words in (result.regime_words(), result.looks_words()):
+        findings = result.findings
+        for words in (regime_words(findings.states), looks_words(findings), refit_words(findings)):
             if words:
                 typer.echo(words)
-        if result.refits:
-            typer.echo(result.refit_words())
         typer.echo(f"report: {target / 'report.html'}")
     if summary.interrupted:
         raise typer.Exit(128 + summary.signal)

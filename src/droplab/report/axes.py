@@ -12,8 +12,9 @@ import pandas as pd
 
 from droplab.report import style
 from droplab.report.charts import MOST_PANELS, bar_words
-from droplab.report.tables import by_seed, spaced
 from droplab.stats.intervals import t_interval
+from droplab.study.frames import by_seed
+from droplab.study.names import spaced
 from droplab.study.verdicts import ArmComparison
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ def axes_charts(
 
     Args:
         plan: the study's.
-        results: of `tables.results_frame`, with at least one row.
-        comparisons: of `tables.control_comparisons`; where there is none, there is no difference to draw.
+        results: of `frames.results_frame`, with at least one row.
+        comparisons: of `Findings.contrasts`; where there is none, there is no difference to draw.
     """
     drawn = {"difference": difference_chart(plan, comparisons)} if comparisons else {}
     return drawn | {"axes": accuracy_chart(plan, results)}
@@ -86,7 +87,7 @@ def accuracy_chart(plan: Plan, results: pd.DataFrame) -> alt.TopLevelMixin:
 
     Args:
         plan: the study's.
-        results: of `tables.results_frame`, with at least one row.
+        results: of `frames.results_frame`, with at least one row.
     """
     layout, rows = _Layout.of(plan), []
     for arm in plan.arms:
@@ -109,7 +110,7 @@ def difference_chart(plan: Plan, comparisons: Sequence[ArmComparison]) -> alt.To
 
     Args:
         plan: the study's.
-        comparisons: of `tables.control_comparisons`, at least one.
+        comparisons: of `Findings.contrasts`, at least one.
     """
     layout = _Layout.of(plan)
     rows = [

@@ -9,39 +9,35 @@ from typing import TYPE_CHECKING
 from droplab import __version__
 from droplab.data.catalog import CATALOG
 from droplab.data.images import shape_words
-from droplab.report import tables
 from droplab.report.cells import Table
 from droplab.report.markdown import code, escaped, table
-from droplab.report.origin import Origin
 from droplab.stats.intervals import CONFIDENCE, t_interval
+from droplab.study.frames import by_seed
+from droplab.study.origin import Origin
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from droplab.model.file import ModelInfo
+    from droplab.study.findings import Findings
     from droplab.study.plan import Arm, Plan, Run
     from droplab.study.records import RunRecord
 
 _SHARES = ("accuracy", "balanced accuracy", "macro F1")
 
 
-def render_card(
-    plan: Plan, records: Mapping[str, RunRecord], origin: Origin, best: Run, info: ModelInfo, file: str
-) -> str:
+def render_card(findings: Findings, origin: Origin, info: ModelInfo, file: str) -> str:
     """Render the card of a study's best network as Markdown.
 
     Args:
-        plan: the study's.
-        records: the finished runs by content key, that of `best` among them.
+        findings: the study's, with at least one finished run.
         origin: where they come from.
-        best: the network, one of the seeds of the arm that valid chose.
         info: what its model file says beside its weights.
         file: the name of that file.
     """
-    results = tables.results_frame(plan, records)
-    arm = tables.best_arm(plan, results)
-    record = records[best.key]
-    seeds = tables.by_seed(results, arm, "off", "valid", "accuracy").index.to_list()
+    plan, results, arm, best = findings.plan, findings.results, findings.best, findings.best_run
+    record = findings.records[best.key]
+    seeds = by_seed(results, arm, "off", "valid", "accuracy").index.to_list()
     weakest = weakest_class(_by_class(record), info.classes)
     parts = [
         f"# Model card: {escaped(plan.settings.name)}, {escaped(arm.name)}, seed {best.settings.seed}",
@@ -52,13 +48,13 @@ def render_card(
         "## Network and training",
         table(Table(("setting", "value"), network_rows(best, info, str(best.settings.seed)))),
         "## How it was chosen",
-        _choice(plan, records, arm, best, seeds),
+        _choice(findings, seeds),
         "## Metrics",
         table(Table(_metrics_head(best, seeds), _metrics(results, arm, best))),
         _metrics_words(seeds),
         f"{weakest} All classes are in `report.html` and `results.csv`." if weakest else "",
         "## What this says nothing about",
-        "\n".join(f"- {line}" for line in _limits(plan, records, results, best, info)),
+        "\n".join(f"- {line}" for line in _limits(findings, info)),
         "## How to repeat it",
         code(origin.command),
         f"To evaluate the file on data of its shape: `droplab evaluate {file} --data PATH`.",
@@ -119,9 +115,9 @@ def network_rows(run: Run, info: ModelInfo, seeds: str) -> list[tuple[str, str]]
     ]
 
 
-def _choice(plan: Plan, records: Mapping[str, RunRecord], arm: Arm, best: Run, seeds: Sequence[int]) -> str:
+def _choice(findings: Findings, seeds: Sequence[int]) -> str:
+    plan, records, arm, best = findings.plan, findings.records, findings.best, findings.best_run
     arms = {one.name for run in plan.runs if run.key in records for one in run.arms}
-    done = tables.runs_done(plan, records)
     listed = ", ".join(map(str, seeds)) if len(seeds) <= 20 else f"{seeds[0]} … {seeds[-1]}"
     text = (
         f"On valid, never on test. Of {_count(len(arms), 'arm')} {escaped(arm.name)} is the simplest whose mean "
@@ -131,8 +127,8 @@ def _choice(plan: Plan, records: Mapping[str, RunRecord], arm: Arm, best: Run, s
         "each network was evaluated on it once, when its training was done. The accuracy on valid is that of a winner "
         "and therefore flatters; that on test does not, as long as nobody chooses by it."
     )
-    if done < (wanted := tables.runs_wanted(plan, records)):
-        text += f" Only {done} of the study's {wanted} networks were finished when this was written."
+    if findings.done < findings.wanted:
+        text += f" Only {findings.done} of the study's {findings.wanted} networks were finished when this was written."
     return text
 
 
@@ -150,7 +146,7 @@ def _metrics(results: pd.DataFrame, arm: Arm, best: Run) -> list[tuple[str, ...]
     kinds = [("test", name) for name in (*_SHARES, "nll")] + [("valid", "accuracy"), ("train", "accuracy")]
     rows = []
     for split, name in kinds:
-        values = tables.by_seed(results, arm, "off", split, name.replace(" ", "_").lower())
+        values = by_seed(results, arm, "off", split, name.replace(" ", "_").lower())
         if values.empty:
             continue
         share = name in _SHARES
@@ -206,18 +202,16 @@ def any_limits(classes: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _limits(
-    plan: Plan, records: Mapping[str, RunRecord], results: pd.DataFrame, best: Run, info: ModelInfo
-) -> list[str]:
-    arm = tables.best_arm(plan, results)
+def _limits(findings: Findings, info: ModelInfo) -> list[str]:
+    arm = findings.best
     compared = [
         f"{one.arm.name} against {one.against.name}: {one.comparison.words}"
-        for one in tables.control_comparisons(plan, records)
+        for one in findings.contrasts
         if arm in (one.arm, one.against)
     ]
     return [
         *any_limits(info.classes),
-        _calibration(results, arm, best),
+        _calibration(findings.results, arm, findings.best_run),
         "Another split. Seeds vary initial weights, batch order and masks; the examples of train, valid and test are "
         "the same for all.",
         "Whether this arm is better than the others: valid chose it, and chance may decide that. What test says "
@@ -228,7 +222,7 @@ def _limits(
 def _calibration(results: pd.DataFrame, arm: Arm, best: Run) -> str:
     """Whether the network's probabilities can be believed."""
     kinds = {"brier": "test", "ece": "test", "temperature": "valid", "ece_calibrated": "test"}
-    found = {name: tables.by_seed(results, arm, "off", split, name) for name, split in kinds.items()}
+    found = {name: by_seed(results, arm, "off", split, name) for name, split in kinds.items()}
     seed = best.settings.seed
     if any(seed not in values.index for values in found.values()):
         return "Whether its probabilities can be believed: nothing was kept of that. NLL alone depends on them here."

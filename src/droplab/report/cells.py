@@ -12,6 +12,7 @@ import pandas as pd
 from droplab.config import StudySettings
 from droplab.report.words import interval_kinds, value_words
 from droplab.stats.compare import Comparison, p_words, points
+from droplab.study.names import hidden_words
 from droplab.study.verdicts import ArmComparison
 from droplab.train.outcome import Way
 
@@ -157,7 +158,7 @@ def _other(one: ArmComparison) -> str:
     """The arm compared with, by what tells it from the other."""
     if one.against.name == one.arm.control:
         return "control"
-    return f"depth {one.against.depth}" if one.arm.trained == one.against.trained else one.against.name
+    return hidden_words(one.against.depth) if one.arm.trained == one.against.trained else one.against.name
 
 
 def _ends(low: float | None, high: float | None) -> str:

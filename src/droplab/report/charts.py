@@ -35,9 +35,9 @@ def all_charts(
     """Every figure of a report on depths and rates, by file name.
 
     Args:
-        results: of `tables.results_frame`, with at least one row.
-        curves: of `tables.curves_frame`.
-        comparisons: of `tables.control_comparisons`; where there is none, there is no difference to draw.
+        results: of `frames.results_frame`, with at least one row.
+        curves: of `frames.curves_frame`.
+        comparisons: of `Findings.contrasts`; where there is none, there is no difference to draw.
     """
     difference = {"difference": difference_chart(comparisons)} if comparisons else {}
     return difference | {
@@ -52,7 +52,7 @@ def curve_charts(curves: pd.DataFrame) -> dict[str, alt.TopLevelMixin]:
     """The figures of how networks learned, by file name.
 
     Args:
-        curves: of `tables.curves_frame`, with at least one row.
+        curves: of `frames.curves_frame`, with at least one row.
     """
     return {"loss": loss_chart(curves), "overfitting": overfitting_chart(curves)}
 
@@ -61,7 +61,7 @@ def difference_chart(comparisons: Sequence[ArmComparison]) -> alt.TopLevelMixin:
     """Dropout − control on test with its interval, the zero line and the margin.
 
     Args:
-        comparisons: of `tables.control_comparisons`, at least one.
+        comparisons: of `Findings.contrasts`, at least one.
     """
     rows = [
         {
@@ -122,7 +122,7 @@ def control_chart(results: pd.DataFrame) -> alt.TopLevelMixin:
     """The honest comparison: networks trained with dropout against networks trained without, a panel a split.
 
     Args:
-        results: of `tables.results_frame`, with at least one row.
+        results: of `frames.results_frame`, with at least one row.
     """
     frame = _accuracies(results)
     frame = frame[frame["inference"] == "off"].copy()
@@ -165,7 +165,7 @@ def inference_chart(results: pd.DataFrame) -> alt.TopLevelMixin:
     """Networks trained with dropout, a panel an inference mode, a line a split.
 
     Args:
-        results: of `tables.results_frame`, with at least one row.
+        results: of `frames.results_frame`, with at least one row.
     """
     return _modes_chart(
         results,
@@ -180,7 +180,7 @@ def splits_chart(results: pd.DataFrame) -> alt.TopLevelMixin:
     """Networks trained with dropout, a panel a split, a line an inference mode.
 
     Args:
-        results: of `tables.results_frame`, with at least one row.
+        results: of `frames.results_frame`, with at least one row.
     """
     return _modes_chart(
         results,
@@ -195,7 +195,7 @@ def loss_chart(curves: pd.DataFrame) -> alt.TopLevelMixin:
     """How the loss of every network fell as it was trained; a panel a depth.
 
     Args:
-        curves: of `tables.curves_frame`, with at least one row.
+        curves: of `frames.curves_frame`, with at least one row.
     """
     return _loss_panels(
         curves,
@@ -209,7 +209,7 @@ def overfitting_chart(curves: pd.DataFrame) -> alt.TopLevelMixin:
     """The loss on train and on valid, both with dropout off; a panel a depth.
 
     Args:
-        curves: of `tables.curves_frame`, with at least one row.
+        curves: of `frames.curves_frame`, with at least one row.
     """
     return _loss_panels(
         curves,

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from droplab.report import tables
 from droplab.report.cells import Table
-from droplab.report.post import PostBeside
 from droplab.report.words import answer
 from droplab.stats.compare import Comparison, percent, points
 from droplab.stats.family import judge_each
+from droplab.study.frames import by_seed
+from droplab.study.names import hidden_words
+from droplab.study.post import PostBeside
 from droplab.study.verdicts import ERROR, MARGIN
 
 if TYPE_CHECKING:
-    from droplab.study.post import Conclusion, PostNetwork
+    from droplab.study.names import hidden_words
+from droplab.study.post import Conclusion, PostNetwork
 
 Judgement = Literal["holds", "holds in part", "does not hold", "not shown", "cannot be told from this study"]
 
@@ -84,7 +86,7 @@ def _labels(beside: PostBeside, _: Conclusion) -> _Found:
         ("ours: dropout left on", *(f"{100 * fmean(on.ours):.2f}" for on, _ in both)),
         ("ours: the control, without dropout", *(f"{100 * fmean(control.ours):.2f}" for _, control in both)),
     ]
-    numbers = Table(("test accuracy (%)", *(f"depth {on.depth}" for on, _ in both)), rows)
+    numbers = Table(("test accuracy (%)", *(hidden_words(on.depth) for on, _ in both)), rows)
     known = [(bool(on.agrees), bool(control.agrees)) for on, control in both if on.interval and control.interval]
     if not known:
         return _Found(words="One seed gives no interval that a figure could lie in.", numbers=numbers)
@@ -100,7 +102,7 @@ def _labels(beside: PostBeside, _: Conclusion) -> _Found:
 def _better(beside: PostBeside, _: Conclusion) -> _Found:
     """Dropout against the true control on test."""
     compared = beside.against_control
-    found = {f"depth {one.arm.depth}": one.comparison for one in compared}
+    found = {hidden_words(one.arm.depth): one.comparison for one in compared}
     return _verdicts(found, answer(compared), "dropout − control", [])
 
 
@@ -125,7 +127,7 @@ def _large(beside: PostBeside, _: Conclusion) -> _Found:
             f"at {sum(no)} of {len(sure)} depths."
         )
     yes = [low is not None and low >= gap for gap, low, _ in sure]
-    by_depth = {f"depth {depth}": one for depth, one in found.items()}
+    by_depth = {hidden_words(depth): one for depth, one in found.items()}
     return _Found(yes, no, words, _numbers(by_depth, "ours: dropout − control", rows))
 
 
@@ -135,13 +137,13 @@ def _overfitting(beside: PostBeside, _: Conclusion) -> _Found:
     narrower: dict[str, NDArray[np.float64]] = {}
     for one in beside.against_control:
         without, with_it = (
-            tables.by_seed(beside.results, arm, "off", "train", "accuracy")
-            - tables.by_seed(beside.results, arm, "off", "test", "accuracy")
+            by_seed(beside.findings.results, arm, "off", "train", "accuracy")
+            - by_seed(beside.findings.results, arm, "off", "test", "accuracy")
             for arm in (one.against, one.arm)
         )
         differences = (without - with_it).dropna()
         gaps.append((float(without[differences.index].mean()), float(with_it[differences.index].mean())))
-        narrower[f"depth {one.arm.depth}"] = np.asarray(differences, np.float64)
+        narrower[hidden_words(one.arm.depth)] = np.asarray(differences, np.float64)
     found = dict(zip(narrower, judge_each(list(narrower.values()), MARGIN, ERROR), strict=True))
     rows = [
         ("train − test, without dropout", *(points(without) for without, _ in gaps)),
@@ -154,11 +156,7 @@ def _overfitting(beside: PostBeside, _: Conclusion) -> _Found:
 def _falls(beside: PostBeside, _: Conclusion) -> _Found:
     """Each depth against the next shallower one: with dropout, which decides, and without."""
     depths = {one.depth: one for one in beside.post.networks}
-    compared = [
-        one
-        for one in tables.depth_comparisons(beside.plan, beside.records)
-        if {one.arm.depth, one.against.depth} <= beside.arms.keys()
-    ]
+    compared = [one for one in beside.findings.deeper if {one.arm.depth, one.against.depth} <= beside.arms.keys()]
     with_it = [one for one in compared if one.arm == beside.arms[one.arm.depth]]
     if not with_it:
         return _Found(words="No two depths are finished with dropout.")

@@ -8,27 +8,23 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from droplab import __version__
-from droplab.report import tables
 from droplab.report.words import answer, published_differences
 from droplab.study.verdicts import ArmComparison
 
 if TYPE_CHECKING:
-    from droplab.report.origin import Origin
-    from droplab.study.plan import Plan
+    from droplab.study.findings import Findings
+    from droplab.study.origin import Origin
     from droplab.study.records import RunRecord
 
 
-def study_document(plan: Plan, records: Mapping[str, RunRecord], origin: Origin) -> dict[str, Any]:
+def study_document(findings: Findings, origin: Origin) -> dict[str, Any]:
     """Everything about a study but its numbers by run: what `study.json` holds; strictly valid JSON.
 
     Args:
-        plan: the study's.
-        records: the finished runs by content key, at least one.
+        findings: the study's, with at least one finished run.
         origin: where they come from.
     """
-    results = tables.results_frame(plan, records)
-    control, depth = tables.control_comparisons(plan, records), tables.depth_comparisons(plan, records)
-    table = tables.arms_table(plan, records)
+    plan, records = findings.plan, findings.records
     runs = [
         {
             "key": run.key,
@@ -54,16 +50,16 @@ def study_document(plan: Plan, records: Mapping[str, RunRecord], origin: Origin)
             "examples": dict(origin.examples),
             "look": origin.look and asdict(origin.look),
         },
-        "complete": tables.runs_done(plan, records) == tables.runs_wanted(plan, records),
-        "answer": answer(control),
-        "best_arm": tables.best_arm(plan, results).name,
+        "complete": findings.done == findings.wanted,
+        "answer": answer(findings.contrasts),
+        "best_arm": findings.best.name,
         "verdicts": {
-            "against_control": _verdicts(control),
-            "against_best_on_valid": _verdicts(tables.ranking(plan, records)),
-            "deeper_against_shallower": _verdicts(depth),
+            "against_control": _verdicts(findings.contrasts),
+            "against_best_on_valid": _verdicts(findings.ranking),
+            "deeper_against_shallower": _verdicts(findings.deeper),
         },
-        "depth_trends": [asdict(one) for one in tables.depth_trends(plan, results)],
-        "arms": table.to_dict("records"),
+        "depth_trends": [asdict(one) for one in findings.trends],
+        "arms": findings.arms.to_dict("records"),
         "runs": runs,
         "environments": environments(records.values()),
         "times": {

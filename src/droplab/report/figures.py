@@ -10,15 +10,16 @@ import altair as alt
 import pandas as pd
 
 from droplab.errors import DataError
-from droplab.report import axes, cells, charts, tables, uncertainty
+from droplab.report import axes, cells, charts, uncertainty
+from droplab.report.activations import activation_chart
 from droplab.report.cells import Table
-from droplab.report.post import intervals_table, post_beside
+from droplab.report.confusion import confusion_chart
+from droplab.report.post import intervals_table
 from droplab.report.post_chart import post_chart
 
 if TYPE_CHECKING:
-    from droplab.report.exhibits import Exhibits
-    from droplab.study.plan import Plan
-    from droplab.study.records import RunRecord
+    from droplab.study.exhibits import Exhibits
+    from droplab.study.findings import Findings
 
 _MOST_EPOCHS = 20
 """Epochs of a table of curves, evenly chosen."""
@@ -40,26 +41,25 @@ class Figure:
     numbers: Table
 
 
-def study_figures(plan: Plan, records: Mapping[str, RunRecord], exhibits: Exhibits | None = None) -> dict[str, Figure]:
+def study_figures(findings: Findings, exhibits: Exhibits | None = None) -> dict[str, Figure]:
     """Every figure of a report, by file name.
 
     Args:
-        plan: the study's.
-        records: the finished runs by content key, at least one.
+        findings: the study's, with at least one finished run.
         exhibits: of the network that valid chose; without them there are no figures of it.
 
     Raises:
         DataError: if no run is finished.
     """
-    results, curves = tables.results_frame(plan, records), tables.curves_frame(plan, records)
+    plan, results, curves = findings.plan, findings.results, findings.curves
     if results.empty:
         raise DataError("a report needs at least one finished run; found none. Run the study first.")
-    comparisons = tables.control_comparisons(plan, records)
+    comparisons = findings.contrasts
     if plan.settings.vary:
         drawn = axes.axes_charts(plan, results, comparisons) | charts.curve_charts(curves)
     else:
         drawn = charts.all_charts(results, curves, comparisons)
-    drawn |= uncertainty.uncertainty_charts(plan, records)
+    drawn |= uncertainty.uncertainty_charts(findings.reliability, findings.samples)
     modes = _accuracies(results, ["off", "on"])
     numbers = {
         "difference": cells.comparison_table(comparisons),
@@ -69,16 +69,17 @@ def study_figures(plan: Plan, records: Mapping[str, RunRecord], exhibits: Exhibi
         "splits": modes,
         "loss": _losses(curves, {"train_as_trained": "train, as trained"}),
         "overfitting": _losses(curves, {"train": "train", "valid": "valid"}),
-        "reliability": _reliability(uncertainty.reliability_frame(plan, records)),
-        "samples": _samples(uncertainty.samples_frame(plan, records)),
+        "reliability": _reliability(findings.reliability),
+        "samples": _samples(findings.samples),
     }
     if exhibits is not None:
-        drawn |= exhibits.charts()
         if exhibits.confusion is not None:
+            drawn["confusion"] = confusion_chart(exhibits.confusion, exhibits.network)
             numbers["confusion"] = _confusion(exhibits.confusion)
         if exhibits.sparsity is not None:
+            drawn["activations"] = activation_chart(*exhibits.sparsity)
             numbers["activations"] = _activations(exhibits.sparsity[0])
-    if (beside := post_beside(plan, records)) and any(one.ours for one in beside.figures):
+    if (beside := findings.post) and any(one.ours for one in beside.figures):
         drawn["post"], numbers["post"] = post_chart(beside.figures), intervals_table(beside.figures)
     return {name: Figure(chart, numbers[name]) for name, chart in drawn.items()}
 

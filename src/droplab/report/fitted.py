@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from droplab.report.card import any_limits, data_words, network_rows, versions_rows, weakest_class
 from droplab.report.cells import Table
 from droplab.report.markdown import code, escaped, table
-from droplab.report.origin import Origin
 from droplab.stats.calibration import BINS, calibration_error, reliability
 from droplab.stats.intervals import CONFIDENCE, Estimate
 from droplab.stats.metrics import classification_metrics
+from droplab.study.origin import Origin
 
 if TYPE_CHECKING:
     from droplab.model.file import ModelInfo

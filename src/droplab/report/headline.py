@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from droplab.report import cells, tables
-from droplab.report.regimes import arm_states
+from droplab.report import cells
 from droplab.report.words import answer, looks_words, regime_words
 
 if TYPE_CHECKING:
-    from droplab.study.plan import Plan
-    from droplab.study.records import RunRecord
+    from droplab.study.findings import Findings
 
 
 @dataclass(frozen=True)
@@ -42,24 +39,22 @@ class Headline:
     regime: str | None
 
 
-def headline(plan: Plan, records: Mapping[str, RunRecord]) -> Headline:
+def headline(findings: Findings) -> Headline:
     """Say what the finished runs of a study come to.
 
     Args:
-        plan: the study's.
-        records: the finished runs by content key; none is no error.
+        findings: the study's; one without a finished run is no error.
     """
-    results = tables.results_frame(plan, records)
-    comparisons = tables.control_comparisons(plan, records)
-    done, wanted = tables.runs_done(plan, records), tables.runs_wanted(plan, records)
+    plan, comparisons = findings.plan, findings.contrasts
+    done, wanted = findings.done, findings.wanted
     return Headline(
-        answer=answer(comparisons),
+        answer=answer(findings.contrasts),
         heading="Every arm against its control" if plan.settings.vary else "Dropout against its control",
         verdicts=cells.comparison_table(comparisons),
-        ranking=cells.comparison_table(tables.ranking(plan, records)) if plan.settings.vary else None,
-        arms=cells.arms_table(tables.arms_table(plan, records)),
-        best=tables.best_arm(plan, results).name if done else None,
+        ranking=cells.comparison_table(findings.ranking) if plan.settings.vary else None,
+        arms=cells.arms_table(findings.arms),
+        best=findings.best.name if done else None,
         missing=None if done == wanted else f"{done} of {wanted} networks are finished",
-        looks=looks_words(plan, comparisons),
-        regime=regime_words(arm_states(plan, records)),
+        looks=looks_words(findings),
+        regime=regime_words(findings.states),
     )

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from droplab import __version__
 from droplab.report.cells import Table
 from droplab.report.conclusions import judged
 from droplab.report.headline import headline
-from droplab.report.origin import Origin
-from droplab.report.post import agreement_words, figures_table, post_beside
+from droplab.report.post import agreement_words, figures_table
 from droplab.report.words import published_differences
 
 if TYPE_CHECKING:
-    from droplab.study.plan import Plan
-    from droplab.study.records import RunRecord
+    from droplab.study.findings import Findings
+    from droplab.study.origin import Origin
 
 MOST_CHARACTERS = 65_000
 """A comment on GitHub may have 65,536; whatever a study is named, asks and compares, a report has fewer than this."""
@@ -25,17 +24,16 @@ _LONGEST_TEXT, _LONGEST_COMMAND, _LONGEST_VERDICTS, _MOST_NOTES = 2_500, 8_000, 
 _SIGNS = re.compile(r"([\\`*\[\]<>|~&$]|(?<![^\W_])_|_(?![^\W_]))")
 
 
-def render_markdown(plan: Plan, records: Mapping[str, RunRecord], origin: Origin) -> str:
+def render_markdown(findings: Findings, origin: Origin) -> str:
     """Render question, answer, verdicts, arms and the command, in fewer than `MOST_CHARACTERS` characters.
 
     Rows that do not fit are left out, and how many is said.
 
     Args:
-        plan: the study's.
-        records: the finished runs by content key; some may be missing, and it says so.
+        findings: the study's; some runs may be missing, and it says so.
         origin: where they come from.
     """
-    told = headline(plan, records)
+    plan, told = findings.plan, headline(findings)
     notes = [f"{told.missing}." if told.missing else "", published_differences(plan.settings) or ""]
     notes += [*origin.findings, *origin.notices]
     shown = [f"- {escaped(note, 300 if i > 1 else _LONGEST_TEXT)}" for i, note in enumerate(notes) if note]
@@ -60,7 +58,7 @@ def render_markdown(plan: Plan, records: Mapping[str, RunRecord], origin: Origin
             table(told.ranking, _LONGEST_VERDICTS),
             "In the order of the mean accuracy on valid; the differences are of test accuracy.",
         ]
-    if beside := post_beside(plan, records):
+    if beside := findings.post:
         told_of = "\n".join(
             f"- {escaped(one.conclusion.text)} **{one.judgement.capitalize()}.** {escaped(one.words)}"
             for one in judged(beside)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup, escape
 
 from droplab.errors import ConfigError, DataError
-from droplab.report import tables
 from droplab.report.figures import study_figures
 from droplab.report.headline import headline
 
@@ -17,19 +16,17 @@ if TYPE_CHECKING:
     import altair as alt
 
     from droplab.report.cells import Table
-    from droplab.report.exhibits import Exhibits
-    from droplab.study.plan import Plan
-    from droplab.study.records import RunRecord
+    from droplab.study.exhibits import Exhibits
+    from droplab.study.findings import Findings
 
 
-def html_fragment(plan: Plan, records: Mapping[str, RunRecord]) -> str:
+def html_fragment(findings: Findings) -> str:
     """The answer, the verdicts and the arms as HTML to stand in another page: escaped, no script, no style, no link.
 
     Args:
-        plan: the study's.
-        records: the finished runs by content key; none is no error.
+        findings: the study's; one without a finished run is no error.
     """
-    told = headline(plan, records)
+    plan, told = findings.plan, headline(findings)
     parts = [Markup("<p><strong>{}</strong> {}</p>").format(plan.settings.name, told.answer)]
     parts += [Markup("<p>{}</p>").format(words) for words in (told.regime, told.looks) if words]
     if told.missing:
@@ -44,20 +41,17 @@ class StudyCharts(Mapping[str, "alt.TopLevelMixin"]):
     """The charts of a study as Altair has them: a method a chart, and a mapping from the names of its files to all.
 
     Args:
-        plan: the study's.
-        records: the finished runs by content key, at least one.
+        findings: the study's, with at least one finished run.
         exhibits: gives those of the network that valid chose; asked once, when the first chart is.
 
     Raises:
         DataError: if no run is finished.
     """
 
-    def __init__(
-        self, plan: Plan, records: Mapping[str, RunRecord], exhibits: Callable[[], Exhibits] | None = None
-    ) -> None:
-        if not tables.runs_done(plan, records):
+    def __init__(self, findings: Findings, exhibits: Callable[[], Exhibits] | None = None) -> None:
+        if not findings.done:
             raise DataError("a chart needs at least one finished run; found none. Run the study first.")
-        self._plan, self._records, self._exhibits = plan, records, exhibits
+        self._findings, self._exhibits = findings, exhibits
 
     def difference(self) -> alt.TopLevelMixin:
         """What training with dropout changes: the difference from the control on test, with its interval.
@@ -76,7 +70,7 @@ class StudyCharts(Mapping[str, "alt.TopLevelMixin"]):
             ConfigError: if all its networks have the same depth.
             DataError: as `difference`.
         """
-        depths = {arm.depth for arm in self._plan.arms}
+        depths = {arm.depth for arm in self._findings.plan.arms}
         if len(depths) < 2:
             raise ConfigError(
                 f"a chart by depth needs networks of several depths; found only depth {min(depths)}. "
@@ -153,12 +147,12 @@ class StudyCharts(Mapping[str, "alt.TopLevelMixin"]):
         return len(self._drawn)
 
     def __repr__(self) -> str:
-        return f"<charts of {self._plan.settings.name}: {', '.join(self)}>"
+        return f"<charts of {self._findings.plan.settings.name}: {', '.join(self)}>"
 
     @cached_property
     def _drawn(self) -> dict[str, alt.TopLevelMixin]:
         exhibits = self._exhibits() if self._exhibits else None
-        figures = study_figures(self._plan, self._records, exhibits)
+        figures = study_figures(self._findings, exhibits)
         return {name: figure.chart for name, figure in figures.items()}
 
 

@@ -16,20 +16,19 @@ import jinja2
 from markupsafe import Markup
 
 from droplab import __version__
-from droplab.report import cells, tables, words
+from droplab.report import cells, words
 from droplab.report.cells import Table
 from droplab.report.conclusions import judged
 from droplab.report.document import environments
 from droplab.report.drawing import LIBRARY, PAGE
 from droplab.report.figures import Figure
-from droplab.report.post import agreement_words, figures_table, post_beside, post_times_table
-from droplab.report.regimes import arm_states
+from droplab.report.pictures import image_png, signed_grid_png
+from droplab.report.post import agreement_words, figures_table, post_times_table
 
 if TYPE_CHECKING:
-    from droplab.report.exhibits import Exhibits
-    from droplab.report.origin import Origin
-    from droplab.study.plan import Plan
-    from droplab.study.records import RunRecord
+    from droplab.study.exhibits import Exhibits
+    from droplab.study.findings import Findings
+    from droplab.study.origin import Origin
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,10 @@ class _Drawn:
 
 
 def render_page(
-    plan: Plan,
-    records: Mapping[str, RunRecord],
+    findings: Findings,
     origin: Origin,
     figures: Mapping[str, Figure],
     exhibits: Exhibits | None = None,
-    refits: Mapping[int, RunRecord] | None = None,
     pictures: Mapping[str, bytes] | None = None,
 ) -> str:
     """Render the report as one HTML page that loads nothing.
@@ -57,27 +54,27 @@ def render_page(
     Charts are drawn in the browser, by one copy of Vega; without scripts, and on paper, their SVG is shown.
 
     Args:
-        plan: the study's.
-        records: the finished runs by content key, at least one.
+        findings: the study's, with at least one finished run.
         origin: where they come from.
         figures: of `figures.study_figures`.
         exhibits: of the network that valid chose, if they are shown.
-        refits: that network trained again on train and valid, by seed.
         pictures: of the figures, of kind `PAGE`, as `drawing.draw` gives them; without them the page has no figures.
     """
-    results = tables.results_frame(plan, records)
-    control = tables.control_comparisons(plan, records)
-    best = tables.best_arm(plan, results)
-    arms = tables.arms_table(plan, records)
+    plan, records, control = findings.plan, findings.records, findings.contrasts
+    best, arms = findings.best, findings.arms
     best_row = next(row for row in arms.to_dict("records") if row["arm"] == best.name)
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    beside = post_beside(plan, records)
+    beside = findings.post
     pictures = pictures or {}
     library, script = pictures.get(LIBRARY, b"").decode(), _part("page.js")
-    images = {} if exhibits is None else {place: _data_url(png) for place, png in exhibits.images.items()}
-    first_layer = None if exhibits is None or exhibits.first_layer is None else _data_url(exhibits.first_layer)
+    images, first_layers = {}, {}
+    if exhibits is not None:
+        images = {place: _data_url(image_png(image)) for place, image in exhibits.images.items()}
+    if exhibits is not None and exhibits.image_shape is not None:
+        shape = exhibits.image_shape
+        first_layers = {name: _data_url(signed_grid_png(units, shape)) for name, units in exhibits.first_layers.items()}
     return environment.from_string(_part("page.html.j2")).render(
         css=Markup(_part("page.css")),
         library=Markup(library),
@@ -88,22 +85,22 @@ def render_page(
         origin=origin,
         version=__version__,
         fingerprint=plan.fingerprint,
-        done=tables.runs_done(plan, records),
-        planned=tables.runs_wanted(plan, records),
+        done=findings.done,
+        planned=findings.wanted,
         answer=words.answer(control),
-        regime=words.regime_words(arm_states(plan, records)),
-        looks=words.looks_words(plan, control),
+        regime=words.regime_words(findings.states),
+        looks=words.looks_words(findings),
         control_table=cells.comparison_table(control),
-        depth_table=cells.comparison_table(tables.depth_comparisons(plan, records)),
-        ranking_table=cells.comparison_table(tables.ranking(plan, records)) if plan.settings.vary else None,
-        trends=[words.trend_words(one) for one in tables.depth_trends(plan, results)],
+        depth_table=cells.comparison_table(findings.deeper),
+        ranking_table=cells.comparison_table(findings.ranking) if plan.settings.vary else None,
+        trends=[words.trend_words(one) for one in findings.trends],
         best=best.name,
         best_accuracies=[cells.mean_and_spread(best_row, f"{split} accuracy", 100, 2) for split in ("valid", "test")],
-        refit=words.refit_words(refits or {}, origin.examples["train"] + origin.examples["valid"]),
+        refit=words.refit_words(findings),
         arms_table=cells.arms_table(arms),
         calibration_table=cells.calibration_table(arms),
         modes_table=cells.modes_table(plan, arms),
-        classes_table=cells.classes_table(plan, results, origin.classes),
+        classes_table=cells.classes_table(plan, findings.results, origin.classes),
         classes=origin.classes,
         post=beside and beside.post,
         post_agreement=beside and agreement_words(beside.figures),
@@ -113,7 +110,7 @@ def render_page(
         figures={name: _drawn(figure, name, pictures) for name, figure in figures.items() if pictures},
         exhibits=exhibits,
         images=images,
-        first_layer=first_layer,
+        first_layers=first_layers,
         differs=words.published_differences(plan.settings),
         settings_table=cells.settings_table(plan.settings),
         environments=environments(records.values()),

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from droplab.report import style
-from droplab.report.post import PostFigure
+from droplab.study.names import hidden_words
+from droplab.study.post import PostFigure
 
 _PANELS = {"off": "dropout off at inference", "on": "dropout left on: its “no dropout”"}
 _WITHIN, _OUTSIDE, _UNKNOWN = "the post is within", "the post is outside", "no interval"
@@ -62,7 +63,7 @@ def _frame(figures: Sequence[PostFigure]) -> pd.DataFrame:
             rows.append(
                 {
                     "panel": _PANELS[one.inference],
-                    "name": f"depth {one.depth}, {one.split}",
+                    "name": f"{hidden_words(one.depth)}, {one.split}",
                     "agrees": agrees,
                     "theirs": 100 * one.theirs,
                     "ours": 100 * fmean(one.ours),

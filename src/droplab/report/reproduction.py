@@ -14,12 +14,12 @@ from droplab.report.cells import Table
 from droplab.report.document import environments
 from droplab.report.drawing import FILES
 from droplab.report.markdown import code, escaped, table
-from droplab.report.published import Beside, beside, claims_told
 from droplab.report.reproduction_chart import reproduction_chart
 from droplab.report.spreadsheet import csv_text
 from droplab.report.words import duration_words, value_words
 from droplab.report.write import save_figures
 from droplab.stats.compare import points
+from droplab.study.published import Beside, beside, claims_told
 
 if TYPE_CHECKING:
     from droplab.report.folder import Folder

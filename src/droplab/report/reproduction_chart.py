@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from droplab.report import style
-from droplab.report.published import beside
 from droplab.stats.intervals import normal_interval
+from droplab.study.published import beside
 
 if TYPE_CHECKING:
     from droplab.study.reproduction import Reproduced

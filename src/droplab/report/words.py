@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from droplab.config import StudySettings, load_study
-from droplab.report.regimes import ArmState
-from droplab.report.tables import DepthTrend, place_words, spaced
 from droplab.stats.compare import Verdict, percent, points
+from droplab.study.findings import DepthTrend, Findings
+from droplab.study.names import hidden_words, place_words, spaced
+from droplab.study.regimes import ArmState
 from droplab.study.verdicts import ERROR, ArmComparison
 
 if TYPE_CHECKING:
-    from droplab.study.plan import Arm, Plan
-    from droplab.study.records import RunRecord
+    from droplab.study.plan import Arm
 
 _SAID: dict[Verdict, str] = {
     "helps": "helps",
@@ -41,7 +41,7 @@ def answer(comparisons: Sequence[ArmComparison]) -> str:
     """What the comparisons of regularizers with their control come to, in one sentence.
 
     Args:
-        comparisons: of `tables.control_comparisons`.
+        comparisons: of `Findings.contrasts`.
     """
     if any(not _is_of_dropout_alone(one.arm) for one in comparisons):
         return _answer_by_arm(comparisons)
@@ -84,13 +84,13 @@ def _answer_by_arm(comparisons: Sequence[ArmComparison]) -> str:
     return f"Against control, in points of test accuracy. {'. '.join(parts)}."
 
 
-def looks_words(plan: Plan, comparisons: Sequence[ArmComparison]) -> str | None:
+def looks_words(findings: Findings) -> str | None:
     """At what the study was looked at, and what each look decided; `None` for one that is looked at once, at first.
 
     Args:
-        plan: the study's.
-        comparisons: of `tables.control_comparisons`.
+        findings: the study's.
     """
+    plan, comparisons = findings.plan, findings.contrasts
     looks = plan.settings.looks
     error = f"All looks together say “helps” or “hurts” wrongly in {percent(ERROR)} of studies at most."
     if len(looks) == 1:
@@ -184,8 +184,8 @@ def _not_overfitted_words(states: Sequence[ArmState]) -> str:
 
 def trend_words(found: DepthTrend) -> str:
     """How test accuracy goes with depth among the arms of one rate: its slope, or where no line fits, what it does."""
-    along = f"Among {found.among}, depth {found.depths[0]} to {found.depths[-1]}, test accuracy"
-    top = f"highest at depth {found.trend.highest:g} ({100 * found.trend.top:.2f} %)"
+    along = f"Among {found.among}, {hidden_words(found.depths[0])} to {hidden_words(found.depths[-1])}, test accuracy"
+    top = f"highest with {hidden_words(round(found.trend.highest))} ({100 * found.trend.top:.2f} %)"
     if found.trend.is_straight is False:
         return f"{along} {found.trend.shape}, {top}; no straight line fits ({_seeds(found.trend.seeds)})."
     ends = found.trend.low, found.trend.high
@@ -242,13 +242,21 @@ def _places(mine: Sequence[ArmComparison], among: Sequence[ArmComparison]) -> st
     """Where something holds: by depth, by rate, or by both, whatever tells the comparisons apart."""
     depths, rates = {one.arm.depth for one in among}, {one.arm.dropout for one in among}
     if len(rates) == 1 and len(depths) > 1:
-        return "at depth " + _listed([str(one.arm.depth) for one in mine])
+        return _with_hidden([one.arm.depth for one in mine])
     if len(depths) == 1:
         return "at rate " + _listed([f"{one.arm.dropout:g}" for one in mine])
     by_depth: dict[int, list[str]] = {}
     for one in mine:
         by_depth.setdefault(one.arm.depth, []).append(f"{one.arm.dropout:g}")
-    return "at " + ", ".join(f"depth {depth} with rate {_listed(names)}" for depth, names in by_depth.items())
+    return ", ".join(f"{_with_hidden([depth])} at rate {_listed(names)}" for depth, names in by_depth.items())
+
+
+def _with_hidden(depths: Sequence[int]) -> str:
+    """Depths as hidden layers: `with 1, 2 and 3 hidden layers`, `without a hidden layer`."""
+    none = ["without a hidden layer"] if 1 in depths else []
+    deeper = [depth - 1 for depth in depths if depth > 1]
+    some = [f"with {_listed(list(map(str, deeper)))} hidden layer{'s' if deeper != [1] else ''}"] if deeper else []
+    return _listed([*none, *some])
 
 
 def _beyond(comparisons: Sequence[ArmComparison]) -> str:
@@ -264,16 +272,12 @@ def _beyond(comparisons: Sequence[ArmComparison]) -> str:
     return f" For new test examples, too, this is sure {_places(holds, comparisons)}."
 
 
-def refit_words(refits: Mapping[int, RunRecord], examples: int) -> str:
-    """What the network that valid chose came to when it was trained again; empty where it was not.
-
-    Args:
-        refits: by seed.
-        examples: that it was trained on, those of valid among them.
-    """
-    if not refits:
+def refit_words(findings: Findings) -> str:
+    """What the network that valid chose came to when it was trained again; empty where it was not."""
+    if not findings.refits:
         return ""
-    accuracies = [100 * record.outcome.metric("off", "test", "accuracy") for record in refits.values()]
+    examples = findings.examples["train"] + findings.examples["valid"]
+    accuracies = [100 * record.outcome.metric("off", "test", "accuracy") for record in findings.refits.values()]
     spread = f" ± {np.std(accuracies, ddof=1):.2f}" if len(accuracies) > 1 else ""
     return (
         f"Trained again on train and valid together ({examples:,} examples), {_seeds(len(accuracies))}: test accuracy "
@@ -287,7 +291,7 @@ def _how_much(verdict: Verdict, mine: Sequence[ArmComparison]) -> str:
     if verdict == "undecided":
         return " (more seeds are needed)"
     if verdict == "does not apply":
-        return " (it never acted)" if any(one.arm.widths for one in mine) else " (no hidden layer)"
+        return " (it never acted)" if any(one.arm.widths for one in mine) else " (it cannot act)"
     return f" ({_range(mine)} points of test accuracy)"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from droplab.errors import DataError
-from droplab.report import tables
+from droplab.report.card import render_card
 from droplab.report.document import study_document
 from droplab.report.drawing import FILES, PAGE, draw
 from droplab.report.figures import FIGURES, study_figures
@@ -20,11 +20,11 @@ from droplab.report.spreadsheet import csv_text
 if TYPE_CHECKING:
     import altair as alt
 
-    from droplab.report.exhibits import Exhibits
+    from droplab.model.file import ModelInfo
     from droplab.report.folder import Folder
-    from droplab.report.origin import Origin
-    from droplab.study.plan import Plan
-    from droplab.study.records import RunRecord
+    from droplab.study.exhibits import Exhibits
+    from droplab.study.findings import Findings
+    from droplab.study.origin import Origin
 
 REPORT = (
     *("results.csv", "curves.parquet", "study.json", "report.html", "report.md"),
@@ -33,15 +33,12 @@ REPORT = (
 """The files that a report may have, models and probabilities aside."""
 
 
-def write_tables(
-    folder: Folder, plan: Plan, records: Mapping[str, RunRecord], origin: Origin, raw: bool = False
-) -> list[Path]:
+def write_tables(folder: Folder, findings: Findings, origin: Origin, raw: bool = False) -> list[Path]:
     """Write `results.csv`, `curves.parquet` and `study.json`; they need no figure.
 
     Args:
         folder: of the output.
-        plan: the study's.
-        records: the finished runs by content key, at least one.
+        findings: the study's, with at least one finished run.
         origin: where the numbers come from.
         raw: whether text goes into `results.csv` as it is, as `csv_text` has it.
 
@@ -51,13 +48,13 @@ def write_tables(
     Raises:
         DataError: if no run is finished, or a file cannot be written.
     """
-    results, curves = tables.results_frame(plan, records), io.BytesIO()
-    if results.empty:
+    curves = io.BytesIO()
+    if not findings.done:
         raise DataError("a report needs at least one finished run; found none. Run the study first.")
-    tables.curves_frame(plan, records).to_parquet(curves, index=False)
-    document = json.dumps(study_document(plan, records, origin), indent=2, ensure_ascii=False, allow_nan=False)
+    findings.curves.to_parquet(curves, index=False)
+    document = json.dumps(study_document(findings, origin), indent=2, ensure_ascii=False, allow_nan=False)
     return [
-        folder.write("results.csv", csv_text(results, raw).encode()),
+        folder.write("results.csv", csv_text(findings.results, raw).encode()),
         folder.write("curves.parquet", curves.getvalue()),
         folder.write("study.json", document.encode()),
     ]
@@ -65,22 +62,20 @@ def write_tables(
 
 def write_report(
     folder: Folder,
-    plan: Plan,
-    records: Mapping[str, RunRecord],
+    findings: Findings,
     origin: Origin,
-    exhibits: Exhibits | None = None,
-    refits: Mapping[int, RunRecord] | None = None,
+    exhibits: Exhibits,
+    info: ModelInfo,
     notify: Callable[[str], None] = lambda _: None,
 ) -> list[Path]:
-    """Write `figures/`, `report.html` and `report.md`.
+    """Write the best network's card, `figures/`, `report.html` and `report.md`.
 
     Args:
         folder: of the output.
-        plan: the study's.
-        records: the finished runs by content key, at least one; some may be missing, and the page says so.
+        findings: the study's, with at least one finished run; some may be missing, and the page says so.
         origin: where the numbers come from.
-        exhibits: of the network that valid chose, if they are shown.
-        refits: that network trained again on train and valid, by seed.
+        exhibits: of the network that valid chose.
+        info: what that network's file says beside its weights.
         notify: told that figures could not be drawn, if so.
 
     Returns:
@@ -89,14 +84,32 @@ def write_report(
     Raises:
         DataError: if no run is finished, or a file cannot be written.
     """
-    figures = study_figures(plan, records, exhibits)
+    figures = study_figures(findings, exhibits)
     pictures = draw({name: figure.chart.to_dict() for name, figure in figures.items()}, (*FILES, PAGE), notify)
-    page = render_page(plan, records, origin, figures, exhibits, refits, pictures)
+    page = render_page(findings, origin, figures, exhibits, pictures)
     return [
+        folder.write("models/MODEL_CARD.md", render_card(findings, origin, info, "best.safetensors").encode()),
         *_save(pictures, folder),
         folder.write("report.html", page.encode()),
-        folder.write("report.md", render_markdown(plan, records, origin).encode()),
+        folder.write("report.md", render_markdown(findings, origin).encode()),
     ]
+
+
+def write_page(
+    folder: Folder,
+    findings: Findings,
+    origin: Origin,
+    exhibits: Exhibits | None = None,
+    notify: Callable[[str], None] = lambda _: None,
+) -> Path:
+    """Write the HTML page, its figures inside it, and nothing else; arguments as those of `write_report`.
+
+    Raises:
+        DataError: if no run is finished, or the file cannot be written.
+    """
+    figures = study_figures(findings, exhibits)
+    pictures = draw({name: figure.chart.to_dict() for name, figure in figures.items()}, (PAGE,), notify)
+    return folder.write("report.html", render_page(findings, origin, figures, exhibits, pictures).encode())
 
 
 def save_figures(

@@ -131,6 +131,12 @@ class Plan:
         return next(one for one in self.arms if one.name == arm.control)
 
     @property
+    def distinct(self) -> tuple[Arm, ...]:
+        """The arms without those whose networks are, all of them, an earlier one's: dropout without a hidden layer."""
+        first = {arm: run.arms[0] for run in self.runs for arm in run.arms}
+        return tuple(arm for arm in self.arms if first[arm] == arm)
+
+    @property
     def twins(self) -> set[tuple[str, str]]:
         """The names of arms that the same runs serve, each pair both ways."""
         return {

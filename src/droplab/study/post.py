@@ -1,4 +1,4 @@
-"""The post: the figures, times and conclusions of the blog post that droplab began from, and which studies repeat it.
+"""The post: what the blog post has that droplab began from, and the findings of a study that repeats it beside it.
 
 They lie in `presets/published`, away from the presets, which can be trained.
 """
@@ -8,14 +8,30 @@ from __future__ import annotations
 import datetime
 import tomllib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from droplab.config import StudySettings, Validated, load_study, parse
 from droplab.presets import read_preset
+from droplab.stats.intervals import next_seed_interval
+from droplab.study.frames import by_seed, finished_runs
+from droplab.study.names import hidden_words
+
+if TYPE_CHECKING:
+    from droplab.study.findings import Findings
+    from droplab.study.plan import Arm
+    from droplab.study.records import RunRecord
+    from droplab.study.verdicts import ArmComparison
+    from droplab.train.outcome import Inference, Split
 
 Accuracy = Annotated[float, Field(ge=0, le=1)]
+
+INFERENCES: tuple[Inference, ...] = ("off", "on")
+SPLITS: tuple[Split, ...] = ("train", "valid", "test")
 
 _MAY_DIFFER = {"depths", "dropout", "mc_samples"}
 """Settings that make other networks beside the post's, or other evaluations, and change none of the post's."""
@@ -143,3 +159,114 @@ def repeated_post(settings: StudySettings) -> Post | None:
     alike = settings.differences(theirs).keys() <= _MAY_DIFFER
     shared = set(settings.depths) & set(theirs.depths) and set(theirs.dropout) <= set(settings.dropout)
     return post if alike and shared else None
+
+
+@dataclass(frozen=True)
+class PostFigure:
+    """An accuracy of the post beside ours; all as fractions.
+
+    Attributes:
+        depth: weight layers.
+        inference: how the post asked its network: dropout `off`, or left `on`.
+        split: of which examples.
+        theirs: the post's, of one network.
+        rounding: how far its print may be off: half a unit of the last decimal.
+        ours: of our networks, seed by seed; empty where none is finished.
+    """
+
+    depth: int
+    inference: Inference
+    split: Split
+    theirs: float
+    rounding: float
+    ours: tuple[float, ...]
+
+    @property
+    def name(self) -> str:
+        """In words."""
+        return f"{hidden_words(self.depth)}, {self.inference}, {self.split}"
+
+    @property
+    def difference(self) -> float | None:
+        """The mean of ours − the post's; `None` without ours."""
+        return fmean(self.ours) - self.theirs if self.ours else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Where one more seed of ours would fall, but not beyond 0 and 1; `None` where their spread is not known."""
+        found = next_seed_interval(self.ours)
+        return found and (max(found[0], 0.0), min(found[1], 1.0))
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether the post's, up to its rounding, lies in that interval; `None` where there is none."""
+        if self.interval is None:
+            return None
+        low, high = self.interval
+        return low - self.rounding <= self.theirs <= high + self.rounding
+
+
+@dataclass(frozen=True, eq=False)
+class PostBeside:
+    """The post, and the study that repeats it.
+
+    Attributes:
+        post: its figures, times and conclusions.
+        findings: the study's.
+        arms: by depth, the arm that is trained as the post's network; without the depths that the study lacks.
+    """
+
+    post: Post
+    findings: Findings
+    arms: Mapping[int, Arm]
+
+    def figure(self, network: PostNetwork, inference: Inference, split: Split, control: bool = False) -> PostFigure:
+        """One of the post's accuracies beside those of its arm, asked in the same way.
+
+        Args:
+            network: of the post.
+            inference: how the post asked it.
+            split: of which examples.
+            control: whether it stands beside the arm's true control instead, which has no dropout to leave on.
+        """
+        arm = self.arms.get(network.depth)
+        ours: tuple[float, ...] = ()
+        if arm is not None:
+            asked = (self.findings.plan.control_of(arm), "off") if control else (arm, inference)
+            ours = tuple(map(float, by_seed(self.findings.results, *asked, split, "accuracy")))
+        theirs = getattr(getattr(network, inference), split)
+        return PostFigure(network.depth, inference, split, theirs, 0.5 * 10.0**-self.post.decimals, ours)
+
+    @cached_property
+    def figures(self) -> list[PostFigure]:
+        """All accuracies of the post, dropout off first."""
+        networks = self.post.networks
+        return [self.figure(one, mode, split) for mode in INFERENCES for one in networks for split in SPLITS]
+
+    @cached_property
+    def against_control(self) -> list[ArmComparison]:
+        """The study's comparisons of the post's networks with their control, where dropout can act."""
+        return [
+            one
+            for one in self.findings.contrasts
+            if one.arm == self.arms.get(one.arm.depth) and one.comparison.verdict != "does not apply"
+        ]
+
+    def trained(self, depth: int) -> list[RunRecord]:
+        """The finished networks of the arm of a depth, seed by seed."""
+        arm = self.arms.get(depth)
+        return [record for one, _, record in finished_runs(self.findings.plan, self.findings.records) if one == arm]
+
+
+def post_beside(findings: Findings) -> PostBeside | None:
+    """The post beside a study that repeats it; `None` for any other study.
+
+    Args:
+        findings: the study's; some runs may be missing.
+    """
+    post = repeated_post(findings.plan.settings)
+    if post is None:
+        return None
+    depths, (rate,) = {network.depth for network in post.networks}, post.recipe.dropout
+    arms = {arm.depth: arm for arm in findings.plan.arms if arm.dropout == rate and arm.depth in depths}
+    return PostBeside(post, findings, arms)

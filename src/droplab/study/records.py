@@ -73,6 +73,11 @@ class RunRecord:
         return not math.isclose(said[0], np.mean(predicted == self.test_labels), abs_tol=1e-6)
 
     @property
+    def valid_accuracy(self) -> float:
+        """Accuracy on valid with dropout off, in [0, 1]: the number that choices are made by."""
+        return self.outcome.metric("off", "valid", "accuracy")
+
+    @property
     def right(self) -> NDArray[np.bool_] | None:
         """Which test examples it classifies rightly with dropout off, shape (test examples,); `None` as the labels."""
         return None if self.test_labels is None else self.outcome.ledger["test"] == self.test_labels

@@ -18,7 +18,7 @@ from droplab.study.verdicts import ERROR, Due, contenders_of, control_pairs, due
 
 
 def run_study(plan: Plan, dataset: Dataset, store: Store, observer: Observer, workers: int | None = None) -> Summary:
-    """Train what a study needs, all at once or look by look, and keep in the store at what it was looked.
+    """Train what a study needs, all at once or look by look.
 
     With `until`, an arm that is decided gets no more seeds, and no look begins that the budget is foretold not to hold;
     of the arms that go on the most promising come first. What a look needs follows from the finished runs alone, so a
@@ -35,9 +35,7 @@ def run_study(plan: Plan, dataset: Dataset, store: Store, observer: Observer, wo
         DroplabError: as `run_all`.
     """
     if plan.settings.until is None:
-        summary = run_all(plan.runs, dataset, store, observer, workers)
-        keep_looks(plan, store.load([run.key for run in plan.runs], lambda _: None), store)
-        return summary
+        return run_all(plan.runs, dataset, store, observer, workers)
     return _Looks(plan, dataset, store, observer, workers).run()
 
 
@@ -128,7 +126,6 @@ class _Looks:
                 break
         if finished:  # all was there before, or the budget holds no more
             self.summary.add(run_all(finished, self.dataset, self.store, self.observer, self.workers))
-            keep_looks(self.plan, records, self.store)
         return self.summary
 
     def _affordable(self, following: Due) -> Due | None:

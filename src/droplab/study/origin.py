@@ -42,22 +42,20 @@ class Origin:
     look: Look | None = None
 
     @classmethod
-    def of(cls, card: DatasetCard, valid: int, train_examples: int, summary: Summary, command: str) -> Origin:
+    def of(cls, card: DatasetCard, examples: Mapping[str, int], summary: Summary, command: str) -> Origin:
         """The origin of networks.
 
         Args:
             card: of their data.
-            valid: how many examples were held out for validation.
-            train_examples: on how many of the others they were trained; 0 for all.
+            examples: how many, by split.
             summary: what was trained now, and what was said on the way.
             command: what repeats it, as typed.
         """
-        train = card.train_examples - valid
         return cls(
             data=card.name,
             source=card.source,
             classes=card.classes,
-            examples={"train": min(train_examples or train, train), "valid": valid, "test": card.test_examples},
+            examples=examples,
             command=command,
             notices=tuple(summary.notices),
             started=summary.started,
@@ -82,3 +80,15 @@ class Origin:
     def counts(self) -> str:
         """How many examples there are of each class, in words; empty where that is not known."""
         return self.look.counts(self.classes) if self.look else ""
+
+
+def split_counts(card: DatasetCard, valid: int, train_examples: int) -> dict[str, int]:
+    """How many examples networks were trained on, and how many were kept apart, by split.
+
+    Args:
+        card: of their data.
+        valid: how many were held out for validation.
+        train_examples: on how many of the others they were trained; 0 for all.
+    """
+    train = card.train_examples - valid
+    return {"train": min(train_examples or train, train), "valid": valid, "test": card.test_examples}

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from droplab.report.tables import finished_runs
 from droplab.stats.regime import Regime, has_gap, regime
+from droplab.study.frames import finished_runs
 
 if TYPE_CHECKING:
     from droplab.study.plan import Arm, Plan

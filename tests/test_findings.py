@@ -2,8 +2,15 @@ import numpy as np
 import pytest
 
 from droplab.errors import DataError
-from droplab.report import tables
-from report_data import made_up_study
+from droplab.report.document import study_document
+from droplab.report.figures import study_figures
+from droplab.report.markdown import render_markdown
+from droplab.report.notebook import html_fragment
+from droplab.report.page import render_page
+from droplab.study import findings as findings_module
+from droplab.study import frames
+from droplab.study.frames import CURVE_COLUMNS, RESULT_COLUMNS, by_seed
+from report_data import ORIGIN, findings_of, made_up_study
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +23,7 @@ def accuracy_by_hand(record, inference, split):
 
 
 def test_results_begin_with_the_columns_of_the_design(study):
-    frame = tables.results_frame(*study)
+    frame = findings_of(*study).results
     first = ["arm", "seed", "depth", "dropout", "inference", "split", "metric", "value"]
     assert list(frame.columns)[:8] == first
     assert not frame.duplicated(first[:7]).any()
@@ -24,16 +31,16 @@ def test_results_begin_with_the_columns_of_the_design(study):
 
 def test_every_metric_of_every_arm_and_seed_is_there(study):
     plan, records = study
-    frame = tables.results_frame(plan, records)
+    frame = findings_of(plan, records).results
     metrics = len(next(iter(records.values())).outcome.metrics)
     assert len(frame) == len(plan.arms) * 3 * metrics
     run = plan.run_of(plan.arms[5], 2)
-    value = tables.by_seed(frame, plan.arms[5], "on", "valid", "accuracy")[2]
+    value = by_seed(frame, plan.arms[5], "on", "valid", "accuracy")[2]
     assert value == accuracy_by_hand(records[run.key], "on", "valid")
 
 
 def test_depth_one_stands_under_both_arms_with_the_same_run(study):
-    frame = tables.results_frame(*study)
+    frame = findings_of(*study).results
     linear = frame[(frame["depth"] == 1) & (frame["metric"] == "accuracy")]
     assert set(linear["dropout"]) == {0.0, 0.5}
     assert linear["run"].nunique() == 3
@@ -42,8 +49,8 @@ def test_depth_one_stands_under_both_arms_with_the_same_run(study):
 
 def test_curves_hold_every_epoch_as_trained_and_every_evaluated_point(study):
     plan, records = study
-    frame = tables.curves_frame(plan, records)
-    assert list(frame.columns) == tables.CURVE_COLUMNS
+    frame = findings_of(plan, records).curves
+    assert list(frame.columns) == CURVE_COLUMNS
     mine = frame[(frame["arm"] == "depth=3,dropout=0.5") & (frame["seed"] == 1)]
     curves = records[plan.run_of(plan.arms[5], 1).key].outcome.curves
     counts = mine.groupby(["quantity", "split"]).size().to_dict()
@@ -62,7 +69,7 @@ def test_curves_hold_every_epoch_as_trained_and_every_evaluated_point(study):
 
 def test_arms_table_holds_mean_and_standard_deviation_over_seeds(study):
     plan, records = study
-    row = tables.arms_table(plan, records).set_index("arm").loc["depth=3,dropout=0.5"]
+    row = findings_of(plan, records).arms.set_index("arm").loc["depth=3,dropout=0.5"]
     seen = [accuracy_by_hand(records[plan.run_of(plan.arms[5], seed).key], "off", "test") for seed in range(3)]
     assert row["test accuracy"] == pytest.approx(sum(seen) / 3)
     assert row["test accuracy sd"] == pytest.approx(np.std(seen, ddof=1))
@@ -73,7 +80,7 @@ def test_arms_table_holds_mean_and_standard_deviation_over_seeds(study):
 
 def test_dropout_is_compared_with_the_control_of_its_own_depth(study):
     plan, records = study
-    compared = tables.control_comparisons(plan, records)
+    compared = findings_of(plan, records).contrasts
     assert [(one.arm.name, one.against.name) for one in compared] == [
         (f"depth={depth},dropout=0.5", f"depth={depth},control") for depth in range(1, 6)
     ]
@@ -84,15 +91,15 @@ def test_dropout_is_compared_with_the_control_of_its_own_depth(study):
 
 def test_dropout_without_a_hidden_layer_does_not_apply(study):
     plan, records = study
-    verdicts = [one.comparison.verdict for one in tables.control_comparisons(plan, records)]
+    verdicts = [one.comparison.verdict for one in findings_of(plan, records).contrasts]
     assert verdicts[0] == "does not apply"
     assert "does not apply" not in verdicts[1:]
-    assert all(one.comparison.verdict != "does not apply" for one in tables.depth_comparisons(plan, records))
+    assert all(one.comparison.verdict != "does not apply" for one in findings_of(plan, records).deeper)
 
 
 def test_depths_are_compared_with_the_next_shallower_whatever_order_they_were_given_in():
     plan, records = made_up_study(depths=[5, 2, 3])
-    compared = tables.depth_comparisons(plan, records)
+    compared = findings_of(plan, records).deeper
     pairs = [(one.arm.depth, one.against.depth, one.arm.dropout, one.against.dropout) for one in compared]
     assert pairs == [(3, 2, 0, 0), (5, 3, 0, 0), (3, 2, 0.5, 0.5), (5, 3, 0.5, 0.5)]
 
@@ -102,16 +109,16 @@ def test_a_partial_study_pairs_the_seeds_that_both_arms_have():
     del records[plan.run_of(plan.arms[0], 0).key], records[plan.run_of(plan.arms[1], 2).key]
     for seed in range(3):
         del records[plan.run_of(plan.arms[2], seed).key]
-    (only,) = tables.control_comparisons(plan, records)
+    (only,) = findings_of(plan, records).contrasts
     assert (only.arm.depth, only.comparison.seeds) == (2, 1)
-    assert set(tables.arms_table(plan, records)["arm"]) == {arm.name for arm in plan.arms} - {plan.arms[2].name}
-    assert tables.runs_done(plan, records) == 7
+    assert set(findings_of(plan, records).arms["arm"]) == {arm.name for arm in plan.arms} - {plan.arms[2].name}
+    assert findings_of(plan, records).done == 7
 
 
 def test_the_trend_along_depth_is_the_mean_slope_of_the_seeds_that_have_every_depth(study):
     plan, records = study
     lost = {key: record for key, record in records.items() if key != plan.run_of(plan.arms[7], 1).key}
-    controls, dropped = tables.depth_trends(plan, tables.results_frame(plan, lost))
+    controls, dropped = findings_of(plan, lost).trends
     assert (controls.among, controls.depths, controls.trend.seeds) == ("the controls", (1, 2, 3, 4, 5), 3)
     assert (dropped.among, dropped.trend.seeds) == ("the networks with dropout 0.5", 2)
     values = [
@@ -125,41 +132,80 @@ def test_the_trend_along_depth_is_the_mean_slope_of_the_seeds_that_have_every_de
 @pytest.mark.parametrize("values", [{"depths": [2, 3]}, {"depths": [], "widths": [8, 8], "dropout": [0.1, 0.5]}])
 def test_two_depths_make_no_trend(values):
     plan, records = made_up_study(epochs=2, **values)
-    assert tables.depth_trends(plan, tables.results_frame(plan, records)) == []
+    assert findings_of(plan, records).trends == []
 
 
 def test_an_empty_study_gives_empty_frames_with_their_columns():
     plan, _ = made_up_study()
-    frame = tables.results_frame(plan, {})
-    assert list(frame.columns) == tables.RESULT_COLUMNS
-    assert tables.curves_frame(plan, {}).empty
-    assert tables.control_comparisons(plan, {}) == []
-    assert tables.depth_trends(plan, frame) == []
-    assert tables.arms_table(plan, {}).empty
+    frame = findings_of(plan, {}).results
+    assert list(frame.columns) == RESULT_COLUMNS
+    assert findings_of(plan, {}).curves.empty
+    assert findings_of(plan, {}).contrasts == []
+    assert findings_of(plan, {}).trends == []
+    assert findings_of(plan, {}).arms.empty
     with pytest.raises(DataError, match="at least one finished run"):
-        tables.best_arm(plan, frame)
+        _ = findings_of(plan, {}).best
 
 
 def test_best_arm_looks_at_valid_and_never_at_test(study):
     plan, records = study
-    results = tables.results_frame(plan, records)
-    assert tables.best_arm(plan, results).name == "depth=4,dropout=0.5"
+    assert findings_of(plan, records).best.name == "depth=4,dropout=0.5"
+    found = findings_of(plan, records)
+    results = found.results
     where = (results["split"] == "test") & (results["arm"] == "depth=2,control")
     results.loc[where, "value"] = 1.0
-    assert tables.best_arm(plan, results).name == "depth=4,dropout=0.5"
+    assert found.best.name == "depth=4,dropout=0.5"
 
 
 def test_best_arm_of_equals_is_the_simpler(study):
     plan, records = study
-    results = tables.results_frame(plan, records)
-    results.loc[results["split"] == "valid", "value"] = 0.98
-    assert tables.best_arm(plan, results).name == "depth=1,control"
+    found = findings_of(plan, records)
+    found.results.loc[found.results["split"] == "valid", "value"] = 0.98
+    assert found.best.name == "depth=1,control"
 
 
 def test_best_arm_does_not_prefer_an_arm_for_its_one_lucky_seed(study):
     plan, records = study
-    results = tables.results_frame(plan, records)
+    found = findings_of(plan, records)
+    results = found.results
     lucky = results["arm"] == "depth=5,control"
     results.loc[lucky & (results["split"] == "valid"), "value"] = 1.0
-    results = results[~lucky | (results["seed"] == 0)]
-    assert tables.best_arm(plan, results).name == "depth=4,dropout=0.5"
+    found.__dict__["results"] = results[~lucky | (results["seed"] == 0)]
+    assert found.best.name == "depth=4,dropout=0.5"
+
+
+def test_a_network_that_serves_two_arms_is_one_row_and_one_member_of_a_ranking(study):
+    plan, records = study
+    found = findings_of(plan, records)
+    assert [arm.name for arm in plan.distinct] == [arm.name for arm in plan.arms if arm.name != "depth=1,dropout=0.5"]
+    assert list(found.arms["arm"]) == [arm.name for arm in plan.distinct]
+    assert len(found.ranking) == len(plan.distinct) - 1
+    assert all(one.comparison.verdict != "does not apply" for one in found.ranking)
+
+
+def test_each_number_is_computed_once_however_often_it_is_shown(study, monkeypatch):
+    calls = []
+    for name in ("results_frame", "curves_frame", "arms_frame", "runs_frame"):
+        made = getattr(frames, name)
+        monkeypatch.setattr(frames, name, lambda *given, made=made, name=name: calls.append(name) or made(*given))
+    walked = findings_module.verdicts
+    monkeypatch.setattr(findings_module, "verdicts", lambda *given: calls.append("verdicts") or walked(*given))
+    found = findings_of(*study)
+    render_markdown(found, ORIGIN)
+    render_page(found, ORIGIN, study_figures(found))
+    study_document(found, ORIGIN)
+    html_fragment(found)
+    assert sorted(set(calls)) == sorted({"results_frame", "curves_frame", "arms_frame", "verdicts"})
+    assert [calls.count(name) for name in ("results_frame", "curves_frame", "arms_frame")] == [1, 1, 1]
+    assert calls.count("verdicts") == 3, "against control, deeper against shallower, and against the best"
+
+
+def test_a_row_of_runs_is_a_network_with_its_accuracies(study):
+    plan, records = study
+    runs = findings_of(plan, records).runs
+    assert len(runs) == len(plan.runs) == 27
+    assert (runs["arms"] == "depth=1,control = depth=1,dropout=0.5").sum() == 3
+    run = plan.run_of(plan.arms[5], 2)
+    row = runs.set_index("run").loc[run.key]
+    assert row["test_accuracy_on"] == accuracy_by_hand(records[run.key], "on", "test")
+    assert (row["widths"], row["seed"], row["dropout"]) == ("512-256", 2, 0.5)

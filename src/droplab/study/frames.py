@@ -1,0 +1,280 @@
+"""Frames: the finished runs of a study as tidy tables of numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from droplab.study.names import place_words, trained_words
+
+if TYPE_CHECKING:
+    from droplab.study.plan import Arm, Plan
+    from droplab.study.records import RunRecord
+
+RESULT_COLUMNS = ["arm", "seed", "depth", "dropout", "inference", "split", "metric", "value", "widths", "run"]
+CURVE_COLUMNS = ["arm", "seed", "depth", "dropout", "epoch", "quantity", "split", "value", "place", "trained"]
+
+_ARM_COLUMNS = ["arm", "seed", "depth", "dropout", "place", "trained"]
+RELIABILITY_COLUMNS = [*_ARM_COLUMNS, "calibrated", "bin", "confidence", "accuracy", "examples"]
+SAMPLES_COLUMNS = [*_ARM_COLUMNS, "masks", "metric", "value"]
+
+_SAMPLED = ("accuracy", "nll", "ece")
+_AFTER = re.compile(r"(accuracy|nll|ece)_k(\d+)")
+
+_ARM_METRICS = {
+    "test accuracy": ("off", "test", "accuracy"),
+    "valid accuracy": ("off", "valid", "accuracy"),
+    "train accuracy": ("off", "train", "accuracy"),
+    "test accuracy, on": ("on", "test", "accuracy"),
+    "valid accuracy, on": ("on", "valid", "accuracy"),
+    "train accuracy, on": ("on", "train", "accuracy"),
+    "test accuracy, mc": ("mc", "test", "accuracy"),
+    "test nll": ("off", "test", "nll"),
+    "test balanced accuracy": ("off", "test", "balanced_accuracy"),
+    "test macro F1": ("off", "test", "macro_f1"),
+    "test Brier": ("off", "test", "brier"),
+    "test ECE": ("off", "test", "ece"),
+    "temperature": ("off", "valid", "temperature"),
+    "test nll, calibrated": ("off", "test", "nll_calibrated"),
+    "test ECE, calibrated": ("off", "test", "ece_calibrated"),
+    "test nll, mc": ("mc", "test", "nll"),
+    "test ECE, mc": ("mc", "test", "ece"),
+}
+
+
+def results_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
+    """Every metric of every finished run, one row a value; a run that serves two arms stands under both.
+
+    Args:
+        plan: the study's.
+        records: the finished runs by content key; those that are not there yet are left out.
+
+    Returns:
+        Columns `arm, seed, depth, dropout, inference, split, metric, value`, then `widths` (`512-256`, or `linear`) and
+        `run`, the content key, then one for each axis that the study varies. `dropout` is the arm's rate. Accuracies
+        are fractions, `nll` is in nats an example.
+    """
+    own = [axis.name for axis in plan.axes if axis.name not in RESULT_COLUMNS]
+    rows = [
+        (arm.name, seed, arm.depth, arm.dropout, *metric[:3], metric.value, _widths(arm), record.key, *levels)
+        for arm, seed, record in finished_runs(plan, records)
+        for levels in ([level for name, level in arm.levels if name in own],)
+        for metric in record.outcome.metrics
+    ]
+    return _typed(pd.DataFrame(rows, columns=RESULT_COLUMNS + own))
+
+
+def curves_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
+    """How the finished runs learned, one row a value.
+
+    Args:
+        plan: the study's.
+        records: the finished runs by content key.
+
+    Returns:
+        Columns `arm, seed, depth, dropout, epoch, quantity, split, value`, then `place` and `trained` in words: where
+        the arm stands in the study, and the regularizers that it is compared for. `quantity` is `loss` (nats) or
+        `accuracy` (fraction). `split` is `train_as_trained` (an epoch's mean, dropout on), or `train` (a fixed part of
+        it) or `valid`, both evaluated with dropout off.
+    """
+    parts = []
+    for arm, seed, record in finished_runs(plan, records):
+        curves = record.outcome.curves
+        epochs = np.arange(1, len(curves.train_loss) + 1)
+        lines: list[tuple[str, str, NDArray[Any], NDArray[Any]]] = [
+            ("loss", "train_as_trained", epochs, curves.train_loss)
+        ]
+        for quantity, values in (("loss", curves.losses), ("accuracy", curves.accuracies)):
+            lines += [(quantity, split, curves.points, values[i]) for i, split in enumerate(("train", "valid"))]
+        for quantity, split, at, values in lines:
+            part = pd.DataFrame({"epoch": at.astype(np.int64), "value": values.astype(np.float64)})
+            parts.append(
+                part.assign(
+                    arm=arm.name,
+                    seed=seed,
+                    depth=arm.depth,
+                    dropout=arm.dropout,
+                    quantity=quantity,
+                    split=split,
+                    place=place_words(arm),
+                    trained=trained_words(arm, plan),
+                )
+            )
+    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=CURVE_COLUMNS)
+    return _typed(frame[CURVE_COLUMNS])
+
+
+def runs_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
+    """A row a finished network: what it is, how and where it was trained, and its accuracies.
+
+    Args:
+        plan: the study's.
+        records: the finished runs by content key.
+
+    Returns:
+        Columns `run` (the content key), `arms` (all that it serves, with ` = ` between), `seed, depth, widths,
+        dropout`, one for each other axis that the study varies, `device, way, precision, train_seconds,
+        evaluate_seconds, finished` (UTC), and `SPLIT_accuracy_MODE` for each split and inference mode (fractions; NaN
+        where there is none).
+    """
+    own = [axis.name for axis in plan.axes if axis.name not in RESULT_COLUMNS]
+    rows = []
+    for run in plan.runs:
+        if run.key in records:
+            record, arm = records[run.key], run.arms[0]
+            levels = dict(arm.levels)
+            rows.append(
+                {
+                    "run": run.key,
+                    "arms": " = ".join(one.name for one in run.arms),
+                    "seed": run.settings.seed,
+                    "depth": arm.depth,
+                    "widths": _widths(arm),
+                    "dropout": run.settings.dropout,
+                    **{name: levels[name] for name in own},
+                    "device": record.outcome.environment.get("device", record.way.device),
+                    "way": record.way.words,
+                    "precision": record.way.precision,
+                    "train_seconds": record.outcome.train_seconds,
+                    "evaluate_seconds": record.outcome.evaluate_seconds,
+                    "finished": record.finished.isoformat(),
+                    **{
+                        f"{one.split}_accuracy_{one.inference}": one.value
+                        for one in record.outcome.metrics
+                        if one.name == "accuracy"
+                    },
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def arms_frame(plan: Plan, records: Mapping[str, RunRecord], results: pd.DataFrame) -> pd.DataFrame:
+    """Mean and spread over the seeds of what an arm came to; arms that the same networks serve are one row.
+
+    Args:
+        plan: the study's.
+        records: the finished runs by content key.
+        results: of `results_frame`.
+
+    Returns:
+        One row an arm that has a finished run, in the plan's order: `arm, depth, dropout, widths, seeds`, and for each
+        of the accuracies (fractions; dropout off at inference unless `on` or `mc` is said), `test nll` (nats), balanced
+        accuracy, macro F1, Brier, ECE, `temperature` and `train seconds` a column with the mean and one `… sd` with the
+        standard deviation over seeds (NaN for one seed). `calibrated` is at the temperature fitted on valid. NaN stands
+        for what no run of the arm has.
+    """
+    seconds: dict[Arm, list[float]] = {}
+    for arm, _, record in finished_runs(plan, records):
+        seconds.setdefault(arm, []).append(record.outcome.train_seconds)
+    rows = []
+    for arm in plan.distinct:
+        if arm not in seconds:
+            continue
+        row: dict[str, object] = {"arm": arm.name, "depth": arm.depth, "dropout": arm.dropout, "widths": _widths(arm)}
+        row["seeds"] = len(seconds[arm])
+        columns = {name: by_seed(results, arm, *where) for name, where in _ARM_METRICS.items()}
+        columns["train seconds"] = pd.Series(seconds[arm])
+        for name, values in columns.items():
+            row |= {name: values.mean(), f"{name} sd": values.std(ddof=1)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def by_arm(results: pd.DataFrame, arms: Sequence[Arm], inference: str, split: str, metric: str) -> pd.DataFrame:
+    """One metric of some arms, a column an arm by its name, indexed by seed; NaN where a run is not finished."""
+    columns = {arm.name: by_seed(results, arm, inference, split, metric) for arm in arms}
+    return pd.DataFrame(columns)
+
+
+def by_seed(results: pd.DataFrame, arm: Arm, inference: str, split: str, metric: str) -> pd.Series[float]:
+    """One metric of one arm, indexed by seed.
+
+    Args:
+        results: of `results_frame`.
+        arm: whose.
+        inference: `off`, `on` or `mc`.
+        split: `train`, `valid` or `test`.
+        metric: its name in `results`.
+    """
+    chosen = results[
+        (results["arm"] == arm.name)
+        & (results["inference"] == inference)
+        & (results["split"] == split)
+        & (results["metric"] == metric)
+    ]
+    return chosen.set_index("seed")["value"].sort_index()
+
+
+def finished_runs(plan: Plan, records: Mapping[str, RunRecord]) -> Iterator[tuple[Arm, int, RunRecord]]:
+    """Each arm and seed with its record, in the plan's order; a run that serves two arms comes twice."""
+    found = {(arm, run.settings.seed): run.key for run in plan.runs for arm in run.arms}
+    for arm in plan.arms:
+        for seed in plan.settings.seeds:
+            record = records.get(found[arm, seed])
+            if record is not None:
+                yield arm, seed, record
+
+
+def reliability_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
+    """How often each run is right where it is how sure, on test with dropout off.
+
+    Args:
+        plan: the study's.
+        records: the finished runs by content key; those of a droplab that did not keep it are left out.
+
+    Returns:
+        `RELIABILITY_COLUMNS`; `calibrated` says whether at the temperature fitted on valid. Bins have equal mass, from
+        the least sure (0) to the surest; `confidence` and `accuracy` are fractions.
+    """
+    rows = [
+        (*_arm_cells(arm, seed, plan), bool(state), place, *map(float, values))
+        for arm, seed, record in finished_runs(plan, records)
+        if record.outcome.reliability is not None
+        for state, curve in enumerate(record.outcome.reliability)
+        for place, values in enumerate(curve.T)
+        if np.isfinite(values).all()
+    ]
+    return pd.DataFrame(rows, columns=RELIABILITY_COLUMNS)
+
+
+def samples_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
+    """What the mean over so many masks comes to on test, for every run that dropout acts in.
+
+    Args:
+        plan: the study's.
+        records: the finished runs by content key; those of a droplab that did not keep it are left out.
+
+    Returns:
+        `SAMPLES_COLUMNS`; `metric` is `accuracy` (fraction), `nll` (nats) or `ece` (fraction). `masks` 0 stands for
+        dropout off: weight scaling.
+    """
+    rows = []
+    for arm, seed, record in finished_runs(plan, records):
+        mine = record.outcome.metrics
+        after = [
+            (_AFTER.fullmatch(one.name), one.value) for one in mine if (one.inference, one.split) == ("mc", "test")
+        ]
+        sampled = [(int(found[2]), found[1], value) for found, value in after if found]
+        if sampled:
+            off = [(0, m.name, m.value) for m in mine if m[:2] == ("off", "test") and m.name in _SAMPLED]
+            rows += [(*_arm_cells(arm, seed, plan), *one) for one in (*off, *sampled)]
+    return pd.DataFrame(rows, columns=SAMPLES_COLUMNS)
+
+
+def _arm_cells(arm: Arm, seed: int, plan: Plan) -> tuple[str, int, int, float, str, str]:
+    return arm.name, seed, arm.depth, arm.dropout, place_words(arm), trained_words(arm, plan)
+
+
+def _widths(arm: Arm) -> str:
+    return "-".join(map(str, arm.widths)) or "linear"
+
+
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Numbers as numbers, even where there is no row."""
+    numbers = {"seed": np.int64, "depth": np.int64, "dropout": np.float64, "epoch": np.int64, "value": np.float64}
+    return frame.astype({name: kind for name, kind in numbers.items() if name in frame})

@@ -1,0 +1,288 @@
+"""The lab: the only place where data are read, runs planned, trained, filed, chosen and refitted."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from droplab.config import RunSettings, StudySettings
+from droplab.data.dataset import Dataset, DatasetCard
+from droplab.data.files import dataset_name, load_dataset
+from droplab.errors import ConfigError, DroplabError, StoreError
+from droplab.study.findings import Findings
+from droplab.study.forecast import Forecast
+from droplab.study.plan import Plan, Run, plan_refit, plan_run, plan_study, plan_way
+from droplab.study.records import RunRecord
+from droplab.study.runner import Observer, Summary, clipped_batch, foretell, run_all
+from droplab.study.sequence import keep_looks, looks_ahead, run_study
+from droplab.study.sqlite import store_path
+from droplab.study.store import Store
+from droplab.train.device import resolve_way
+from droplab.train.engine import Progress
+from droplab.train.outcome import PRECISIONS, Precision, Trained, Way
+
+
+class Warn:
+    """The observer of who gives none: says nothing of progress, and warns of what must be known.
+
+    Args:
+        tell: told this instead; without it, it is a warning.
+    """
+
+    def __init__(self, tell: Callable[[str], None] | None = None) -> None:
+        self._tell = tell
+
+    def planned(self, forecast: Forecast) -> None:
+        """Nothing to say."""
+
+    def begin(self, runs: Sequence[Run], todo: Sequence[Run]) -> None:
+        """Nothing to say."""
+
+    def progress(self, run: Run, progress: Progress) -> None:
+        """Nothing to say."""
+
+    def finished(self, run: Run, result: Trained | DroplabError) -> None:
+        """Warn of a run that failed."""
+        if isinstance(result, DroplabError):
+            self.notice(str(result))
+
+    def looked(self, text: str) -> None:
+        """Nothing to say."""
+
+    def notice(self, text: str) -> None:
+        """Warn."""
+        if self._tell is None:
+            warnings.warn(text, stacklevel=2)
+        else:
+            self._tell(text)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Data that were read, and how networks are trained on them here.
+
+    Attributes:
+        dataset: the examples.
+        way: of execution.
+        notices: what must be known of the way.
+    """
+
+    dataset: Dataset
+    way: Way
+    notices: list[str]
+
+    def run(self, settings: RunSettings) -> Run:
+        """A network that is no study's, planned.
+
+        Raises:
+            ConfigError: if its settings cannot be.
+        """
+        return plan_run(settings, self.dataset.fingerprint, self.way)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Where networks are trained, and kept.
+
+    Attributes:
+        store: SQLite file; `None` for the user's own.
+        device: `auto`, `cpu` or `cuda`.
+        precision: `auto`, `fp32` or `bf16`.
+        workers: processes on a CPU; `None` for one a core.
+        observer: told how far it is. Without one, what must be known (a clipped batch, a network that could not be
+            trained) is a warning, and Ctrl-C is a `KeyboardInterrupt`, after which the same call goes on; with one,
+            what was interrupted returns what is finished.
+
+    Example:
+        >>> lab = Lab(device="cpu")
+        >>> lab.read("digits").dataset.features
+        64
+    """
+
+    store: str | Path | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    workers: int | None = None
+    observer: Observer | None = field(default=None, compare=False)
+
+    @property
+    def watcher(self) -> Observer:
+        """The observer, or one that warns."""
+        return self.observer or Warn()
+
+    def read(self, data: str | Path, **reading: Any) -> Ready:
+        """Read data, and decide how networks are trained on them; a device that is not there is told of before.
+
+        Args:
+            data: a name or a path, as `data.files.load_dataset` takes it.
+            reading: its other arguments.
+
+        Raises:
+            DroplabError: if they cannot be had, or the device is not there.
+        """
+        resolve_way(self.device, self.precision)  # before anything is fetched
+        tell = self.watcher.notice
+        dataset = load_dataset(data, **reading, notify=tell)
+        way, notices = plan_way(dataset, self.device, self.precision)
+        for notice in (*dataset.look.findings, *notices):
+            tell(notice)
+        return Ready(dataset, way, notices)
+
+    def plan(self, settings: StudySettings, store: Store | None = None) -> tuple[Plan, Ready]:
+        """Read a study's data and plan it, with the looks at it that the store has."""
+        ready = self.read(settings.data, **settings.reading)
+        plan = plan_study(settings, ready.dataset.fingerprint, ready.way)
+        return plan.looked_at(store.looks(plan.identity) if store else []), ready
+
+    @contextmanager
+    def opened(self) -> Iterator[Store]:
+        """The store, open; made where it is not there."""
+        with Store(self.store) as store:
+            yield store
+
+    @contextmanager
+    def existing(self) -> Iterator[Store | None]:
+        """The store, open, or `None` where there is none yet."""
+        with self.opened() if store_path(self.store).exists() else nullcontext() as store:
+            yield store
+
+    def train(self, runs: Sequence[Run], dataset: Dataset, store: Store) -> Summary:
+        """Train those of the runs that the store lacks, and file them: `runner.run_all`."""
+        return self._ended(run_all(runs, dataset, store, self.watcher, self.workers))
+
+    def forecast(self, runs: Sequence[Run], dataset: Dataset, store: Store | None) -> Forecast:
+        """What `train` would take: `runner.foretell`."""
+        return foretell(runs, dataset, store, self.workers)
+
+    def networks(
+        self, settings: Sequence[RunSettings], ready: Ready, store: Store
+    ) -> tuple[tuple[Run, ...], dict[str, RunRecord], Summary]:
+        """Train networks that are no study's; with their records by content key, some missing if it was interrupted.
+
+        Raises:
+            DroplabError: if one cannot be trained.
+        """
+        runs = tuple(ready.run(one) for one in settings)
+        summary = self.train(runs, ready.dataset, store)
+        if summary.failures:
+            raise summary.failures[0]
+        return runs, store.load([run.key for run in runs]), summary
+
+    def study(self, settings: StudySettings, refit: bool = False) -> tuple[Findings, Summary, Dataset]:
+        """Train what a study needs and the store lacks.
+
+        Args:
+            settings: the study's.
+            refit: whether the network that valid chose is trained again, with every seed, on train and valid together.
+
+        Raises:
+            ConfigError: if `refit` is asked for with fewer training examples than there are.
+            DroplabError: if the data cannot be had, the device is not there, or the store does not work.
+        """
+        if refit and settings.train_examples:
+            raise ConfigError(
+                f"refit trains on all training examples; found train_examples={settings.train_examples}. Leave one out."
+            )
+        with self.opened() as store:
+            plan, ready = self.plan(settings, store)
+            summary = self._ended(run_study(plan, ready.dataset, store, self.watcher, self.workers))
+            summary.notices[:0] = ready.notices
+            findings = self._findings(plan, ready.dataset.card, store, summary)
+            again = _refits(findings)
+            if refit and not summary.interrupted and findings.records:
+                self.watcher.notice(
+                    f"valid chose {findings.best.name}: it is trained again on train and valid together"
+                )
+                summary.add(self.train(again, ready.dataset, store))
+            self._load_refits(findings, again, store, summary)
+            return findings, summary, ready.dataset
+
+    def recall(self, settings: StudySettings) -> tuple[Findings, Summary]:
+        """What the store has of a study; nothing is trained, and neither data nor device is needed.
+
+        The precision is that of the runs wanted; `auto` takes that of which the store has most.
+
+        Raises:
+            StoreError: if it has none of the study's runs.
+        """
+        if not (path := store_path(self.store)).exists():
+            raise StoreError(f"{path}: there must be a store to report from; found none. `droplab study` makes it.")
+        precisions: tuple[Precision, ...] = tuple(p for p in PRECISIONS if self.precision in ("auto", p))
+        with self.opened() as store:
+            candidates = [
+                (plan_study(settings, card.fingerprint, Way("cpu", p)), card)
+                for card in store.datasets(dataset_name(settings.data))
+                for p in precisions
+            ]
+            counts = [len(store.finished([run.key for run in plan.runs])) for plan, _ in candidates]
+            if not any(counts):
+                raise StoreError(
+                    f"{path}: must have runs of the study {settings.name!r} on {settings.data} in "
+                    f"{' or '.join(precisions) or self.precision}; found none. Train them first: droplab study, with "
+                    "the same settings."
+                )
+            plan, card = candidates[counts.index(max(counts))]
+            plan = plan.looked_at(store.looks(plan.identity))
+            clipped = clipped_batch(settings, card)
+            summary = Summary(reused=max(counts), notices=[clipped] if clipped else [])
+            findings = self._findings(plan, card, store, summary)
+            self._load_refits(findings, _refits(findings), store, summary)
+            return findings, summary
+
+    def foretell(self, settings: StudySettings) -> tuple[Plan, Forecast]:
+        """What `study` would train, and about what it would take; nothing is trained, and no store made.
+
+        Raises:
+            DroplabError: as `study`.
+        """
+        with self.existing() as store:
+            plan, ready = self.plan(settings, store)
+            forecast = self.forecast(plan.runs, ready.dataset, store)
+            if settings.until is not None:
+                finished = store.finished([run.key for run in plan.runs]) if store else set()
+                for line in looks_ahead(plan, finished, ready.dataset, self.workers):
+                    self.watcher.notice(line)
+            return plan, forecast
+
+    def _findings(self, plan: Plan, card: DatasetCard, store: Store, summary: Summary) -> Findings:
+        """What the store has of a plan, the looks kept that it allows."""
+        records = self._load(plan.runs, store, summary)
+        with suppress(StoreError):  # a store that is only read
+            keep_looks(plan, records, store)
+        features = None
+        for record in list(records.values())[:1]:
+            with suppress(DroplabError):
+                features = store.read_weights(record)[1].features
+        return Findings(plan, records, card, features)
+
+    def _load(self, runs: Sequence[Run], store: Store, summary: Summary) -> dict[str, RunRecord]:
+        """What the store has of some runs; what is damaged is told and left out."""
+
+        def told(fault: str) -> None:
+            summary.notices.append(fault)
+            self.watcher.notice(fault)
+
+        return store.load([run.key for run in runs], told)
+
+    def _load_refits(self, findings: Findings, runs: Sequence[Run], store: Store, summary: Summary) -> None:
+        """Add the networks that were trained again to the findings."""
+        records = self._load(runs, store, summary).values()
+        findings.refits.update({record.settings.seed: record for record in records})
+
+    def _ended(self, summary: Summary) -> Summary:
+        """What was run; where nobody watches it, Ctrl-C is raised."""
+        if summary.interrupted and self.observer is None:
+            raise KeyboardInterrupt
+        return summary
+
+
+def _refits(findings: Findings) -> tuple[Run, ...]:
+    """The networks of the arm that valid chose, to be trained on train and valid together; none where none is."""
+    if not findings.records:
+        return ()
+    outcomes = {key: record.outcome for key, record in findings.records.items()}
+    return plan_refit(findings.plan, findings.best, outcomes)
