@@ -237,11 +237,14 @@ def test_a_study_writes_every_file_of_the_design_and_plain_lines(tmp_path: Path)
     models = {f"{arm},seed={seed}.safetensors" for arm in arms for seed in (0, 1)}
     assert {path.name for path in (out / "models").iterdir()} == models | {"best.safetensors", "MODEL_CARD.md"}
     lines = said.stdout.splitlines()
-    assert all(line.isprintable() for line in lines), "no colours and no control characters"
+    assert all(cell.isprintable() for line in lines for cell in line.split("\t")), (
+        "no colours and no control characters"
+    )
     assert lines[1].startswith("Differs from the published study 'mnist-depth': epochs 4 (published 400), ")
     assert any(line.startswith("6 networks to train, 0 reused from the store") for line in lines)
     assert sum(line.startswith("trained depth=") for line in lines) == 6
-    assert any(line.startswith("  depth=1,dropout=0.5: Does not apply") for line in lines)
+    assert any(re.fullmatch(r"64→10\t\d+\.\d\d\t–\t–\tdoes not apply", line) for line in lines)
+    assert any(re.fullmatch(r"64→32→10\t[\d.]+\t[\d.]+\t[+−][\d.]+.*\tundecided", line) for line in lines)
     assert lines[-1] == f"report: {out / 'report.html'}"
 
 
@@ -379,7 +382,8 @@ def test_on_a_terminal_a_live_table_shows_a_line_an_arm(
     head = r"arm +networks +seed +epoch +train loss +valid % +vs control"
     assert re.search(head, shown)
     last = shown[[match.start() for match in re.finditer(head, shown)][-1] :]
-    for arm in ("depth=1,control", "depth=1,dropout=0.5", "depth=2,control", "depth=2,dropout=0.5"):
+    assert "depth=1,dropout=0.5" not in shown, "without a hidden layer it is its control"
+    for arm in ("depth=1,control", "depth=2,control", "depth=2,dropout=0.5"):
         against = "" if arm.endswith("control") else r"[+-]\d+\.\d\d"
         row = rf"^{arm} +2/2 +[01] +400/400 +\d\.\d{{4}} +\d+\.\d\d +{against} *$"
         assert len(re.findall(row, last, re.M)) == 1, last

@@ -18,7 +18,7 @@ from rich.text import Text
 from droplab.errors import DroplabError
 from droplab.study.forecast import Forecast
 from droplab.study.packs import work
-from droplab.study.plan import Run
+from droplab.study.plan import Arm, Run
 from droplab.train.engine import Progress
 from droplab.train.outcome import Split, Trained
 
@@ -82,7 +82,7 @@ class View:
         self._reused = len(runs) - len(todo)
         self._work, self._share = {run.key: work(run) for run in todo}, {}
         for run in runs:
-            for arm in run.arms:
+            for arm in _shown(run):
                 state = self._arms.setdefault(arm.name, _ArmState(arm.control))
                 state.runs += 1
                 state.done += run.key not in keys
@@ -95,7 +95,7 @@ class View:
     def progress(self, run: Run, progress: Progress) -> None:
         """Take in how far a run is."""
         self._share[run.key] = progress.epoch / run.settings.epochs
-        for arm in run.arms:
+        for arm in _shown(run):
             state = self._arms[arm.name]
             state.epoch, state.epochs = progress.epoch, run.settings.epochs
             state.loss, state.seed = progress.loss, run.settings.seed
@@ -107,7 +107,7 @@ class View:
     def finished(self, run: Run, result: Trained | DroplabError) -> None:
         """Take in a finished run."""
         self._share[run.key] = 1.0
-        states = [self._arms[arm.name] for arm in run.arms]
+        states = [self._arms[arm.name] for arm in _shown(run)]
         for state in states:
             state.done += 1
         name = " = ".join(arm.name for arm in run.arms)
@@ -207,6 +207,12 @@ def _console(stderr: bool = False) -> Console:
     console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     console.soft_wrap = not console.is_terminal
     return console
+
+
+def _shown(run: Run) -> list[Arm]:
+    """The arms that a network serves, without those whose control it is, too: dropout without a hidden layer."""
+    names = {arm.name for arm in run.arms}
+    return [arm for arm in run.arms if arm.is_control or arm.control not in names]
 
 
 def _clock(seconds: float) -> str:
