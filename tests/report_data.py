@@ -6,8 +6,6 @@ import numpy as np
 
 from droplab.config import StudySettings
 from droplab.data.dataset import DatasetCard
-from droplab.model.file import ModelInfo
-from droplab.study.exhibits import Exhibits
 from droplab.study.findings import Findings
 from droplab.study.origin import Origin
 from droplab.study.plan import Plan, Run, plan_study
@@ -43,20 +41,6 @@ ORIGIN = Origin(
 
 
 CARD = DatasetCard("mnist", "f" * 64, "a mirror", CLASSES, 60_000, 10_000)
-INFO = ModelInfo(
-    widths=(512, 256, 128),
-    dropout=0.5,
-    features=784,
-    classes=CLASSES,
-    scale=1 / 255,
-    image_shape=(28, 28),
-    data="mnist",
-    fingerprint="f" * 64,
-    key="0" * 64,
-    precision="fp32",
-)
-NOTHING = Exhibits("depth=4,dropout=0.5, seed 1", None, None)
-"""Exhibits where neither test labels nor data are at hand."""
 
 
 def findings_of(

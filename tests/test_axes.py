@@ -18,7 +18,7 @@ from droplab.report.words import answer
 from droplab.report.write import write_report, write_tables
 from droplab.study.frames import by_seed
 from droplab.study.plan import Plan
-from report_data import INFO, NOTHING, ORIGIN, findings_of, made_up_study
+from report_data import ORIGIN, findings_of, made_up_study
 from study_help import toy_plan
 
 ONE = {"depths": [], "widths": [8, 4]}
@@ -239,7 +239,7 @@ def test_the_ranking_is_against_the_best_on_valid_in_its_order() -> None:
 def test_the_report_shows_axes_ranking_and_all_arms(tmp_path: Path) -> None:
     plan, records = study_of(dropout=[0.5], vary={"regularizer": "dropout,max_norm,l2", "batch_size": [8, 16]})
     write_tables(Folder(tmp_path), findings_of(plan, records), ORIGIN)
-    write_report(Folder(tmp_path), findings_of(plan, records), ORIGIN, NOTHING, INFO)
+    write_report(Folder(tmp_path), findings_of(plan, records), ORIGIN)
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "Which arms can be told from the best?" in page
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"difference", "axes", "loss", "overfitting"}

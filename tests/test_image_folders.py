@@ -9,7 +9,7 @@ from PIL import Image
 from droplab.config import RunSettings
 from droplab.data.files import load_dataset
 from droplab.errors import ConfigError, DataError
-from droplab.study.origin import Origin
+from droplab.study.origin import Origin, split_counts
 from droplab.study.runner import Summary, clipped_batch
 from droplab.train.examples import Examples
 
@@ -157,7 +157,7 @@ def test_names_that_are_easily_one_are_told(tmp_path, names):
 def test_a_card_says_whose_valid_split_it_is(tmp_path):
     dataset, _ = load(splits(tmp_path / "pets", train=6, val=3, test=2))
     for one, words in ((dataset, "the data's own valid split"), (replace(dataset, valid=None), "`split_seed` 7")):
-        assert words in Origin.of(one.card, 6, 0, Summary(reused=0), "droplab").held_out(7)
+        assert words in Origin.of(one.card, split_counts(one.card, 6, 0), Summary(reused=0), "droplab").held_out(7)
 
 
 def test_files_beside_the_splits_are_told_once(tmp_path):

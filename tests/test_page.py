@@ -21,7 +21,7 @@ from droplab.report.write import write_report, write_tables
 from droplab.study.exhibits import Exhibits, confusion_frame
 from droplab.study.frames import by_seed
 from droplab.study.mistakes import Mistake, Mistakes
-from report_data import INFO, NOTHING, ORIGIN, findings_of, made_up_study
+from report_data import ORIGIN, findings_of, made_up_study
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=y>&amp;'
 
@@ -71,7 +71,7 @@ def page_of(missing=0, origin=ORIGIN, figures=None, noise=0.0006, pictures=None,
 
 def reported(out, plan, records):
     folder, found = Folder(out), findings_of(plan, records)
-    return [*write_tables(folder, found, ORIGIN), *write_report(folder, found, ORIGIN, NOTHING, INFO)]
+    return [*write_tables(folder, found, ORIGIN), *write_report(folder, found, ORIGIN)]
 
 
 @pytest.fixture(scope="module")
@@ -236,15 +236,7 @@ def test_all_files_of_the_design_are_written_and_nothing_else(written):
     drawn = ("control", "difference", "inference", "loss", "overfitting", "splits")
     figures = [f"figures/{name}.{kind}" for name in drawn for kind in ("pdf", "png", "svg")]
     assert names.pop(0) == LIST
-    assert names == [
-        "curves.parquet",
-        *figures,
-        "models/MODEL_CARD.md",
-        "report.html",
-        "report.md",
-        "results.csv",
-        "study.json",
-    ]
+    assert names == ["curves.parquet", *figures, "report.html", "report.md", "results.csv", "study.json"]
     assert sorted(str(path.relative_to(out)) for path in paths) == names
 
 

@@ -8,7 +8,7 @@ import pytest
 from droplab.study import runner
 from droplab.study.backends import InProcess
 from droplab.study.plan import Plan
-from droplab.study.sequence import looks_ahead, run_study
+from droplab.study.sequence import keep_looks, looks_ahead, run_study
 from droplab.study.store import Store
 from droplab.study.verdicts import due
 from study_help import Watcher, stored_bits, toy_plan
@@ -28,6 +28,7 @@ def run(store: Path, watcher: Watcher | None = None, **values: object) -> tuple[
     with Store(store) as opened:
         plan = plan.looked_at(opened.looks(plan.identity))
         run_study(plan, toy_dataset(), opened, watcher or Watcher(), 1)
+        keep_looks(plan, opened.load([run.key for run in plan.runs]), opened)  # as the lab does
         return plan, opened.finished([run.key for run in plan.runs])
 
 

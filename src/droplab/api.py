@@ -13,6 +13,7 @@ from droplab.config import StudySettings, load_study
 from droplab.data.dataset import Dataset, DatasetCard
 from droplab.data.files import dataset_at_hand
 from droplab.errors import DroplabError
+from droplab.report.card import render_card
 from droplab.report.folder import Folder, file_names
 from droplab.report.markdown import render_markdown
 from droplab.report.notebook import StudyCharts, html_fragment
@@ -277,11 +278,9 @@ class StudyResult:
         """
         folder, origin = Folder(out, force), self._origin(command)
         files = write_tables(folder, self.findings, origin, raw)
-        files += self._write_models(folder)
+        files += [*self._write_models(folder), self._write_card(folder, origin)]
         files += self._write_probabilities(folder) if probabilities else []
-        _, info = self.store.read_weights(self.records[self.findings.best_run.key])
-        notify = notify or self.lab.watcher.notice
-        files += write_report(folder, self.findings, origin, self._exhibits, info, notify)
+        files += write_report(folder, self.findings, origin, self._exhibits, notify or self.lab.watcher.notice)
         folder.finish()
         return files
 
@@ -319,6 +318,12 @@ class StudyResult:
         return [
             folder.write(f"models/{name}.safetensors", self.store.read_model(record)) for name, record in models.items()
         ]
+
+    def _write_card(self, folder: Folder, origin: Origin) -> Path:
+        """The card of the best model, beside it."""
+        _, info = self.store.read_weights(self.records[self.findings.best_run.key])
+        card = render_card(self.findings, origin, info, "best.safetensors")
+        return folder.write("models/MODEL_CARD.md", card.encode())
 
     def _write_probabilities(self, folder: Folder) -> list[Path]:
         """Those of every run, under the name of its first arm."""

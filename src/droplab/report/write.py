@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from droplab.errors import DataError
-from droplab.report.card import render_card
 from droplab.report.document import study_document
 from droplab.report.drawing import FILES, PAGE, draw
 from droplab.report.figures import FIGURES, study_figures
@@ -20,7 +19,6 @@ from droplab.report.spreadsheet import csv_text
 if TYPE_CHECKING:
     import altair as alt
 
-    from droplab.model.file import ModelInfo
     from droplab.report.folder import Folder
     from droplab.study.exhibits import Exhibits
     from droplab.study.findings import Findings
@@ -64,18 +62,16 @@ def write_report(
     folder: Folder,
     findings: Findings,
     origin: Origin,
-    exhibits: Exhibits,
-    info: ModelInfo,
+    exhibits: Exhibits | None = None,
     notify: Callable[[str], None] = lambda _: None,
 ) -> list[Path]:
-    """Write the best network's card, `figures/`, `report.html` and `report.md`.
+    """Write `figures/`, `report.html` and `report.md`.
 
     Args:
         folder: of the output.
         findings: the study's, with at least one finished run; some may be missing, and the page says so.
         origin: where the numbers come from.
-        exhibits: of the network that valid chose.
-        info: what that network's file says beside its weights.
+        exhibits: of the network that valid chose, if they are shown.
         notify: told that figures could not be drawn, if so.
 
     Returns:
@@ -88,7 +84,6 @@ def write_report(
     pictures = draw({name: figure.chart.to_dict() for name, figure in figures.items()}, (*FILES, PAGE), notify)
     page = render_page(findings, origin, figures, exhibits, pictures)
     return [
-        folder.write("models/MODEL_CARD.md", render_card(findings, origin, info, "best.safetensors").encode()),
         *_save(pictures, folder),
         folder.write("report.html", page.encode()),
         folder.write("report.md", render_markdown(findings, origin).encode()),
