@@ -25,14 +25,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("read", "name", "said"),
     [
         (load_study, "wine.csv", "droplab fit wine.csv, of a table with --target COLUMN"),
-        (load_study, "wine.csv", 'study it by a TOML file that says data = "wine.csv"'),
-        (load_study, "pictures", "If it holds data, train on it: droplab fit pictures"),
+        (load_study, "wine.csv", 'study them by a TOML file that says data = "wine.csv"'),
+        (load_study, "pictures", "If it holds data, train on them: droplab fit pictures"),
         (load_study, "wien.csv", "wien.csv: no such file. Did you mean 'wine.csv'?"),
         (load_study, "nothing.toml", "nothing.toml: no such file. Check the path."),
         (load_study, "folder/nothing", "folder/nothing: no such file. Check the path."),
         (load_study, "mnist-depht", "found 'mnist-depht'. Did you mean 'mnist-depth'?"),
         (load_study, "mine", "found 'mine'. Did you mean 'mine.toml'?"),
-        (load_study, "mnist", "--data has them on other data"),
+        (load_study, "mnist", "each is had on other data with --data"),
         (
             load_study,
             "srivastava-table10",

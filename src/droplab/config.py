@@ -616,13 +616,15 @@ def load_study(spec: str) -> StudySettings:
         if len(content) > _LONGEST_STUDY or max(map(len, content.splitlines()), default=0) > _LONGEST_LINE:
             raise ConfigError(
                 f"{spec}: a study must be at most {_LONGEST_STUDY:,} bytes, and {_LONGEST_LINE:,} a line; found more."
-                + _of_data(path)
+                if _is_study(path)
+                else _no_study_file(path)
             )
         return _parse_toml(content.decode("utf-8-sig"), name, path)
     except ConfigError:  # which is a ValueError
         raise
     except (OSError, ValueError) as error:  # a folder, a NUL byte in the path, or bytes that are no text
-        raise ConfigError(f"{spec}: a study must be a readable UTF-8 TOML file; {error}.{_of_data(path)}") from None
+        fault = f"{spec}: a study must be a readable UTF-8 TOML file; {error}."
+        raise ConfigError(fault if _is_study(path) else _no_study_file(path)) from None
 
 
 def _no_study(name: str) -> str:
@@ -633,24 +635,34 @@ def _no_study(name: str) -> str:
     hint = did_you_mean(name, [*preset_names(), *files])
     return (
         f"a study is the name of a preset or a TOML file; found {name!r}.{hint} "
-        f"Presets: {', '.join(preset_names())}; --data has them on other data."
+        f"Presets: {', '.join(preset_names())}; each is had on other data with --data."
     )
 
 
-def _of_data(path: Path) -> str:
-    """What to do with a file that is no study, where it may hold data."""
-    if path.suffix == ".toml":
-        return " Correct it."
+def _is_study(path: Path) -> bool:
+    """Whether a path is that of a study, by its name."""
+    return path.suffix in ("", ".toml") and not path.is_dir()
+
+
+def _no_study_file(path: Path) -> str:
+    """What to say of a path that is of something else, as of data."""
     return (
-        f" If it holds data, train on it: droplab fit {shlex.quote(str(path))}, of a table with --target COLUMN; or "
-        f"study it by a TOML file that says data = {json.dumps(str(path), ensure_ascii=False)}."
+        f"{path} is no study: that is a preset's name or a TOML file. If it holds data, train on them: droplab fit "
+        f"{shlex.quote(str(path))}, of a table with --target COLUMN; or study them by a TOML file that says data = "
+        f"{json.dumps(str(path), ensure_ascii=False)}."
     )
 
 
 def _parse_toml(text: str, name: str, path: Path | None = None) -> StudySettings:
     origin = str(path or name)
-    with reading(origin, "TOML", _of_data(path).strip() if path else "", ConfigError):
-        return StudySettings.parse({"name": name} | tomllib.loads(text), origin)
+    with reading(origin, "TOML", "Correct it.", ConfigError):
+        try:
+            values = tomllib.loads(text)
+        except tomllib.TOMLDecodeError:
+            if path is not None and not _is_study(path):
+                raise ConfigError(_no_study_file(path)) from None
+            raise
+        return StudySettings.parse({"name": name} | values, origin)
 
 
 def parse(model: type[Model], values: Mapping[str, Any], origin: str) -> Model:

@@ -168,19 +168,20 @@ def presets() -> None:
     from droplab.study.plan import study_arms
     from droplab.study.reproduction import load_reproduction
 
+    say("studies (droplab study NAME):")
     for name in preset_names():
         settings = load_study(name)
         most = "up to " if settings.until else ""
         seeds = f"{most}{len(settings.seeds)} seed{'s' if len(settings.seeds) > 1 else ''}"
         arms = study_arms(settings)
         controls = sum(arm.is_control for arm in arms)
-        typer.echo(
+        say(
             f"{name}: {len(arms)} arms, {controls} of them controls, × {seeds}, {settings.epochs} epochs on "
             f"{settings.data}\n  {settings.question}"
         )
-    typer.echo("\nreproductions (droplab reproduce NAME):")
+    say("\nreproductions (droplab reproduce NAME):")
     for name in reproduction_names():
-        typer.echo(f"{name}: {load_reproduction(name).title}")
+        say(f"{name}: {load_reproduction(name).title}")
 
 
 def _foretell(wanted: Study, store: str | None, device: str, precision: str, workers: int | None) -> None:
