@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from droplab.errors import DataError
+from droplab.report.dictionary import render_dictionary
 from droplab.report.document import study_document
 from droplab.report.drawing import FILES, PAGE, draw
 from droplab.report.figures import FIGURES, study_figures
@@ -25,20 +26,20 @@ if TYPE_CHECKING:
     from droplab.study.origin import Origin
 
 REPORT = (
-    *("results.csv", "curves.parquet", "study.json", "report.html", "report.md"),
+    *("README.md", "results.csv", "runs.csv", "curves.csv", "curves.parquet", "study.json", "report.html", "report.md"),
     *(f"figures/{name}.{kind}" for name in FIGURES for kind in FILES),
 )
 """The files that a report may have, models and probabilities aside."""
 
 
 def write_tables(folder: Folder, findings: Findings, origin: Origin, raw: bool = False) -> list[Path]:
-    """Write `results.csv`, `curves.parquet` and `study.json`; they need no figure.
+    """Write `results.csv`, `runs.csv`, `curves.csv`, `curves.parquet` and `study.json`; they need no figure.
 
     Args:
         folder: of the output.
         findings: the study's, with at least one finished run.
         origin: where the numbers come from.
-        raw: whether text goes into `results.csv` as it is, as `csv_text` has it.
+        raw: whether text goes into CSV as it is, as `csv_text` has it.
 
     Returns:
         The files written.
@@ -51,11 +52,22 @@ def write_tables(folder: Folder, findings: Findings, origin: Origin, raw: bool =
         raise DataError("a report needs at least one finished run; found none. Run the study first.")
     findings.curves.to_parquet(curves, index=False)
     document = json.dumps(study_document(findings, origin), indent=2, ensure_ascii=False, allow_nan=False)
+    frames = {"results.csv": findings.results, "runs.csv": findings.runs, "curves.csv": findings.curves}
     return [
-        folder.write("results.csv", csv_text(findings.results, raw).encode()),
+        *(folder.write(name, csv_text(frame, raw).encode()) for name, frame in frames.items()),
         folder.write("curves.parquet", curves.getvalue()),
         folder.write("study.json", document.encode()),
     ]
+
+
+def write_dictionary(folder: Folder, findings: Findings, origin: Origin) -> Path:
+    """Write `README.md`, which says what the files written before it are; arguments as those of `write_tables`.
+
+    Raises:
+        DataError: if it cannot be written.
+    """
+    files = [*folder.written, "README.md"]
+    return folder.write("README.md", render_dictionary(findings, origin, files).encode())
 
 
 def write_report(
