@@ -130,6 +130,7 @@ def test_a_study_writes_every_file_of_the_design_and_plain_lines(tmp_path: Path)
         "curves.csv",
         "curves.parquet",
         "study.json",
+        "study.schema.json",
         "report.html",
         "report.md",
         "figures",

@@ -37,6 +37,7 @@ FILES = {
     "curves.csv": "how the networks learned, a row a value",
     "curves.parquet": "the same as curves.csv, typed and smaller",
     "study.json": "everything about the study but its numbers by network: settings, data, verdicts, versions",
+    "study.schema.json": "the JSON Schema (draft 2020-12) of study.json",
     "figures/*": "each figure of the report as SVG, PNG and PDF",
     "models/MODEL_CARD.md": "the card of the best network",
     "models/*.safetensors": "the networks by arm and seed; best is what the valid split chose, refit the same trained "

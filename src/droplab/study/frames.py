@@ -28,7 +28,7 @@ SAMPLES_COLUMNS = [*_ARM_COLUMNS, "masks", "metric", "value"]
 _SAMPLED = ("accuracy", "nll", "ece")
 _AFTER = re.compile(r"(accuracy|nll|ece)_k(\d+)")
 
-_ARM_METRICS = {
+ARM_METRICS = {
     "test accuracy": ("off", "test", "accuracy"),
     "valid accuracy": ("off", "valid", "accuracy"),
     "train accuracy": ("off", "train", "accuracy"),
@@ -179,7 +179,7 @@ def arms_frame(plan: Plan, records: Mapping[str, RunRecord], results: pd.DataFra
             continue
         row: dict[str, object] = {"arm": arm.name, "depth": arm.depth, "dropout": arm.dropout, "widths": _widths(arm)}
         row["seeds"] = len(seconds[arm])
-        columns = {name: by_seed(results, arm, *where) for name, where in _ARM_METRICS.items()}
+        columns = {name: by_seed(results, arm, *where) for name, where in ARM_METRICS.items()}
         columns["train seconds"] = pd.Series(seconds[arm])
         for name, values in columns.items():
             row |= {name: values.mean(), f"{name} sd": values.std(ddof=1)}
