@@ -31,7 +31,7 @@ def studied(missing=0, **values):
 def test_the_fragment_has_the_answer_the_verdicts_and_the_arms() -> None:
     seen = Seen(html_fragment(findings_of(*studied(name="mine"))))
     assert seen.text.startswith("Dropout helps with 3 hidden layers; is undecided")
-    assert [row[0].count("→") for row in seen.rows if len(row) == 5 and row[0] != "network"] == [1, 2, 3, 4, 5]
+    assert [row[0].count("→") for row in seen.rows if len(row) == 4 and row[0] != "network"] == [1, 2, 3, 4, 5]
     assert sum(row[1].startswith("depth=") for row in seen.rows) == 9
     assert "chosen on valid: 784→512→256→128→10, dropout 0.5" in seen.text
     assert "are finished" not in seen.text

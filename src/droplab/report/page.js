@@ -51,7 +51,8 @@
   async function draw(figure) {
     const spec = JSON.parse(figure.querySelector("script").textContent);
     const live = figure.querySelector(".live");
-    const shown = await vegaEmbed(live, fitted(recoloured(spec), figure.clientWidth), {
+    const width = figure.clientWidth || figure.closest("main").clientWidth; // a folded one has none
+    const shown = await vegaEmbed(live, fitted(recoloured(spec), width), {
       actions: false, renderer: "svg", tooltip: { theme: dark.matches ? "dark" : "light" },
     });
     figure.classList.add("drawn");

@@ -117,6 +117,7 @@ def render_page(
         looks=words.looks_words(findings),
         notices=[one for one in (words.published_differences(plan.settings), *origin.findings, *origin.notices) if one],
         best_label=words.arm_label(findings, best),
+        best_seed=findings.best_run.settings.seed,
         best_accuracies=[cells.mean_and_spread(best_row, f"{split} accuracy", 100, 2) for split in ("valid", "test")],
         refit=words.refit_words(findings),
         compared_words=_compared_words(findings),
