@@ -75,9 +75,7 @@ def difference(
     labels = style.text_width([key.split("\t")[0] for key in order])
     aside = round(5.4 * frame["numbers"].str.len().max()) + 4
     words = max(aside + 74, round(5.4 * frame["said"].str.len().max()))
-    views = [
-        ("accuracy", _dumbbells(frame, pd.DataFrame(points), order, labels, {layout.control: BLUE, named: ORANGE}))
-    ]
+    views = [("accuracy", _dumbbells(frame, order, labels, {layout.control: BLUE, named: ORANGE}))]
     how = "Test accuracy, dropout off at inference; large dots: means, pale dots: single seeds."
     if "difference" in frame:
         views.append(("interval", _intervals(frame, order, margin)))
@@ -89,11 +87,13 @@ def difference(
     height = alt.Step(36 if any("\n" in key for key in order) else 26 if len(order) <= 20 else 20)
     chart = alt.hconcat(
         *(view.properties(name=name, width=round(widths.get(name, words)), height=height) for name, view in views),
-        data=style.data(frame),
+        data=style.ROWS,
         spacing=12,
     ).resolve_scale(y="shared")
     how += style.listed(len(comparisons), MOST_ROWS, "rows")
-    return Figure(title, how, style.finished(chart, left), comparison_table(comparisons))
+    return Figure(
+        title, how, style.finished(chart, left, rows=frame, points=pd.DataFrame(points)), comparison_table(comparisons)
+    )
 
 
 def _bars(comparisons: Sequence[ArmComparison]) -> str:
@@ -104,13 +104,11 @@ def _bars(comparisons: Sequence[ArmComparison]) -> str:
     return f"thin bar: {decides}, all arms at once; thick: {same}"
 
 
-def _dumbbells(
-    frame: pd.DataFrame, points: pd.DataFrame, order: list[str], labels: int, colours: dict[str, str]
-) -> Any:
+def _dumbbells(frame: pd.DataFrame, order: list[str], labels: int, colours: dict[str, str]) -> Any:
     """Of each row the means of both sides with a line between them, and below them the single seeds."""
     y, pick = _rows_axis(order, labels), style.picked("side")
     tips = [style.tip("arm:N", "network"), style.tip("side:N", "trained with")]
-    dots = alt.Chart(style.data(points)).encode(y=y, color=style.colour("side", colours))
+    dots = alt.Chart(alt.NamedData("points")).encode(y=y, color=style.colour("side", colours))
     x = alt.X("mean:Q", title="test accuracy (%)", scale=alt.Scale(zero=False, nice=False, padding=12), axis=_across())
     between = alt.Chart().mark_rule(color="#999999").encode(y=y, x=x, x2="control:Q")
     seeds = (

@@ -121,7 +121,7 @@ def render_page(
 
 
 def _drawn(figure: Figure, name: str, pictures: Mapping[str, bytes]) -> _Drawn:
-    spec = json.dumps(figure.chart.to_dict(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    spec = json.dumps(figure.spec, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return _Drawn(
         figure.title,
         figure.caption,
