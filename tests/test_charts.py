@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from droplab.errors import DataError
-from droplab.report import charts, style
+from droplab.report import charts, drawing, style
 from droplab.report.charts import difference_words
 from droplab.report.drawing import draw, with_title
 from droplab.report.figures import FIGURES, study_figures
@@ -328,6 +328,17 @@ def test_a_figure_is_drawn_once_and_its_files_are_that_drawing_with_its_title(tm
     assert figure.title not in page
     assert paths[0].read_text("utf-8") == with_title(page, figure.title)
     assert drawn["difference.pdf"].startswith(b"%PDF-")
+
+
+def test_the_pages_library_is_made_once_and_only_what_is_known_is_taken_from_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DROPLAB_CACHE_DIR", str(tmp_path))
+    library = draw({}, ("page",), pytest.fail)["library.js"]
+    (kept,) = (tmp_path / "charts").iterdir()
+    assert kept.read_bytes() == library, "the hash of the pinned version stands in drawing.py"
+    monkeypatch.setattr(drawing, "_in_child", lambda job: {"library.js": b"anew"} if job["library"] else {})
+    assert draw({}, ("page",), pytest.fail) == {"library.js": library}
+    kept.write_bytes(library + b"alert(1)")
+    assert draw({}, ("page",), pytest.fail) == {"library.js": b"anew"}
 
 
 def test_a_long_title_is_broken_into_lines_and_stays_text():
