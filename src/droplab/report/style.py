@@ -161,7 +161,8 @@ def ramp(ends: tuple[str, str], count: int, one: str) -> list[str]:
 def arms_colour(field: str, controls: Sequence[str], others: Sequence[str]) -> alt.Color:
     """Blue for controls; for what is compared with them orange, from light to dark where there are several."""
     oranges = zip(others, ramp(ORANGES, len(others), ORANGE), strict=True)
-    return colour(field, {**dict.fromkeys(controls, BLUE), **dict(oranges)})
+    colours = {**dict.fromkeys(controls, BLUE), **dict(oranges)}
+    return colour(field, colours, legend=len(colours) > 1)
 
 
 def colour(field: str, colours: dict[str, str], legend: bool = True) -> alt.Color:

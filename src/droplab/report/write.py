@@ -81,7 +81,7 @@ def write_report(
     """
     figures = study_figures(findings, exhibits)
     pictures = draw({name: figure.drawing for name, figure in figures.items()}, (*FILES, PAGE), notify)
-    page = render_page(findings, origin, figures, exhibits, pictures)
+    page = render_page(findings, origin, figures, exhibits, pictures, in_folder=True)
     return [
         *_save(pictures, folder),
         folder.write("report.html", page.encode()),
