@@ -159,7 +159,7 @@ def test_every_arm_has_its_row_with_both_means_every_seed_and_the_comparisons_wo
 
 def test_levels_without_regularizers_stand_beside_their_baseline():
     figure = figures_of("levels beside a baseline")["difference"]
-    assert {row["arm"] for row in rows_of(figure)} == {"optimizer=sgd", "optimizer=adamw"}
+    assert {row["arm"] for row in rows_of(figure)} == {"optimizer=sgd,control", "optimizer=adamw,control"}
     assert colours_of(figure) == {"baseline": style.BLUE, "the row’s level": style.ORANGE}
     assert {row["row"].split("\t")[0] for row in rows_of(figure)} == {"optimizer sgd", "optimizer adamw"}
 
