@@ -38,7 +38,7 @@ def difference(
     layout: Layout,
     results: pd.DataFrame,
     comparisons: Sequence[ArmComparison],
-    title: str = "Test accuracy with regularizers and without",
+    title: str,
 ) -> Figure:
     """Every arm beside its control, a row each, with their difference, its intervals, the margin and the verdict.
 
@@ -53,8 +53,7 @@ def difference(
     accuracies = _accuracies(results)
     test = accuracies[(accuracies["split"] == "test") & (accuracies["inference"] == "off")]
     values = {arm: mine.set_index("seed")["percent"] for arm, mine in test.groupby("arm")}
-    named = layout.trained[0] if len(layout.trained) == 1 else _WITH
-    against = layout.control
+    against, named = layout.control, layout.trained[0] if len(layout.trained) == 1 else _WITH
     if shown[0].arm.is_control:  # levels of what is no regularizer, beside a baseline
         against, named = "baseline", "the row’s level"
     points, rows = [], []
@@ -263,7 +262,7 @@ def inference(layout: Layout, results: pd.DataFrame) -> Figure | None:
             parts.append(_spread(part, ["split"]).assign(row=keys[arm.name], arm=arm.name, side=side))
     pick = style.picked("side")
     names = {layout.control: BLUE, off: ORANGE, _LEFT_ON: PURPLE}
-    labels = style.text_width([key.split("\t")[0] for key in order], 130)
+    labels = style.text_width([key.split("\t")[0] for key in order], 170)
     base = alt.Chart().encode(y=_rows_axis(order, labels), color=style.colour("side", names))
     x = alt.X("mean:Q", title="accuracy (%)", scale=alt.Scale(zero=False, nice=False, padding=8), axis=_across())
     layers = alt.layer(

@@ -226,7 +226,10 @@ def numbers_axis(field: str, title: str, values: Sequence[float], log: bool) -> 
 
 def text_width(words: Sequence[str], most: int = 180) -> int:
     """About how many pixels the longest line of `words` takes in labels, `most` at most."""
-    return min(most, 8 + round(6.1 * max((len(line) for one in words for line in one.split("\n")), default=0)))
+    return min(
+        most,
+        8 + round(6.1 * max((len(line) + line.count("→") for one in words for line in one.split("\n")), default=0)),
+    )
 
 
 def seeds(frame: pd.DataFrame) -> str:
