@@ -22,8 +22,7 @@ from report_data import ORIGIN, findings_of, made_up_study
 pytestmark = pytest.mark.browser
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FIGURES = {
-    "difference", "control", "loss", "overfitting", "inference", "samples", "reliability", "confusion",
-    "activations",
+    "difference", "control", "loss", "overfitting", "inference", "samples", "reliability", "confusion", "activations",
 }  # fmt: skip
 PHONE, DESKTOP = 375, 1280
 
@@ -74,15 +73,17 @@ def keep(page: Page, name: str) -> None:
         page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
+def unfold(page: Page) -> None:
+    page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true; })")
+
+
 def test_every_chart_is_drawn_once_and_has_its_numbers(browser, report):
     with opened(browser, report) as page:
         ids = page.eval_on_selector_all("figure.drawn", "all => all.map(one => one.id)")
         assert {name.removeprefix("figure-") for name in ids} == FIGURES
+        unfold(page)
         for name in FIGURES:
             figure = page.locator(f"#figure-{name}")
-            folded = page.locator(f"details:has(> #figure-{name})")
-            if folded.count():
-                folded.locator("> summary").click()
             expect(figure.locator(".live svg")).to_be_visible()
             expect(figure.locator(".still")).to_be_hidden()
             assert figure.locator(".live svg path").count() > 3
@@ -104,7 +105,7 @@ def test_the_first_screen_has_question_answer_and_the_chart_that_shows_it(browse
 
 def test_the_pointer_is_told_the_numbers_of_a_mark(browser, report):
     with opened(browser, report) as page:
-        page.locator("#figure-difference .live .mark-symbol path").last.hover()
+        page.locator("#figure-difference .live .interval_group .mark-symbol path").last.hover()
         tooltip = page.locator("#vg-tooltip-element")
         expect(tooltip).to_contain_text("depth=3,dropout=0.5")
         expect(tooltip).to_contain_text(re.compile(r"difference \(points\)\s*[+−-]\d"))
@@ -137,7 +138,7 @@ def test_tables_are_sorted_by_mouse_and_by_keyboard(browser, report):
         return [float(cell.split(" ")[0]) for cell in cells]
 
     with opened(browser, report) as page:
-        page.locator("details:has(> div > table.arms) > summary").click()
+        unfold(page)
         head = page.locator("table.arms thead th").nth(3)
         before = column(page, 4)
         head.locator("button").click()
@@ -149,7 +150,10 @@ def test_tables_are_sorted_by_mouse_and_by_keyboard(browser, report):
         assert column(page, 4) == sorted(before, reverse=True)
         assert page.locator("table.arms th[aria-sort]").count() == 1
         page.locator("table.arms thead th").nth(1).locator("button").click()
-        names = page.locator("table.arms tbody tr").locator("td:nth-child(2)").all_inner_texts()
+        arms = page.locator("table.arms tbody tr").locator("td:nth-child(2)").all_inner_texts()
+        assert arms == sorted(arms)
+        page.locator("table.arms thead th").nth(0).locator("button").click()
+        names = page.locator("table.arms tbody th").all_inner_texts()
         assert names == sorted(names)
         assert len(names) == 5, "the network that serves two arms is one row"
 
@@ -211,9 +215,10 @@ def test_on_a_phone_no_verdict_stands_on_another(browser, tmp_path):
     with opened(browser, tmp_path / "report.html", width=PHONE) as page:
         words = page.locator("#figure-difference .live .mark-text.role-mark text")
         boxes = [words.nth(k).bounding_box() for k in range(words.count())]
-        ends = sorted((box["x"], box["x"] + box["width"]) for box in boxes if box)
+        ends = sorted((box["y"], box["y"] + box["height"]) for box in boxes if box)
         assert len(ends) == 5
-        assert all(left[1] <= right[0] for left, right in pairwise(ends))
+        assert all(above[1] <= below[0] for above, below in pairwise(ends))
+        assert all(box["x"] + box["width"] <= PHONE for box in boxes if box)
 
 
 def test_on_a_phone_a_grid_of_panels_becomes_a_column(browser, tmp_path):

@@ -177,7 +177,7 @@ def _images(exhibits: Exhibits | None) -> tuple[dict[int, str], dict[str, str]]:
 
 def _drawn(figure: Figure, name: str, pictures: Mapping[str, bytes]) -> _Drawn:
     """The figure as the page has it."""
-    spec = json.dumps(figure.chart.to_dict(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    spec = json.dumps(figure.spec, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     table = csv_text(pd.DataFrame(figure.numbers.rows, columns=list(figure.numbers.head)))
     return _Drawn(
         figure.title,
