@@ -13,9 +13,14 @@ import typer
 
 from droplab.cli import completion, options, outputs
 from droplab.cli.say import say
+from droplab.cli.tables import print_table
 
 if TYPE_CHECKING:
     from droplab.api import Study, StudyResult
+    from droplab.study.findings import Findings
+
+MOST_ROWS = 20
+"""Most comparisons that are shown at the end; the report has all."""
 
 Spec = Annotated[
     str,
@@ -145,7 +150,7 @@ def report(
     wanted = Study(settings)
     if form in ("md", "csv"):
         result = wanted.recall(store=store, precision=precision, notify=warn)
-        text = csv_text(result.results(), raw) if form == "csv" else result.markdown(shlex.join(typed_command()))
+        text = csv_text(result.results(), raw) if form == "csv" else result.markdown(typed_command())
         typer.echo(text, nl=False)
         return
     names = wanted.files(probabilities) if form is None else ["report.html"]
@@ -154,7 +159,7 @@ def report(
     if form is None:
         _conclude(result, target, probabilities, force, raw, open_it, quiet=False)
     else:
-        result.write_page(target, shlex.join(typed_command()), force=force, notify=say)
+        result.write_page(target, typed_command(), force=force, notify=say)
         _tell_report(target, open_it)
 
 
@@ -212,8 +217,8 @@ def _target(
     return outputs.open_folder(out, names, force, (spec, settings.data, settings.test), store, dry)
 
 
-def typed_command() -> list[str]:
-    """The words that repeat a study or reproduction: as typed, but `report` as `study`, and none about the screen."""
+def typed_command() -> str:
+    """What repeats a study or reproduction: as typed, but `report` as `study`, and without words about the screen."""
     words = iter(sys.argv[2:])
     kept = []
     for word in words:
@@ -222,14 +227,13 @@ def typed_command() -> list[str]:
         elif word not in ("-q", "--quiet", "--open") and not word.startswith("--format="):
             kept.append(word)
     command = "reproduce" if sys.argv[1:2] == ["reproduce"] else "study"
-    return [outputs.shown(word) for word in ["droplab", command, *kept]]
+    return outputs.shown(shlex.join(["droplab", command, *kept]))
 
 
 def _conclude(
     result: StudyResult, target: Path, probabilities: bool, force: bool, raw: bool, open_it: bool, quiet: bool
 ) -> None:
     """Say what a study comes to, then write everything, and say where the report is and what is missing."""
-    from droplab.cli.conclusion import conclude
     from droplab.errors import TrainingError
 
     summary = result.summary
@@ -238,10 +242,10 @@ def _conclude(
         say(f"stopped: {len(result.records)} of {total} networks are kept; the same command goes on from there")
     if result.records:
         command = typed_command()
-        conclude(result.findings, command)
+        _say_answer(result.findings, command)
         if not quiet:
             say("drawing the figures and writing the report …")
-        result.write(target, shlex.join(command), probabilities, force=force, raw=raw, notify=say)
+        result.write(target, command, probabilities, force=force, raw=raw, notify=say)
         _tell_report(target, open_it)
     if summary.interrupted:
         raise typer.Exit(128 + summary.signal)
@@ -250,6 +254,27 @@ def _conclude(
             f"{len(summary.failures)} of {total} networks could not be trained, the others are kept. "
             + " ".join(sorted({str(failure) for failure in summary.failures}))
         )
+
+
+def _say_answer(findings: Findings, command: str) -> None:
+    """Say question and answer, a row a comparison, what to be careful about, and what to type next."""
+    from droplab.report.answer import answer_of
+    from droplab.report.words import refit_words, regime_words
+
+    told = answer_of(findings, command)
+    say(findings.plan.settings.question)
+    say(f"{told.title}. {told.deck}".rstrip())
+    if told.rows.rows:
+        shown = [(*cells, verdict.partition(":")[0]) for *cells, verdict in told.rows.rows[:MOST_ROWS]]
+        print_table(told.rows.head, shown)
+    if len(told.rows.rows) > MOST_ROWS:
+        say(f"and {len(told.rows.rows) - MOST_ROWS} more in the report")
+    for words in (regime_words(findings.states), refit_words(findings)):
+        if words:
+            say(words)
+    if told.next is not None:
+        say(f"To settle more{f', {told.next.words}' if told.next.words else ''}:")
+        typer.echo(f"  {told.next.command}")  # in one line, to be copied
 
 
 def _tell_report(target: Path, open_it: bool) -> None:
