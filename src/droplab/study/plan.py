@@ -249,11 +249,11 @@ def plan_refit(plan: Plan, arm: Arm, outcomes: Mapping[str, Outcome]) -> tuple[R
         Run(settings.content_key(plan.fingerprint, run.way.precision), settings, run.way, run.arms)
         for run in plan.runs
         if arm in run.arms and run.key in outcomes
-        for settings in (_without_valid(run.settings, outcomes[run.key]),)
+        for settings in (refit_settings(run.settings, outcomes[run.key]),)
     )
 
 
-def _without_valid(settings: RunSettings, outcome: Outcome) -> RunSettings:
+def refit_settings(settings: RunSettings, outcome: Outcome) -> RunSettings:
     """The settings of a network trained again on train and valid together: early stopping becomes the epochs it chose.
 
     Schedules keep the length that they had.
