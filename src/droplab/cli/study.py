@@ -13,14 +13,9 @@ import typer
 
 from droplab.cli import completion, options, outputs
 from droplab.cli.say import say
-from droplab.cli.tables import print_table
 
 if TYPE_CHECKING:
     from droplab.api import Study, StudyResult
-    from droplab.study.findings import Findings
-
-MOST_ROWS = 20
-"""Most comparisons that are shown at the end; the report has all."""
 
 Spec = Annotated[
     str,
@@ -234,6 +229,7 @@ def _conclude(
     result: StudyResult, target: Path, probabilities: bool, force: bool, raw: bool, open_it: bool, quiet: bool
 ) -> None:
     """Say what a study comes to, then write everything, and say where the report is and what is missing."""
+    from droplab.cli.conclusion import conclude
     from droplab.errors import TrainingError
 
     summary = result.summary
@@ -242,7 +238,7 @@ def _conclude(
         say(f"stopped: {len(result.records)} of {total} networks are kept; the same command goes on from there")
     if result.records:
         command = typed_command()
-        _say_answer(result.findings, command)
+        conclude(result.findings, command)
         if not quiet:
             say("drawing the figures and writing the report …")
         result.write(target, command, probabilities, force=force, raw=raw, notify=say)
@@ -254,27 +250,6 @@ def _conclude(
             f"{len(summary.failures)} of {total} networks could not be trained, the others are kept. "
             + " ".join(sorted({str(failure) for failure in summary.failures}))
         )
-
-
-def _say_answer(findings: Findings, command: str) -> None:
-    """Say question and answer, a row a comparison, what to be careful about, and what to type next."""
-    from droplab.report.answer import answer_of
-    from droplab.report.words import refit_words, regime_words
-
-    told = answer_of(findings, command)
-    say(findings.plan.settings.question)
-    say(f"{told.title}. {told.deck}".rstrip())
-    if told.rows.rows:
-        shown = [(*cells, verdict.partition(":")[0]) for *cells, verdict in told.rows.rows[:MOST_ROWS]]
-        print_table(told.rows.head, shown)
-    if len(told.rows.rows) > MOST_ROWS:
-        say(f"and {len(told.rows.rows) - MOST_ROWS} more in the report")
-    for words in (regime_words(findings.states), refit_words(findings)):
-        if words:
-            say(words)
-    if told.next is not None:
-        say(f"To settle more{f', {told.next.words}' if told.next.words else ''}:")
-        typer.echo(f"  {told.next.command}")  # in one line, to be copied
 
 
 def _tell_report(target: Path, open_it: bool) -> None:
