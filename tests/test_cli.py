@@ -141,6 +141,8 @@ def test_an_option_without_its_value_is_told_by_its_own_name(typed: list[str], s
         ),
         ("data fetch k", ["kmnist"]),
         ("data inspect wi", ["wine.csv"]),
+        ("fit wi", ["wine.csv"]),
+        ("evaluate m.safetensors --data di", ["digits"]),
         ("study nothing-like-it", []),
         ("study families --unt", ["--until"]),
         ("repro", ["reproduce"]),
@@ -402,6 +404,17 @@ def test_refit_trains_once_more_and_says_what_it_came_to(spec: Path, tmp_path: P
     assert re.search(r"^valid chose depth=\d,\S+: it is trained again on train and valid together$", said.out, re.M)
     assert re.search(r"^trained depth=\d,\S+.* seed 1: train accuracy 0\.\d+", said.out, re.MULTILINE)
     assert re.search(r"^Trained again on train and valid together .*, 2 seeds: test accuracy", said.out, re.M)
+
+
+@pytest.mark.parametrize("command", [["train", "--widths", "4", "--data"], ["fit", "--dropout", "0"]], ids=" ".join)
+def test_a_quiet_training_says_what_it_came_to_and_nothing_else(data: Path, tmp_path: Path, command: list[str]) -> None:
+    said = droplab(*command, data, "--epochs", "1", "--out", tmp_path / "m.safetensors", "--quiet")
+    assert said.code == 0
+    assert all(
+        line.partition(":")[0].split()[0] in ("train", "valid", "test", "network", "model", "card")
+        for line in said.out.splitlines()
+    )
+    assert "networks to train" not in said.errors
 
 
 def test_a_network_with_other_regularizers_evaluates_to_its_recorded_metrics(data: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("training was begun")
 
     monkeypatch.setattr("droplab.study.sequence.run_all", run_all)
-    monkeypatch.setattr("droplab.api.run_all", run_all)
+    monkeypatch.setattr("droplab.study.lab.run_all", run_all)
     monkeypatch.setattr("droplab.study.runner.run_all", run_all)
 
 

@@ -99,4 +99,4 @@ def test_a_damaged_run_is_named_and_left_out(folder: Path, here: Path) -> None:
 
 def test_the_command_that_repeats_a_study_says_nothing_of_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["droplab", "report", "mine.toml", "--format=md", "-q", "--open", "--seeds", "3"])
-    assert typed_command() == ["droplab", "study", "mine.toml", "--seeds", "3"]
+    assert typed_command() == "droplab study mine.toml --seeds 3"

@@ -110,7 +110,10 @@ def test_a_view_fits_80_columns_and_shortens_no_number() -> None:
     arms = [line for line in lines if "…" in line]
     assert len(arms) == 8, "long names are cut"
     assert all("10/10" in line and "1000/1000    12.3456  100.00" in line for line in arms)
-    assert arms[1].endswith("+0.00")
+    assert [line.split()[0].endswith(",dropout=0.5") for line in arms[:2]] == [False, True], (
+        "their ends tell them apart"
+    )
+    assert arms[1].endswith(" 0.00")
 
 
 def test_a_low_terminal_shows_the_arms_under_way_and_how_many_more_there_are() -> None:
@@ -120,7 +123,7 @@ def test_a_low_terminal_shows_the_arms_under_way_and_how_many_more_there_are() -
     view.progress(later, Progress(0, 1, 0.1, 0.9))
     lines = shown(view)
     assert len(lines) <= 9
-    assert any(line.startswith("batch_size=256,dropout") and "0.1000" in line for line in lines)
+    assert any(line.startswith("batch_s") and "256,dropout=0.5" in line and "0.1000" in line for line in lines)
     assert "and 7 more" in lines
 
 

@@ -218,3 +218,13 @@ def test_no_word_of_a_table_is_cut_however_narrow_the_terminal(
     lines = said.splitlines()
     assert words <= set(said.split())
     assert max(map(len, lines)) <= columns or len(lines) == 4, "where the words do not fit, a row is one line"
+
+
+def test_on_a_terminal_heads_are_broken_before_cells(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "56")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    row = ("784→512→10", "88.91", "+1.45 [+0.86, +2.03]", "helps")
+    print_table(("network", "without dropout (%)", "difference (points)", "verdict"), [row])
+    assert any(all(cell in line for cell in row) for line in capsys.readouterr().out.splitlines())

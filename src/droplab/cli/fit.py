@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from droplab.cli import options, outputs
+from droplab.cli import completion, options, outputs
+from droplab.cli.say import say
 
 
 @options.takes(options.FIT)
@@ -21,6 +22,7 @@ def fit(
             parser=options.path_text,
             metavar="DATA",
             help="A table, npz, FEATURES,LABELS, or folder; or a data set by name.",
+            autocompletion=completion.data,
         ),
     ],
     device: options.Device = "auto",
@@ -37,6 +39,7 @@ def fit(
         ),
     ] = None,
     force: outputs.Force = False,
+    quiet: options.Quiet = False,
     **flags: Any,
 ) -> None:
     """Train a model on your data: one network, or with --seeds 5 five whose probabilities are averaged.
@@ -73,13 +76,13 @@ def fit(
         raise ConfigError(f"--out must not be the name of the card, *.md; found {out}. Give another.")
     for path in (out, card):
         outputs.check_file(path, force, (data, reading.get("test")), store)
-    with watch() as observer:
+    with watch(quiet) as observer:
         lab = Lab(store, device, precision, workers, observer)
         fraction = 0.0 if rates else settings.valid_fraction  # the model is trained on these examples, too
         ready = lab.read(data, **reading, valid_fraction=fraction, split_seed=settings.split_seed)
         fitted = fit_networks(lab, ready, settings, seeds, rates)
     if fitted is None:
-        typer.echo("stopped: the same command goes on; finished networks are kept")
+        say("stopped: the same command goes on; finished networks are kept")
         raise typer.Exit(130)
     command = shlex.join(["droplab", *sys.argv[1:]])
     text = fitted.card(*map(outputs.shown, (data, out.name, command)))
@@ -87,9 +90,9 @@ def fit(
         with write_atomically(path) as handle:
             handle.write(content)
     if fitted.rates:
-        typer.echo(fitted.rates.words)
+        say(fitted.rates.words)
     for one in fitted.metrics:
         low, value, high = (f"{100 * x:.2f} %" if one.is_share else f"{x:.4f}" for x in (one.low, one.value, one.high))
         ends = "not known: no spread" if math.isnan(one.low) else f"{low} to {high}"
-        typer.echo(f"test {one.name}: {value} (95 % interval {ends})")
-    typer.echo(f"model: {out}\ncard: {card}")
+        say(f"test {one.name}: {value} (95 % interval {ends})")
+    say(f"model: {out}\ncard: {card}")

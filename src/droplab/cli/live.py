@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from droplab.errors import DroplabError
+from droplab.stats.compare import points
 from droplab.study.forecast import Forecast
 from droplab.study.packs import work
 from droplab.study.plan import Arm, Run
@@ -144,7 +145,7 @@ class View:
             return Text("")
         table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
         widest = max(_ARM_LEAST, self.console.width - _OTHER_COLUMNS)
-        table.add_column("arm", no_wrap=True, overflow="ellipsis", max_width=widest)
+        table.add_column("arm", no_wrap=True)
         for title in ("networks", "seed", "epoch", "train loss", "valid %", "vs control"):
             table.add_column(title, justify="right", no_wrap=True)
         room = max(1, self.console.height - _BELOW)
@@ -152,7 +153,7 @@ class View:
         shown = set(by_need[:room])
         for name, state in self._arms.items():
             if name in shown:
-                table.add_row(name, *self._cells(name, state))
+                table.add_row(_shortened(name, widest), *self._cells(name, state))
         share, _ = self._overall()
         left_out = len(self._arms) - len(shown)
         parts = [table, Text(f"and {left_out} more")] if left_out else [table]
@@ -161,14 +162,14 @@ class View:
     def _cells(self, name: str, state: _ArmState) -> tuple[str, ...]:
         """What stands behind an arm's name; its difference from its control is over the seeds that both finished."""
         control = self._arms[state.control].finished if state.control in self._arms else {}
-        gains = [100 * (state.finished[seed] - control[seed]) for seed in state.finished if seed in control]
+        gains = [state.finished[seed] - control[seed] for seed in state.finished if seed in control]
         return (
             f"{state.done}/{state.runs}",
             "" if state.seed is None else str(state.seed),
             "" if state.seed is None else f"{state.epoch}/{state.epochs}",
             "" if state.loss is None else f"{state.loss:.4f}",
             "" if state.accuracy is None else f"{100 * state.accuracy:.2f}",
-            f"{fmean(gains):+.2f}" if gains and name != state.control else "",
+            points(fmean(gains)) if gains and name != state.control else "",
         )
 
     def _overall(self) -> tuple[float, float]:
@@ -213,6 +214,18 @@ def _shown(run: Run) -> list[Arm]:
     """The arms that a network serves, without those whose control it is, too: dropout without a hidden layer."""
     names = {arm.name for arm in run.arms}
     return [arm for arm in run.arms if arm.is_control or arm.control not in names]
+
+
+def _shortened(name: str, most: int) -> str:
+    """A name of at most so many letters, without some before its end, which tells arms apart best.
+
+    >>> _shortened("learning_rate=0.05,batch_norm=1", 24)
+    'learning…05,batch_norm=1'
+    """
+    if len(name) <= most:
+        return name
+    head = most // 3
+    return f"{name[:head]}…{name[len(name) - (most - head - 1) :]}"
 
 
 def _clock(seconds: float) -> str:

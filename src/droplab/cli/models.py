@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from droplab.cli import options, outputs
+from droplab.cli import completion, options, outputs
+from droplab.cli.say import say
 
 if TYPE_CHECKING:
     from droplab.data.dataset import Dataset
@@ -26,6 +27,7 @@ def train(
         ),
     ] = None,
     force: outputs.Force = False,
+    quiet: options.Quiet = False,
     **flags: Any,
 ) -> None:
     """Train one network, file it in the store, and write it as a safetensors file.
@@ -44,14 +46,14 @@ def train(
     resolve_way(device, precision)  # before anything is fetched
     out = out or options.model_path(name)
     outputs.check_file(out, force, (name, reading.get("test")), store)
-    with watch() as observer:
+    with watch(quiet) as observer:
         lab = Lab(store, device, precision, observer=observer)
         split = {"valid_fraction": settings.valid_fraction, "split_seed": settings.split_seed}
         ready = lab.read(name, **reading, **split)
         with lab.opened() as opened:
             (run,), records, summary = lab.networks([settings], ready, opened)
             if summary.interrupted:
-                typer.echo("stopped: the same command goes on from the last checkpoint, if there was one")
+                say("stopped: the same command goes on from the last checkpoint, if there was one")
                 raise typer.Exit(128 + summary.signal)
             record = records[run.key]
             model = opened.read_model(record)
@@ -59,14 +61,22 @@ def train(
         handle.write(model)
     for metric in record.outcome.metrics:
         if metric.name in ("accuracy", "nll"):
-            typer.echo(f"{metric.split} {metric.name}, dropout {metric.inference}: {metric.value:.4f}")
-    typer.echo(f"network: {out}")
+            say(f"{metric.split} {metric.name}, dropout {metric.inference}: {metric.value:.4f}")
+    say(f"network: {out}")
 
 
 @options.takes({name: options.READING[name] for name in ("target", "test", "groups")})
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A safetensors file that droplab wrote.")],
-    data: Annotated[str, typer.Option(parser=options.path_text, metavar="NAME|PATH", help="As that of train.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            parser=options.path_text,
+            metavar="NAME|PATH",
+            help="As that of train.",
+            autocompletion=completion.data,
+        ),
+    ],
     samples: Annotated[
         int | None, typer.Option(min=1, max=10_000, help="Masks that mc averages over.", show_default="20")
     ] = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -88,7 +87,7 @@ def reproduce(
         say("stopped at once: every finished network is kept; the same command goes on from there")
         raise typer.Exit(130) from None
     if any(found.runs for found in result.rows):
-        write_reproduction(Folder(target, force), result, shlex.join(typed_command()), say, raw)
+        write_reproduction(Folder(target, force), result, typed_command(), say, raw)
         _say(result)
         say(f"report: {target / 'report.md'}")
     if result.summary.interrupted:

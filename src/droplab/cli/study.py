@@ -145,7 +145,7 @@ def report(
     wanted = Study(settings)
     if form in ("md", "csv"):
         result = wanted.recall(store=store, precision=precision, notify=warn)
-        text = csv_text(result.results(), raw) if form == "csv" else result.markdown(shlex.join(typed_command()))
+        text = csv_text(result.results(), raw) if form == "csv" else result.markdown(typed_command())
         typer.echo(text, nl=False)
         return
     names = wanted.files(probabilities) if form is None else ["report.html"]
@@ -154,7 +154,7 @@ def report(
     if form is None:
         _conclude(result, target, probabilities, force, raw, open_it, quiet=False)
     else:
-        result.write_page(target, shlex.join(typed_command()), force=force, notify=say)
+        result.write_page(target, typed_command(), force=force, notify=say)
         _tell_report(target, open_it)
 
 
@@ -212,8 +212,8 @@ def _target(
     return outputs.open_folder(out, names, force, (spec, settings.data, settings.test), store, dry)
 
 
-def typed_command() -> list[str]:
-    """The words that repeat a study or reproduction: as typed, but `report` as `study`, and none about the screen."""
+def typed_command() -> str:
+    """What repeats a study or reproduction: as typed, but `report` as `study`, and without words about the screen."""
     words = iter(sys.argv[2:])
     kept = []
     for word in words:
@@ -222,7 +222,7 @@ def typed_command() -> list[str]:
         elif word not in ("-q", "--quiet", "--open") and not word.startswith("--format="):
             kept.append(word)
     command = "reproduce" if sys.argv[1:2] == ["reproduce"] else "study"
-    return [outputs.shown(word) for word in ["droplab", command, *kept]]
+    return outputs.shown(shlex.join(["droplab", command, *kept]))
 
 
 def _conclude(
@@ -237,7 +237,7 @@ def _conclude(
     if summary.interrupted:
         say(f"stopped: {len(result.records)} of {total} networks are kept; the same command goes on from there")
     if result.records:
-        command = shlex.join(typed_command())
+        command = typed_command()
         conclude(result.findings, command)
         if not quiet:
             say("drawing the figures and writing the report …")

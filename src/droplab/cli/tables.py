@@ -27,11 +27,12 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     columns = list(zip(*lines, strict=True))
     least = [max(cell_len(word) for cell in cells for word in cell.split(" ")) for cells in columns]
     widths = [max(map(cell_len, cells)) for cells in columns]
+    whole = [max(small, *map(cell_len, cells[1:])) for small, cells in zip(least, columns, strict=True)]
     between = 2 * len(columns) - 1
     if sum(least) + between > console.width:
         console.width = sum(widths) + between
-    while sum(widths) + between > console.width:  # the column that has most to spare becomes narrower
-        place = max(range(len(widths)), key=lambda k: widths[k] - least[k])
+    while sum(widths) + between > console.width:  # heads are broken before cells, then what has most to spare
+        place = max(range(len(widths)), key=lambda k: (widths[k] > whole[k], widths[k] - least[k]))
         widths[place] -= 1
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name, width in zip(lines[0], widths, strict=True):
