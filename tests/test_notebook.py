@@ -11,6 +11,8 @@ import vl_convert
 from droplab.api import Study, StudyResult
 from droplab.errors import ConfigError, DataError, TrainingError
 from droplab.report import notebook
+from droplab.report.answer import Answer
+from droplab.report.cells import Table
 from droplab.report.figures import study_figures
 from droplab.report.notebook import VEGA_LITE, Comparisons, StudyCharts, html_fragment, settings_fragment
 from droplab.stats.compare import points
@@ -28,12 +30,10 @@ def studied(missing=0, **values):
 
 def test_the_fragment_has_the_answer_the_verdicts_and_the_arms() -> None:
     seen = Seen(html_fragment(findings_of(*studied(name="mine"))))
-    assert seen.text.startswith("mine Training with dropout ")
-    assert [row[0] for row in seen.rows if " − " in row[0]] == [
-        f"depth={depth},dropout=0.5 − control" for depth in range(1, 6)
-    ]
-    assert sum(row[0].startswith("depth=") and " − " not in row[0] for row in seen.rows) == 9
-    assert "chosen on valid: depth=4,dropout=0.5" in seen.text
+    assert seen.text.startswith("Dropout helps with 3 hidden layers; is undecided")
+    assert [row[0].count("→") for row in seen.rows if len(row) == 5 and row[0] != "network"] == [1, 2, 3, 4, 5]
+    assert sum(row[1].startswith("depth=") for row in seen.rows) == 9
+    assert "chosen on valid: 784→512→256→128→10, dropout 0.5" in seen.text
     assert "are finished" not in seen.text
 
 
@@ -44,32 +44,27 @@ def test_the_fragment_stands_in_any_page() -> None:
 
 
 def test_a_fragment_of_hostile_names_shows_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = notebook.headline(findings_of(*studied()))
-    hostile = type(told.arms)((HOSTILE,), [(HOSTILE,)])
-    hostile = type(told)(HOSTILE, HOSTILE, hostile, None, hostile, HOSTILE, HOSTILE, HOSTILE, HOSTILE)
-    monkeypatch.setattr(notebook, "headline", lambda *_: hostile)
+    hostile = Answer(HOSTILE, HOSTILE, Table((HOSTILE,), [(HOSTILE,)]), None)
+    monkeypatch.setattr(notebook, "answer_of", lambda *_: hostile)
     seen = Seen(html_fragment(findings_of(*studied())))
     assert not {"script", "img"} & set(seen.tags)
-    assert seen.text.count(HOSTILE) == 10
+    assert seen.text.count(HOSTILE) == 4
 
 
 def test_an_unfinished_study_says_how_far_it_is() -> None:
     assert "23 of 27 networks are finished." in Seen(html_fragment(findings_of(*studied(missing=4)))).text
     nothing = Seen(html_fragment(findings_of(studied()[0], {})))
-    assert nothing.text == (
-        "study Nothing can be said yet: no network is finished both with dropout and without it."
-        "0 of 27 networks are finished."
-    )
+    assert nothing.text == ("Nothing can be said yet 0 of 27 networks are finished.Nothing was compared.")
 
 
 def test_each_chart_is_a_method_and_an_entry() -> None:
     drawn = StudyCharts(findings_of(*studied(depths=[1, 2])))
-    assert len(drawn) == len(dict(drawn)) == 6
+    assert len(drawn) == len(dict(drawn)) == 5
     for name, chart in drawn.items():
         assert getattr(drawn, name)().to_dict() == chart.to_dict()
         assert name in dir(drawn)
     assert drawn.depth().to_dict() == drawn["difference"].to_dict()
-    assert repr(drawn) == "<charts of study: difference, control, inference, splits, loss, overfitting>"
+    assert repr(drawn) == "<charts of study: difference, control, inference, loss, overfitting>"
 
 
 def test_charts_are_drawn_once_and_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +88,7 @@ def test_what_cannot_be_drawn_is_an_error_that_says_why() -> None:
     with pytest.raises(DataError, match="finished both with dropout and without it, with the same seed; found none"):
         drawn.difference()
     assert "difference" not in list(drawn)
-    for name in ("reliability", "samples", "confusion", "activations"):
+    for name in ("control", "reliability", "samples", "confusion", "activations"):
         with pytest.raises(DataError, match=f"the chart '{name}' needs .*; found none"):
             getattr(drawn, name)()
     with pytest.raises(KeyError):
@@ -155,7 +150,7 @@ def test_a_chart_is_shown_without_a_network_as_what_notebooks_draw_and_as_a_pict
     shown = chart._repr_mimebundle_()
     assert list(shown) == [VEGA_LITE, "image/svg+xml"]
     assert shown["image/svg+xml"].startswith("<svg")
-    assert "What training with dropout changes" in shown["image/svg+xml"]
+    assert chart.to_dict()["title"]["text"] in shown["image/svg+xml"]
     assert served(shown["image/svg+xml"]) == []
     assert served(json.dumps(shown[VEGA_LITE])) == ["https://vega.github.io/schema/vega-lite/v5.json"]
     assert shown[VEGA_LITE] | {"$schema": 0} == chart.to_dict() | {"$schema": 0}

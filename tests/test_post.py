@@ -96,7 +96,7 @@ def test_the_section_stands_in_page_and_markdown_of_such_a_study_and_of_no_other
     seen = Seen(render_page(findings_of(plan, records), ORIGIN, {}))
     markdown = SeenMarkdown(render_markdown(findings_of(plan, records), ORIGIN))
     assert seen.open == []
-    assert ("section", "id", "the-post") in seen.attributes
+    assert ("h2", "id", "the-post") in seen.attributes
     assert ("a", "href", "#the-post") in seen.attributes
     for text in (seen.text, markdown.text):
         assert HEADING in text

@@ -260,7 +260,7 @@ def test_the_command_writes_page_numbers_and_figures(tmp_path: Path, monkeypatch
     said = droplab(*arguments)
     assert (said.code, said.errors) == (0, "")
     assert {path.name for path in out.rglob("*") if path.is_file()} == {
-        ".droplab-files", "report.md", "results.csv", "reproduction.svg", "reproduction.png", "reproduction.pdf",
+        ".droplab-files", "report.md", "results.csv", "reproduction.svg", "reproduction.png",
     }  # fmt: skip
     assert "Tuned errs less. Cannot be told at the smoke budget (2 updates a network)" in said.out
     page = (out / "report.md").read_text("utf-8")

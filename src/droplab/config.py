@@ -308,6 +308,8 @@ class StudySettings(Recipe):
         vary: what else is compared, every combination of it: pairs of a name and its values. A name is that of a
             setting or of a regularizer, `width`, `regularizer`, or the study's own for a table of settings by name.
             `rate` and `depth` stand for `dropout` and `depths`. `0.1:0.9:0.2` is a range with both its ends.
+        baseline: of what varies and is no regularizer, the level that the others are compared with, as arms name it:
+            `optimizer=sgd`, or the name of the study's own level. `None` for the first of each.
     """
 
     name: str = Field("study", pattern=r"^\w[\w.-]*$")
@@ -328,6 +330,7 @@ class StudySettings(Recipe):
     budget: str | None = None
     valid_fraction: float = Field(1 / 6, gt=0, lt=1)
     vary: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+    baseline: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -486,7 +489,7 @@ class StudySettings(Recipe):
         mine, theirs = (
             one.model_dump() | {"regularizers": regularizer_words(one.regularizers)} for one in (self, other)
         )
-        told = set(mine) - {"name", "question", "reference", "seeds", "until", "budget"}
+        told = set(mine) - {"name", "question", "reference", "seeds", "until", "budget", "baseline"}
         return {name: (mine[name], theirs[name]) for name in mine if name in told and mine[name] != theirs[name]}
 
 

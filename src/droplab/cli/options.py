@@ -154,6 +154,10 @@ STUDY: dict[str, tuple[type, Any]] = RECIPE | {
         ),
     ),
     "seeds": (str, typer.Option(parser=seeds, metavar="N|0,4,7", help="How many seeds, or which.")),
+    "baseline": (
+        str,
+        typer.Option(metavar="LEVEL", help="Of what varies, the level others are compared with.", show_default="first"),
+    ),
     "until": (
         str,
         typer.Option(

@@ -11,10 +11,11 @@ import altair as alt
 from markupsafe import Markup, escape
 
 from droplab.errors import ConfigError, DataError
-from droplab.report.cells import Table, comparison_table
+from droplab.report.answer import answer_of
+from droplab.report.cells import Table, arms_table, comparison_table
 from droplab.report.drawing import draw
 from droplab.report.figures import study_figures
-from droplab.report.headline import headline
+from droplab.report.words import arm_label, missing_words, regime_words, sure_words
 from droplab.study.plan import study_arms
 from droplab.study.verdicts import ArmComparison
 
@@ -33,14 +34,15 @@ def html_fragment(findings: Findings) -> str:
     Args:
         findings: the study's; one without a finished run is no error.
     """
-    plan, told = findings.plan, headline(findings)
-    parts = [Markup("<p><strong>{}</strong> {}</p>").format(plan.settings.name, told.answer)]
-    parts += [Markup("<p>{}</p>").format(words) for words in (told.regime, told.looks) if words]
-    if told.missing:
-        parts.append(Markup("<p>{}.</p>").format(told.missing))
-    parts.append(_table(f"{told.heading}: test accuracy, dropout off at inference", told.verdicts))
-    best = f"; chosen on valid: {told.best}" if told.best else ""
-    parts.append(_table(f"Arms: mean ± standard deviation over the seeds{best}", told.arms))
+    told = answer_of(findings)
+    parts = [Markup("<p><strong>{}</strong> {}</p>").format(told.title, told.deck)]
+    missing = missing_words(findings)
+    for words in (regime_words(findings.states), missing and f"{missing}.", sure_words(findings)):
+        if words:
+            parts.append(Markup("<p>{}</p>").format(words))
+    parts.append(_table("Test accuracy, dropout off at inference", told.rows))
+    best = f"; chosen on valid: {arm_label(findings, findings.best)}" if findings.done else ""
+    parts.append(_table(f"Arms: mean ± standard deviation over the seeds{best}", arms_table(findings)))
     return _fragment(parts)
 
 
@@ -86,7 +88,11 @@ class _Offline:
         if alt.renderers.active != "default":
             return super()._repr_mimebundle_(*args, **kwargs)  # type: ignore[misc]
         chart = self.to_dict()
-        pictures = draw({"chart": chart}, ("svg",), lambda text: warnings.warn(text, stacklevel=2))
+        pictures = draw(
+            {"chart": ("", chart)},
+            ("svg",),  # its title is its own
+            lambda text: warnings.warn(text, stacklevel=2),
+        )
         shown = {VEGA_LITE: chart | {"$schema": "https://vega.github.io/schema/vega-lite/v5.json"}}
         return shown | ({"image/svg+xml": pictures["chart.svg"].decode()} if pictures else {})
 
@@ -116,7 +122,7 @@ class StudyCharts(Mapping[str, "alt.TopLevelMixin"]):
         self._findings, self._exhibits = findings, exhibits
 
     def difference(self) -> alt.TopLevelMixin:
-        """What training with dropout changes: the difference from the control on test, with its interval.
+        """Every arm beside its control on test, with their difference, its interval and the verdict.
 
         Raises:
             DataError: if no network is finished both with dropout and without it.
@@ -141,16 +147,20 @@ class StudyCharts(Mapping[str, "alt.TopLevelMixin"]):
         return self.difference()
 
     def control(self) -> alt.TopLevelMixin:
-        """Networks trained with dropout against networks trained without, a panel a split."""
-        return self["control"]
+        """Accuracy of networks trained with regularizers and without, along the study's first axis of numbers.
+
+        Raises:
+            DataError: if the study has no such axis.
+        """
+        return self._needing("control", "an axis of several numbers, as depths or rates")
 
     def inference(self) -> alt.TopLevelMixin:
-        """Networks trained with dropout, with it left on and off at inference, a panel a mode."""
-        return self["inference"]
+        """Networks trained with dropout, with it left on and off at inference, beside their controls.
 
-    def splits(self) -> alt.TopLevelMixin:
-        """The same, a panel a split."""
-        return self["splits"]
+        Raises:
+            DataError: if no network has dropout.
+        """
+        return self._needing("inference", "networks trained with dropout")
 
     def loss(self) -> alt.TopLevelMixin:
         """The loss of every network, epoch by epoch."""
@@ -215,7 +225,7 @@ class StudyCharts(Mapping[str, "alt.TopLevelMixin"]):
     def _drawn(self) -> dict[str, alt.TopLevelMixin]:
         exhibits = self._exhibits() if self._exhibits else None
         figures = study_figures(self._findings, exhibits)
-        return {name: offline(figure.chart) for name, figure in figures.items()}
+        return {name: offline(figure.titled) for name, figure in figures.items()}
 
 
 def _fragment(parts: Sequence[Markup]) -> str:

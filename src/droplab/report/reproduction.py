@@ -14,7 +14,7 @@ from droplab.report.cells import Table
 from droplab.report.document import environments
 from droplab.report.drawing import FILES
 from droplab.report.markdown import code, escaped, table
-from droplab.report.reproduction_chart import reproduction_chart
+from droplab.report.published_charts import reproduction
 from droplab.report.spreadsheet import csv_text
 from droplab.report.words import duration_words, value_words
 from droplab.report.write import save_figures
@@ -49,7 +49,7 @@ REPORT = ("results.csv", "report.md", *(f"figures/reproduction.{kind}" for kind 
 def write_reproduction(
     folder: Folder, reproduced: Reproduced, command: str, notify: Callable[[str], None], raw: bool = False
 ) -> list[Path]:
-    """Write `results.csv`, `report.md` and `figures/reproduction.{svg,png,pdf}` into a folder.
+    """Write `results.csv`, `report.md` and `figures/reproduction.{svg,png}` into a folder.
 
     Args:
         folder: of the output.
@@ -64,7 +64,7 @@ def write_reproduction(
     written = [
         folder.write("results.csv", csv_text(results_table(reproduced), raw).encode()),
         folder.write("report.md", render_reproduction(reproduced, command).encode()),
-        *save_figures({"reproduction": reproduction_chart(reproduced)}, folder, notify),
+        *save_figures({"reproduction": reproduction(reproduced)}, folder, notify),
     ]
     folder.finish()
     return written
