@@ -6,8 +6,9 @@ from itertools import chain
 import pytest
 
 import report_data
-from droplab.config import StudySettings, load_study, preset_names
+from droplab.config import StudySettings, load_study
 from droplab.errors import ConfigError
+from droplab.presets import preset_names, reproduction_names
 from droplab.report.conclusions import judged
 from droplab.report.figures import study_figures
 from droplab.report.markdown import render_markdown
@@ -16,7 +17,7 @@ from droplab.report.post import agreement_words, figures_table, post_times_table
 from droplab.study.frames import by_seed
 from droplab.study.names import hidden_words
 from droplab.study.post import PostFigure, load_post, parse_post, post_beside, repeated_post
-from droplab.study.reproduction import load_reproduction, reproduction_names
+from droplab.study.reproduction import load_reproduction
 from droplab.train.outcome import Way
 from report_data import ORIGIN, POST, findings_of, made_up_study
 from test_markdown import Seen as SeenMarkdown

@@ -88,11 +88,8 @@ class _Offline:
         if alt.renderers.active != "default":
             return super()._repr_mimebundle_(*args, **kwargs)  # type: ignore[misc]
         chart = self.to_dict()
-        pictures = draw(
-            {"chart": ("", chart)},
-            ("svg",),  # its title is its own
-            lambda text: warnings.warn(text, stacklevel=2),
-        )
+        drawing = {"chart": ("", chart)}  # its title is its own
+        pictures = draw(drawing, ("svg",), lambda text: warnings.warn(text, stacklevel=2))
         shown = {VEGA_LITE: chart | {"$schema": "https://vega.github.io/schema/vega-lite/v5.json"}}
         return shown | ({"image/svg+xml": pictures["chart.svg"].decode()} if pictures else {})
 

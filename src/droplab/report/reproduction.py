@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from droplab.study.records import RunRecord
     from droplab.study.reproduction import Reproduced
 
-_SMOKE = (
-    "A smoke run shows that everything works, and says nothing of the paper: a network with fewer updates than an "
-    "epoch has is trained on fewer examples."
+SMOKE = (
+    "The numbers of a smoke run mean nothing: it shows that everything works, with networks that are hardly trained. "
+    "For numbers there is --budget short, and paper for the full count."
 )
+
+_FEWER_EXAMPLES = "A network with fewer updates than an epoch has is trained on fewer examples."
 
 _OWN_ERROR = (
     "The interval of the difference also counts the published value's own standard error: the one printed behind ±, or "
@@ -117,8 +119,8 @@ def render_reproduction(reproduced: Reproduced, command: str) -> str:
     parts = [
         f"# {escaped(what.title)}",
         f"{escaped(what.source)}. Budget `{budget}`: {length}"
-        + ("." if budget == "paper" else f"; the full count is {what.updates['paper']:,}.")
-        + (f" {_SMOKE}" if budget == "smoke" else ""),
+        + ("." if budget == "paper" else f"; the full count is {what.updates['paper']:,}."),
+        *([f"**{SMOKE}** {_FEWER_EXAMPLES}"] if budget == "smoke" else []),
         *(
             [f"**{reproduced.missing}.** The others are not finished, or could not be trained."]
             if reproduced.missing

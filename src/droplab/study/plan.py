@@ -8,18 +8,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from droplab.config import Recipe, RunSettings, StudySettings, regularizer_words
-from droplab.data.dataset import Dataset
 from droplab.errors import ConfigError
-from droplab.model.families import check
-from droplab.model.general import strengths_of
+from droplab.model.families import check, strengths_of
 from droplab.study.axes import Axis, Level, study_axes
-from droplab.train.device import resolve_way
 from droplab.train.outcome import Outcome, Way
+
+if TYPE_CHECKING:
+    from droplab.data.dataset import Dataset
 
 CONTROL = "control"
 """What an arm is called whose networks are trained without the regularizers under comparison."""
@@ -286,12 +284,14 @@ def plan_way(dataset: Dataset, device: str = "auto", precision: str = "auto") ->
     Raises:
         DeviceError: if what is asked for is not there.
     """
+    from droplab.train.device import resolve_way  # imports PyTorch, which nothing else here needs
+
     way = resolve_way(device, precision)
     if precision != "auto":
         return way, []
     if way.precision == "fp32":
         return way, [f"fp32: this {way.device} has no bf16 matrix units"]
-    if dataset.train_x.dtype != np.uint8:
+    if dataset.train_x.dtype != "uint8":
         reason = "fp32: the features are float32, and bf16 would round them to 8 bits; --precision bf16 does so"
         return replace(way, precision="fp32"), [reason]
     return way, []
