@@ -284,7 +284,7 @@ def test_choosing_the_best_of_several_rates_is_not_rewarded():
         (["--out", "card.md"], "must not be the name of the card"),
         (["--seeds", "0"], "1 to"),
         (["--seeds", "1,1"], "different seeds"),
-        (["--seeds", "1,-4"], "seed: "),
+        (["--seeds", "1,-4"], "whole numbers"),
         (["--dropout", "1.5"], "dropout: "),
         (["--test", "0"], "between 0 and 1"),
         (["--optimizer", "adamm"], "optimizer: "),
