@@ -209,7 +209,7 @@ def test_the_report_shows_axes_ranking_and_all_arms(tmp_path: Path) -> None:
     assert len(verdicts["against_control"]) == 6
     assert len(verdicts["against_best_on_valid"]) == 7
     header = (tmp_path / "results.csv").read_text("utf-8").splitlines()[0]
-    assert header == "arm,seed,depth,dropout,inference,split,metric,value,widths,run,regularizer,batch_size"
+    assert header == "arm,seed,depth,dropout,inference,split,metric,value,widths,regularizer,batch_size"
 
 
 def test_the_answer_names_arms_where_more_than_dropout_is_compared() -> None:

@@ -220,9 +220,13 @@ def test_a_study_writes_every_file_of_the_design_and_plain_lines(tmp_path: Path)
     said = subprocess.run([DROPLAB, *arguments], capture_output=True, text=True, check=False)
     assert (said.returncode, said.stderr) == (0, "")
     assert {path.name for path in out.iterdir()} == {
+        "README.md",
         "results.csv",
+        "runs.csv",
+        "curves.csv",
         "curves.parquet",
         "study.json",
+        "study.schema.json",
         "report.html",
         "report.md",
         "figures",

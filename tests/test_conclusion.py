@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from droplab.cli.conclusion import MOST_ROWS, comparison_rows, conclude, further, with_seeds
+from droplab.cli.conclusion import MOST_ROWS, conclude
+from droplab.report.answer import Next, answer_of, contrast_rows
+from droplab.stats.compare import points
 from report_data import findings_of, made_up_study
 from study_help import droplab, toy_spec
 
-COMMAND = ["droplab", "study", "mnist-depth", "--seeds", "3"]
+COMMAND = "droplab study mnist-depth --seeds 3"
 
 
 @pytest.fixture
@@ -17,57 +19,48 @@ def spec(tmp_path: Path) -> Path:
     return toy_spec(tmp_path)
 
 
+def next_of(**values: object) -> Next | None:
+    return answer_of(findings_of(*made_up_study(**values)), COMMAND).next
+
+
 def test_a_row_a_comparison_names_networks_by_their_units_and_holds_the_numbers_compared() -> None:
     findings = findings_of(*made_up_study(seeds=3))
-    head, rows = comparison_rows(findings)
-    assert head == ["test accuracy", "control %", "dropout 0.5 %", "difference", ""]
+    head, rows = answer_of(findings).rows.head, answer_of(findings).rows.rows
+    assert head == ("network", "without dropout (%)", "with dropout (%)", "difference (points)", "verdict")
     assert [row[0] for row in rows[:3]] == ["784→10", "784→512→10", "784→512→256→10"]
-    assert rows[0][2:] == ["–", "–", "does not apply"]
+    assert rows[0][2:] == ("–", "–", "does not apply: no hidden layer")
     for row, one in zip(rows[1:], findings.contrasts[1:], strict=True):
-        control, dropout = float(row[1]), float(row[2])
-        assert dropout - control == pytest.approx(100 * one.comparison.difference, abs=0.011)
-        assert row[3].startswith(f"{100 * one.comparison.difference:+.2f}".replace("-", "−"))
-        half = float(row[3].partition(" ± ")[2])
-        assert half == pytest.approx(50 * (one.comparison.high - one.comparison.low), abs=0.006)
-        assert row[4] == one.comparison.verdict
-    assert max(sum(map(len, row)) + 2 * len(row) for row in [head, *rows]) <= 80
+        found = one.comparison
+        assert float(row[2]) - float(row[1]) == pytest.approx(100 * found.difference, abs=0.011)
+        assert row[3] == f"{points(found.difference)} [{points(found.low)}, {points(found.high)}]"
+        assert row[4] == found.verdict
 
 
 def test_where_rates_or_more_vary_each_row_says_with_what() -> None:
-    _, rates = comparison_rows(findings_of(*made_up_study(depths=[2], dropout=[0.2, 0.5])))
-    assert [row[:2] for row in rates] == [["784→512→10", "dropout 0.2"], ["784→512→10", "dropout 0.5"]]
-    _, several = comparison_rows(findings_of(*made_up_study(depths=[2], vary={"batch_size": [16, 32]})))
-    assert [row[0] for row in several] == ["batch_size 16", "batch_size 32"]
+    rates = contrast_rows(findings_of(*made_up_study(depths=[2], dropout=[0.2, 0.5]))).rows
+    assert [row[0] for row in rates] == ["dropout 0.2", "dropout 0.5"]
+    several = contrast_rows(findings_of(*made_up_study(depths=[2], vary={"batch_size": [16, 32]}))).rows
+    assert [row[0] for row in several] == ["batch_size 16, dropout 0.5", "batch_size 32, dropout 0.5"]
 
 
 def test_what_is_undecided_says_how_many_seeds_and_which_command_in_about_which_time() -> None:
-    findings = findings_of(*made_up_study(depths=[2], noise=0.002, seeds=3))
-    assert [one.comparison.verdict for one in findings.contrasts] == ["undecided"]
-    needed = findings.contrasts[0].comparison.seeds_needed.low
-    words, command = further(findings, COMMAND)
-    assert words.startswith(f"1 of 1 is undecided; {needed} seeds may settle it, in about ")
-    assert command == f"droplab study mnist-depth --seeds {needed}"
+    values = {"depths": [2], "noise": 0.002, "seeds": 3}
+    (one,) = findings_of(*made_up_study(**values)).contrasts
+    needed = one.comparison.seeds_needed.low
+    found = next_of(**values)
+    assert found.words.startswith(f"1 is undecided; {needed} seeds may settle it, in about ")
+    assert found.command == f"droplab study mnist-depth --seeds {needed}"
 
 
 def test_one_seed_is_told_to_become_three() -> None:
-    findings = findings_of(*made_up_study(depths=[2, 3], seeds=1))
-    words, command = further(findings, [*COMMAND[:3], "--epochs", "9"])
-    assert words.startswith("2 of 2 are undecided; 3 seeds may settle it")
-    assert command == "droplab study mnist-depth --epochs 9 --seeds 3"
+    found = next_of(depths=[2, 3], seeds=1)
+    assert found.words.startswith("2 are undecided; 3 seeds may settle most")
+    assert found.command == "droplab study mnist-depth --seeds 3"
 
 
 def test_nothing_follows_where_all_is_decided_or_the_same_command_goes_on() -> None:
-    decided = findings_of(*made_up_study(depths=[3], noise=1e-5, seeds=5))
-    assert {one.comparison.verdict for one in decided.contrasts} == {"helps"}
-    assert further(decided, COMMAND) == ("", "")
-    stopped = findings_of(*made_up_study(missing=2, depths=[2, 3], noise=0.01, seeds=3))
-    assert further(stopped, COMMAND) == ("", "")
-
-
-def test_another_number_of_seeds_takes_the_place_of_the_one_typed() -> None:
-    assert with_seeds(["droplab", "study", "x", "--seeds=3", "--force"], 8) == [
-        "droplab", "study", "x", "--force", "--seeds", "8",
-    ]  # fmt: skip
+    assert next_of(depths=[3], noise=1e-5, seeds=5) is None
+    assert next_of(missing=2, depths=[2, 3], noise=0.01, seeds=3) is None
 
 
 def test_of_many_comparisons_the_first_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,9 +77,7 @@ def test_the_answer_is_said_before_the_report_is_written(
     monkeypatch.setattr("droplab.api.StudyResult.write", lambda *_, **__: print("WRITING"))
     lines = droplab("study", spec, "--out", tmp_path / "out").out.splitlines()
     end = lines[lines.index("Does it?") :]
-    places = [
-        next(k for k, line in enumerate(end) if words in line) for words in ("Training with", "20→8→4", "WRITING")
-    ]
+    places = [next(k for k, line in enumerate(end) if words in line) for words in ("ropout", "20→8→4", "WRITING")]
     assert places == sorted(places)
     assert end[places[2] - 1] == "drawing the figures and writing the report …"
     assert end[-1] == f"report: {tmp_path / 'out' / 'report.html'}"

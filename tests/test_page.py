@@ -279,13 +279,14 @@ def test_all_files_of_the_design_are_written_and_nothing_else(written):
     drawn = ("control", "difference", "inference", "loss", "overfitting")
     figures = [f"figures/{name}.{kind}" for name in drawn for kind in ("png", "svg")]
     assert names.pop(0) == LIST
-    assert names == ["curves.parquet", *figures, "report.html", "report.md", "results.csv", "study.json"]
+    tables = ("curves.csv", "curves.parquet", "results.csv", "runs.csv", "study.json", "study.schema.json")
+    assert names == sorted([*tables, *figures, "report.html", "report.md"])
     assert sorted(str(path.relative_to(out)) for path in paths) == names
 
 
 def test_results_csv_and_curves_parquet_read_back_as_they_were(written):
     out, _, plan, records = written
-    assert (out / "results.csv").read_text().startswith("arm,seed,depth,dropout,inference,split,metric,value,")
+    assert (out / "results.csv").read_text().startswith("arm,seed,depth,dropout,inference,split,metric,value,widths\n")
     results = findings_of(plan, records).results
     pd.testing.assert_frame_equal(pd.read_csv(out / "results.csv"), results, check_exact=True)
     pd.testing.assert_frame_equal(pd.read_parquet(out / "curves.parquet"), findings_of(plan, records).curves)

@@ -18,7 +18,7 @@ from droplab.report.card import render_card
 from droplab.report.folder import Folder, file_names
 from droplab.report.markdown import render_markdown
 from droplab.report.notebook import Comparisons, StudyCharts, html_fragment, settings_fragment
-from droplab.report.write import REPORT, write_page, write_report, write_tables
+from droplab.report.write import REPORT, write_dictionary, write_page, write_report, write_tables
 from droplab.study.exhibits import Exhibits, collect_exhibits
 from droplab.study.findings import Findings
 from droplab.study.forecast import Forecast
@@ -311,7 +311,7 @@ class StudyResult:
             command: what repeats the study, as typed.
             probabilities: also what every network says of every example of valid and test, a parquet file each.
             force: whether files of these names that droplab did not write are written over.
-            raw: whether text goes into `results.csv` as it is, also where a spreadsheet takes it for a formula.
+            raw: whether text goes into CSV as it is, also where a spreadsheet takes it for a formula.
             notify: told that figures could not be drawn, if so; without it that is a warning.
 
         Raises:
@@ -322,6 +322,7 @@ class StudyResult:
         files += [*self._write_models(folder), self._write_card(folder, origin)]
         files += self._write_probabilities(folder) if probabilities else []
         files += write_report(folder, self.findings, origin, self._exhibits, notify or self.lab.watcher.notice)
+        files.append(write_dictionary(folder, self.findings, origin))
         folder.finish()
         return files
 

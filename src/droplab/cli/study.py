@@ -237,11 +237,11 @@ def _conclude(
     if summary.interrupted:
         say(f"stopped: {len(result.records)} of {total} networks are kept; the same command goes on from there")
     if result.records:
-        command = typed_command()
+        command = shlex.join(typed_command())
         conclude(result.findings, command)
         if not quiet:
             say("drawing the figures and writing the report …")
-        result.write(target, shlex.join(command), probabilities, force=force, raw=raw, notify=say)
+        result.write(target, command, probabilities, force=force, raw=raw, notify=say)
         _tell_report(target, open_it)
     if summary.interrupted:
         raise typer.Exit(128 + summary.signal)

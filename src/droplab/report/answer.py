@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from droplab.report.cells import Table
 from droplab.report.words import (
     arm_label,
-    duration_words,
     is_of_dropout_alone,
     listed,
     places_words,
@@ -19,15 +18,18 @@ from droplab.report.words import (
     row_label,
 )
 from droplab.stats.compare import Verdict, percent, points
+from droplab.study.forecast import span_words
+from droplab.study.frames import by_seed
 from droplab.study.limits import cores
 from droplab.study.names import spaced
 from droplab.study.verdicts import ERROR, ArmComparison
 
 if TYPE_CHECKING:
     from droplab.study.findings import Findings
+    from droplab.study.plan import Arm
 
 _LONGEST = 90  # characters of a title that names where what holds
-_MOST_SEEDS = 100
+_FIRST_SEEDS = 3  # from which on there is a spread to judge by, with a seed to spare
 
 _ONE: dict[Verdict, str] = {
     "helps": "helps",
@@ -44,15 +46,26 @@ _MANY: dict[Verdict, str] = {
 
 
 class Next(NamedTuple):
-    """What would tell more: a command, and about how many seconds it takes, `None` where that is not known."""
+    """What would tell more.
 
+    Attributes:
+        undecided: how many comparisons are.
+        seeds: that may settle them.
+        command: for it.
+        seconds: that it takes, about.
+    """
+
+    undecided: int
+    seeds: int
     command: str
-    seconds: float | None
+    seconds: float
 
     @property
     def words(self) -> str:
-        """The time in words."""
-        return "" if self.seconds is None else f"about {duration_words(max(self.seconds, 1.0))}"
+        """Before the command, in words."""
+        more = f"{self.undecided} {'is' if self.undecided == 1 else 'are'} undecided"
+        what = "it" if self.undecided == 1 else "most"
+        return f"{more}; {self.seeds} seeds may settle {what}, in about {span_words(self.seconds)}:"
 
 
 @dataclass(frozen=True)
@@ -84,20 +97,27 @@ def answer_of(findings: Findings, command: str = "") -> Answer:
 
 def contrast_rows(findings: Findings) -> Table:
     """A row an arm and what it is compared with; accuracies on test with dropout off, in %, means over the seeds."""
-    means = {row["arm"]: 100 * row["test accuracy"] for row in findings.arms.to_dict("records")}
     rows = []
     for one in findings.contrasts:
-        found, theirs = one.comparison, f"{means[one.against.name]:.2f}"
+        found = one.comparison
+        theirs, ours = (f"{100 * value:.2f}" for value in _accuracies(findings, one))
         if found.verdict == "does not apply":
             reason = "no hidden layer" if not one.arm.widths else "it never acted"
             rows.append((row_label(findings, one.arm), theirs, "–", "–", f"does not apply: {reason}"))
             continue
-        ours = f"{means[one.arm.name]:.2f}"
         rows.append((row_label(findings, one.arm), theirs, ours, difference_words(one), found.verdict))
     if findings.contrasts and is_of_levels(findings):
         return Table(("network", "baseline (%)", "this (%)", "difference (points)", "verdict"), rows)
     kinds = ("without dropout", "with dropout") if is_of_dropout(findings) else ("control", "with it")
     return Table(("network", *(f"{kind} (%)" for kind in kinds), "difference (points)", "verdict"), rows)
+
+
+def _accuracies(findings: Findings, one: ArmComparison) -> tuple[float, float]:
+    """Test accuracy of what an arm is compared with, and its own, over the seeds that they were compared on."""
+    mine, theirs = (by_seed(findings.results, arm, "off", "test", "accuracy") for arm in (one.arm, one.against))
+    seeds = [seed for seed in findings.plan.settings.seeds if seed in mine.index and seed in theirs.index]
+    base = float(theirs[seeds[: one.comparison.seeds]].mean())
+    return base, base + one.comparison.difference
 
 
 def difference_words(one: ArmComparison) -> str:
@@ -196,8 +216,7 @@ def _deck(findings: Findings) -> str:
 
 def _example(findings: Findings, one: ArmComparison) -> str:
     """A difference as counts of examples."""
-    means = {row["arm"]: row["test accuracy"] for row in findings.arms.to_dict("records")}
-    theirs, ours = means[one.against.name], means[one.arm.name]
+    theirs, ours = _accuracies(findings, one)
     of = next((of for of in (100, 1000) if round(of * theirs) != round(of * ours)), 10_000)
     where = f" (in {row_label(findings, one.arm)})" if len(findings.contrasts) > 1 else ""
     without, with_it = "without dropout", "with it"
@@ -233,33 +252,38 @@ def _sure(findings: Findings, acting: Sequence[ArmComparison]) -> str:
 
 
 def _next(findings: Findings, command: str) -> Next | None:
-    """The command with as many seeds as would settle most of what is undecided, but no more than are worth it."""
+    """The command with as many seeds as may settle half of what is undecided, but no more than are worth it.
+
+    A study that was stopped goes on by the same command; one that asks for the best arm, and not for verdicts, needs no
+    other.
+    """
+    plan = findings.plan
     undecided = [one for one in findings.contrasts if one.comparison.verdict == "undecided"]
-    if not undecided or not command:
+    if not undecided or not command or findings.done < findings.wanted or plan.settings.until == "best":
         return None
-    have = len(findings.plan.settings.seeds)
-    needed = [one.comparison.seeds_needed for one in undecided]
-    lows = sorted(one.low for one in needed if one is not None and one.low is not None)
-    if findings.done < findings.wanted:
-        return Next(command, _seconds(findings, findings.wanted - findings.done))
-    if all(one.comparison.seeds == 1 for one in undecided):
-        wanted = 3
-    elif not lows:
+    needed = sorted(count for one in undecided if (count := _seeds_needed(one)) is not None)
+    if not needed:
         return None
-    else:
-        wanted = max(lows[len(lows) // 2], have + 1)
-    if wanted > _MOST_SEEDS:
-        return None
-    more = (wanted - have) * len(findings.plan.distinct)
-    return Next(with_seeds(command, wanted), _seconds(findings, more))
+    seeds = needed[len(needed) // 2]
+    arms = {arm.name: arm for one in undecided for arm in (one.arm, one.against)}
+    going = list(arms.values()) if plan.settings.until else plan.distinct
+    return Next(len(undecided), seeds, with_seeds(command, seeds), _seconds(findings, going, seeds))
 
 
-def _seconds(findings: Findings, networks: int) -> float | None:
-    """About how long so many more networks take on this machine, as those that are finished did."""
-    done = [record.outcome for record in findings.records.values()]
-    if not done or any(record.way.device != "cpu" for record in findings.records.values()):
-        return None
-    return networks * sum(one.train_seconds + one.evaluate_seconds for one in done) / len(done) / cores()
+def _seeds_needed(one: ArmComparison) -> int | None:
+    """How many seeds may settle a comparison; `None` where no number does that is worth its time."""
+    if one.comparison.seeds < _FIRST_SEEDS:
+        return _FIRST_SEEDS
+    return one.comparison.seeds_needed.low if one.comparison.seeds_needed else None
+
+
+def _seconds(findings: Findings, arms: Sequence[Arm], seeds: int) -> float:
+    """About how long it takes until these arms have so many seeds, by what the finished networks took."""
+    plan, records = findings.plan, findings.records
+    done = sum(arm in run.arms for run in plan.runs if run.key in records for arm in arms)
+    outcomes = [record.outcome for record in records.values()]
+    each = sum(outcome.train_seconds + outcome.evaluate_seconds for outcome in outcomes) / len(outcomes)
+    return each * max(seeds * len(arms) - done, 0) / (cores() if plan.runs[0].way.device == "cpu" else 1)
 
 
 def with_seeds(command: str, seeds: int) -> str:

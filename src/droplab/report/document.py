@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from droplab.study.records import RunRecord
 
 
+SCHEMA, SCHEMA_FILE = 1, "study.schema.json"
+"""The number of the document's form, and the file beside it that describes it: `document_schema`."""
+
+
 def study_document(findings: Findings, origin: Origin) -> dict[str, Any]:
     """Everything about a study but its numbers by run: what `study.json` holds; strictly valid JSON.
 
@@ -39,6 +43,8 @@ def study_document(findings: Findings, origin: Origin) -> dict[str, Any]:
         if run.key in records
     ]
     document = {
+        "$schema": SCHEMA_FILE,
+        "schema": SCHEMA,
         "droplab": __version__,
         "settings": plan.settings.model_dump(mode="json"),
         "differs_from_published": published_differences(plan.settings),

@@ -48,6 +48,11 @@ class Folder:
             if not PurePosixPath(name).is_absolute() and ".." not in PurePosixPath(name).parts:
                 self._known.setdefault(name, set()).add(digest)
 
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The files that were written, by their paths in the folder."""
+        return tuple(self._written)
+
     def check(self, names: Iterable[str]) -> None:
         """Raise unless each of these files can be written: none is there, or it is as droplab wrote it.
 

@@ -66,7 +66,7 @@ def render_markdown(findings: Findings, origin: Origin) -> str:
             f"verdict is read from. {escaped(count_words(findings))}",
         ]
     if told.next is not None:
-        start += [f"To settle more{f', {told.next.words}' if told.next.words else ''}:", code(told.next.command)]
+        start += [told.next.words, code(told.next.command)]
     if plan.settings.vary and findings.ranking:
         start += [
             "## Every arm against the best on valid",

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from droplab.errors import DataError
-from droplab.report.document import study_document
+from droplab.report.dictionary import render_dictionary
+from droplab.report.document import SCHEMA_FILE, study_document
+from droplab.report.document_schema import document_schema
 from droplab.report.drawing import FILES, PAGE, draw
 from droplab.report.figures import FIGURES, study_figures
 from droplab.report.markdown import render_markdown
@@ -24,20 +26,21 @@ if TYPE_CHECKING:
     from droplab.study.origin import Origin
 
 REPORT = (
-    *("results.csv", "curves.parquet", "study.json", "report.html", "report.md"),
+    *("README.md", "results.csv", "runs.csv", "curves.csv", "curves.parquet", "study.json", SCHEMA_FILE),
+    *("report.html", "report.md"),
     *(f"figures/{name}.{kind}" for name in FIGURES for kind in FILES),
 )
 """The files that a report may have, models and probabilities aside."""
 
 
 def write_tables(folder: Folder, findings: Findings, origin: Origin, raw: bool = False) -> list[Path]:
-    """Write `results.csv`, `curves.parquet` and `study.json`; they need no figure.
+    """Write `results.csv`, `runs.csv`, `curves.csv`, `curves.parquet`, `study.json` and its schema, without figures.
 
     Args:
         folder: of the output.
         findings: the study's, with at least one finished run.
         origin: where the numbers come from.
-        raw: whether text goes into `results.csv` as it is, as `csv_text` has it.
+        raw: whether text goes into CSV as it is, as `csv_text` has it.
 
     Returns:
         The files written.
@@ -49,12 +52,26 @@ def write_tables(folder: Folder, findings: Findings, origin: Origin, raw: bool =
     if not findings.done:
         raise DataError("a report needs at least one finished run; found none. Run the study first.")
     findings.curves.to_parquet(curves, index=False)
-    document = json.dumps(study_document(findings, origin), indent=2, ensure_ascii=False, allow_nan=False)
+    documents = {"study.json": study_document(findings, origin), SCHEMA_FILE: document_schema()}
+    frames = {"results.csv": findings.results, "runs.csv": findings.runs, "curves.csv": findings.curves}
     return [
-        folder.write("results.csv", csv_text(findings.results, raw).encode()),
+        *(folder.write(name, csv_text(frame, raw).encode()) for name, frame in frames.items()),
         folder.write("curves.parquet", curves.getvalue()),
-        folder.write("study.json", document.encode()),
+        *(
+            folder.write(name, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False).encode())
+            for name, document in documents.items()
+        ),
     ]
+
+
+def write_dictionary(folder: Folder, findings: Findings, origin: Origin) -> Path:
+    """Write `README.md`, which says what the files written before it are; arguments as those of `write_tables`.
+
+    Raises:
+        DataError: if it cannot be written.
+    """
+    files = [*folder.written, "README.md"]
+    return folder.write("README.md", render_dictionary(findings, origin, files).encode())
 
 
 def write_report(

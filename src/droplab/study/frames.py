@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from droplab.study.plan import Arm, Plan
     from droplab.study.records import RunRecord
 
-RESULT_COLUMNS = ["arm", "seed", "depth", "dropout", "inference", "split", "metric", "value", "widths", "run"]
+RESULT_COLUMNS = ["arm", "seed", "depth", "dropout", "inference", "split", "metric", "value", "widths"]
+RUN_COLUMNS = ["arm", "seed", "depth", "widths", "dropout"]
+RUN_ORIGIN_COLUMNS = ["train_seconds", "evaluate_seconds", "device", "way", "finished", "also", "run"]
 CURVE_COLUMNS = ["arm", "seed", "depth", "dropout", "epoch", "quantity", "split", "value", "place", "trained"]
 
 _ARM_COLUMNS = ["arm", "seed", "depth", "dropout", "place", "trained"]
@@ -26,7 +28,7 @@ SAMPLES_COLUMNS = [*_ARM_COLUMNS, "masks", "metric", "value"]
 _SAMPLED = ("accuracy", "nll", "ece")
 _AFTER = re.compile(r"(accuracy|nll|ece)_k(\d+)")
 
-_ARM_METRICS = {
+ARM_METRICS = {
     "test accuracy": ("off", "test", "accuracy"),
     "valid accuracy": ("off", "valid", "accuracy"),
     "train accuracy": ("off", "train", "accuracy"),
@@ -56,12 +58,12 @@ def results_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
 
     Returns:
         Columns `arm, seed, depth, dropout, inference, split, metric, value`, then `widths` (`512-256`, or `linear`) and
-        `run`, the content key, then one for each axis that the study varies. `dropout` is the arm's rate. Accuracies
-        are fractions, `nll` is in nats an example.
+        one for each other axis that the study varies. `dropout` is the arm's rate. Accuracies are fractions, `nll` is
+        in nats an example.
     """
     own = [axis.name for axis in plan.axes if axis.name not in RESULT_COLUMNS]
     rows = [
-        (arm.name, seed, arm.depth, arm.dropout, *metric[:3], metric.value, _widths(arm), record.key, *levels)
+        (arm.name, seed, arm.depth, arm.dropout, *metric[:3], metric.value, _widths(arm), *levels)
         for arm, seed, record in finished_runs(plan, records)
         for levels in ([level for name, level in arm.levels if name in own],)
         for metric in record.outcome.metrics
@@ -116,38 +118,38 @@ def runs_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
         records: the finished runs by content key.
 
     Returns:
-        Columns `run` (the content key), `arms` (all that it serves, with ` = ` between), `seed, depth, widths,
-        dropout`, one for each other axis that the study varies, `device, way, precision, train_seconds,
-        evaluate_seconds, finished` (UTC), and `SPLIT_accuracy_MODE` for each split and inference mode (fractions; NaN
-        where there is none).
+        Columns `arm, seed, depth, widths, dropout` (the rate that acted), one for each other axis that the study
+        varies, `SPLIT_accuracy_MODE` for each split and inference mode (fractions; NaN where there is none),
+        `train_seconds, evaluate_seconds, device, way, finished` (UTC), `also` (the other arms that the network serves,
+        with ` = ` between) and `run`, its content key.
     """
-    own = [axis.name for axis in plan.axes if axis.name not in RESULT_COLUMNS]
+    taken = {*RUN_COLUMNS, *RUN_ORIGIN_COLUMNS}
+    own = [axis.name for axis in plan.axes if axis.name not in taken]
     rows = []
     for run in plan.runs:
         if run.key in records:
             record, arm = records[run.key], run.arms[0]
             levels = dict(arm.levels)
+            head = (arm.name, run.settings.seed, arm.depth, _widths(arm), run.settings.dropout)
+            accuracies = {
+                f"{one.split}_accuracy_{one.inference}": one.value
+                for one in record.outcome.metrics
+                if one.name == "accuracy"
+            }
+            origin = (
+                record.outcome.train_seconds,
+                record.outcome.evaluate_seconds,
+                record.outcome.environment.get("device", record.way.device),
+                record.way.words,
+                record.finished.isoformat(timespec="seconds"),
+                " = ".join(one.name for one in run.arms[1:]),
+                run.key,
+            )
             rows.append(
-                {
-                    "run": run.key,
-                    "arms": " = ".join(one.name for one in run.arms),
-                    "seed": run.settings.seed,
-                    "depth": arm.depth,
-                    "widths": _widths(arm),
-                    "dropout": run.settings.dropout,
-                    **{name: levels[name] for name in own},
-                    "device": record.outcome.environment.get("device", record.way.device),
-                    "way": record.way.words,
-                    "precision": record.way.precision,
-                    "train_seconds": record.outcome.train_seconds,
-                    "evaluate_seconds": record.outcome.evaluate_seconds,
-                    "finished": record.finished.isoformat(),
-                    **{
-                        f"{one.split}_accuracy_{one.inference}": one.value
-                        for one in record.outcome.metrics
-                        if one.name == "accuracy"
-                    },
-                }
+                dict(zip(RUN_COLUMNS, head, strict=True))
+                | {name: levels[name] for name in own}
+                | accuracies
+                | dict(zip(RUN_ORIGIN_COLUMNS, origin, strict=True))
             )
     return pd.DataFrame(rows)
 
@@ -178,7 +180,7 @@ def arms_frame(plan: Plan, records: Mapping[str, RunRecord], results: pd.DataFra
             continue
         row: dict[str, object] = {"arm": arm.name, "depth": arm.depth, "dropout": arm.dropout, "widths": _widths(arm)}
         row["seeds"] = len(seconds[arm.name])
-        for name, where in _ARM_METRICS.items():
+        for name, where in ARM_METRICS.items():
             key = (arm.name, *where)
             row |= {name: means.get(key, np.nan), f"{name} sd": spreads.get(key, np.nan)}
         times = pd.Series(seconds[arm.name])
