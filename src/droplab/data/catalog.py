@@ -70,24 +70,24 @@ class Entry:
         title: as written in reports.
         classes: the name of each class, in the order of the labels.
         licence: as stated by its publisher or, where said so, by another.
-        paper: that describes it, as it is cited.
         examples: how many, (train, test).
         image_shape: (rows, columns).
         files: train images, train labels, test images, test labels; empty where a Python package holds the data.
         sources: in the order to try.
         scale: what a stored feature is multiplied by to lie in 0 … 1.
+        paper: that describes it, as it is cited.
     """
 
     name: str
     title: str
     classes: tuple[str, ...]
     licence: str
-    paper: str
     examples: tuple[int, int]
     image_shape: tuple[int, int] = (28, 28)
     files: tuple[DataFile, ...] = ()
     sources: tuple[Source, ...] = ()
     scale: float = 1 / 255
+    paper: str = ""
 
 
 _DIGITS = tuple("0123456789")
