@@ -69,11 +69,12 @@ clean:
 	@touch $@
 
 .venv/.installed: pyproject.toml constraints.txt | .venv/.created
-	@echo "Installing droplab into .venv (a few minutes, once)"
-	$(PIP) install -c constraints.txt -e .
+	@echo "Installing droplab and PyTorch into .venv: about 3 minutes, once; nothing is shown meanwhile but errors"
+	@$(PIP) install -qq -c constraints.txt -e .
 	@touch $@
 
 # .venv/.installed-test and .venv/.installed-lint: what an extra of pyproject.toml adds.
 .venv/.installed-%: .venv/.installed
-	$(PIP) install --quiet -c constraints.txt -e ".[$*]"
+	@echo "Adding what $* needs: about a minute, once"
+	@$(PIP) install -qq -c constraints.txt -e ".[$*]"
 	@touch $@

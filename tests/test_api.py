@@ -179,7 +179,7 @@ def test_beside_the_best_model_lies_its_card(finished: StudyResult, tmp_path: Pa
 def test_a_result_shows_itself_in_a_notebook_and_gives_its_charts(finished: StudyResult) -> None:
     shown = finished._repr_html_()
     assert all(f"<td>{arm.name}</td>" in shown for arm in finished.plan.distinct)
-    charts = ["difference", "control", "inference", "splits", "loss", "overfitting", "reliability", "samples"]
+    charts = ["difference", "control", "inference", "loss", "overfitting", "reliability", "samples"]
     assert list(finished.charts) == [*charts, "confusion"], "the best one is linear, and has no activations"
     assert finished.charts.confusion().to_dict() == finished.charts["confusion"].to_dict()
     assert finished.charts.depth().to_dict() == finished.charts["difference"].to_dict()

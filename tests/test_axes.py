@@ -1,7 +1,6 @@
-"""What a study varies: levels, arms and their controls, and the report's charts along them."""
+"""What a study varies: levels, arms and their controls."""
 
 import json
-import math
 from decimal import Decimal
 from pathlib import Path
 
@@ -12,11 +11,9 @@ from hypothesis import strategies as st
 
 from droplab.config import StudySettings, level_values
 from droplab.errors import ConfigError
-from droplab.report import axes
 from droplab.report.folder import Folder
 from droplab.report.words import answer
 from droplab.report.write import write_report, write_tables
-from droplab.study.frames import by_seed
 from droplab.study.plan import Plan
 from report_data import ORIGIN, findings_of, made_up_study
 from study_help import toy_plan
@@ -179,49 +176,6 @@ def study_of(**values: object):
     return made_up_study(epochs=2, **ONE, **values)
 
 
-def points_of(chart) -> list[dict[str, object]]:
-    (rows,) = chart.to_dict()["datasets"].values()
-    return rows
-
-
-def test_a_numeric_axis_makes_a_curve_with_intervals() -> None:
-    plan, records = study_of(vary={"train_examples": [100, 1000, 5000]})
-    results = findings_of(plan, records).results
-    assert set(results["train_examples"]) == {100, 1000, 5000}
-    chart = axes.accuracy_chart(plan, results)
-    encoding = chart.to_dict()["layer"][1]["encoding"]
-    assert encoding["x"]["scale"]["type"] == "log"
-    rows = points_of(chart)
-    assert {(row["across"], row["series"]) for row in rows} == {
-        (size, series) for size in (100, 1000, 5000) for series in ("control", "dropout 0.5")
-    }
-    for row in rows:
-        arm = next(arm for arm in plan.arms if arm.name == row["arm"])
-        values = 100 * by_seed(results, arm, "off", "test", "accuracy")
-        assert row["value"] == pytest.approx(values.mean(), rel=1e-5)
-        assert row["high"] - row["value"] == pytest.approx(4.302653 * values.std(ddof=1) / math.sqrt(3), rel=1e-2)
-
-
-def test_a_rate_is_a_curve_that_begins_at_its_control() -> None:
-    plan, records = study_of(dropout=[0.2, 0.5, 0.8], vary={"batch_size": [8]})
-    rows = points_of(axes.accuracy_chart(plan, findings_of(plan, records).results))
-    assert [row["across"] for row in rows] == [0, 0.2, 0.5, 0.8]
-    assert {row["series"] for row in rows} == {""}
-
-
-def test_two_numeric_axes_make_a_heat_map_and_names_make_groups() -> None:
-    plan, records = study_of(dropout=[0.2, 0.5], vary={"train_examples": [100, 1000]})
-    chart = axes.difference_chart(plan, findings_of(plan, records).contrasts)
-    assert chart.to_dict()["layer"][0]["mark"]["type"] == "rect"
-    assert {(row["across"], row["upwards"]) for row in points_of(chart)} == {
-        (size, rate) for size in (100, 1000) for rate in (0.2, 0.5)
-    }
-    plan, records = study_of(dropout=[], vary={"regularizer": ["max_norm", "l2"], "activation": ["relu", "tanh"]})
-    rows = points_of(axes.accuracy_chart(plan, findings_of(plan, records).results))
-    assert {row["panel"] for row in rows} == {"activation relu", "activation tanh"}
-    assert {row["series"] for row in rows} == {"control", "max_norm 3", "l2 0.0001"}
-
-
 def test_the_ranking_is_against_the_best_on_valid_in_its_order() -> None:
     plan, records = study_of(dropout=[0.5], vary={"epochs": [1, 2]})
     valid = {
@@ -241,8 +195,14 @@ def test_the_report_shows_axes_ranking_and_all_arms(tmp_path: Path) -> None:
     write_tables(Folder(tmp_path), findings_of(plan, records), ORIGIN)
     write_report(Folder(tmp_path), findings_of(plan, records), ORIGIN)
     page = (tmp_path / "report.html").read_text("utf-8")
-    assert "Which arms can be told from the best?" in page
-    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"difference", "axes", "loss", "overfitting"}
+    assert "Which can be told from the best?" in page
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {
+        "difference",
+        "control",
+        "inference",
+        "loss",
+        "overfitting",
+    }
     text = (tmp_path / "report.md").read_text("utf-8")
     assert "## Every arm against the best on valid" in text
     verdicts = json.loads((tmp_path / "study.json").read_text("utf-8"))["verdicts"]

@@ -15,7 +15,7 @@ import pytest
 
 from droplab import __version__
 from droplab.cli import doctor
-from droplab.config import preset_names
+from droplab.presets import preset_names
 from droplab.study.store import Store
 from study_help import WITHOUT_REPORT, Said, droplab, python, toy_npz, toy_spec
 
@@ -77,7 +77,7 @@ def test_the_help_of_every_command_has_an_example_of_it(words: list[str]) -> Non
 
 def test_these_are_all_the_commands() -> None:
     def listed(*group: str) -> set[str]:
-        return set(re.findall(r"^  (\w+)  ", droplab(*group, "--help").out.partition("Commands:")[2], re.MULTILINE))
+        return set(re.findall(r"^  (\w+)  ", droplab(*group, "--help").out, re.MULTILINE))
 
     groups = {words[0] for words in COMMANDS if len(words) == 2}
     assert listed() == {words[0] for words in COMMANDS}
@@ -86,20 +86,116 @@ def test_these_are_all_the_commands() -> None:
     }
 
 
-def test_help_imports_nothing_heavy() -> None:
-    code = """
-import sys
-sys.argv = ["droplab", "--help"]
-from droplab.cli import main
-try:
-    main()
-finally:
-    print(sorted({"torch", "pandas", "pydantic", "numpy", "sklearn", "sqlalchemy"} & set(sys.modules)))
-"""
-    with python("-c", code) as process:
+def test_droplab_alone_shows_what_to_type_first_and_commands_in_four_groups() -> None:
+    alone = droplab()
+    assert alone.out + alone.errors == droplab("--help").out
+    assert (alone.code, "droplab --install-completion" in droplab("--help").out) == (2, True)
+    shown = (alone.out + alone.errors).splitlines()
+    first = [line.split("  ")[2] for line in shown if line.startswith("    droplab ")]
+    assert [words.split()[1] for words in first] == ["study", "fit", "presets"]
+    under: dict[str, list[str]] = {}
+    for line in shown:
+        if re.fullmatch(r"[A-Z].*:", line):
+            under[line] = []
+        elif found := re.match(r"  (\w+)  ", line):
+            under[list(under)[-1]].append(found[1])
+    assert [names for names in under.values() if names] == [
+        ["study", "report", "reproduce", "compare", "presets"],
+        ["fit", "predict", "evaluate", "train", "export"],
+        ["regularizers", "data", "runs"],
+        ["doctor", "bench"],
+    ]
+    assert max(map(len, shown)) <= 80
+    assert not any(line.endswith("...") for line in shown[1:])
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            ["study", "mnist-depth-quick", "--until", "--seeds", "3"],
+            "--until takes a value (decided|best); found --seeds",
+        ),
+        (["study", "mnist-depth-quick", "--until"], "--until takes a value (decided|best); found nothing behind it."),
+        (["runs", "list", "--where"], "--where takes a value ('NAME OP VALUE'); found nothing behind it."),
+        (["study", "mnist-depth-quick", "--epochs", "--dry-run"], "--epochs takes a value; found --dry-run behind it."),
+    ],
+)
+def test_an_option_without_its_value_is_told_by_its_own_name(typed: list[str], said: str) -> None:
+    found = droplab(*typed)
+    assert found.code == 2
+    assert f"\nError: {said}" in found.errors
+    assert found.errors.startswith(f"Usage: droplab {typed[0]}")
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("study mnist-d", ["mnist-depth", "mnist-depth-quick", "mnist-dropout.toml"]),
+        ("report fam", ["families"]),
+        ("reproduce srivastava-table", ["srivastava-table10", "srivastava-table2", "srivastava-table9"]),
+        ("study families --data mn", ["mnist", "mnist.npz"]),
+        (
+            "study families --regularizers max_norm=3+l",
+            ["max_norm=3+l2", "max_norm=3+l1", "max_norm=3+label_smoothing"],
+        ),
+        ("data fetch k", ["kmnist"]),
+        ("data inspect wi", ["wine.csv"]),
+        ("study nothing-like-it", []),
+        ("study families --unt", ["--until"]),
+        ("repro", ["reproduce"]),
+    ],
+)
+def test_the_shell_completes_names_and_files(tmp_path: Path, typed: str, completed: list[str]) -> None:
+    for name in ("wine.csv", "mnist.npz", "mnist-dropout.toml", "notes.txt"):
+        (tmp_path / name).touch()
+    words = ["droplab", *typed.split()]
+    asked = {"_DROPLAB_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+    said = subprocess.run([DROPLAB], env=os.environ | asked, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (said.stdout.split(), said.stderr) == (completed, "")
+
+
+HEAVY = {"torch", "pandas", "pyarrow", "sklearn", "scipy", "altair", "sqlalchemy"}
+
+
+def imported(tmp_path: Path, *arguments: str) -> tuple[str, set[str]]:
+    """What a command says, and the heavy libraries that it imports for that."""
+    code = (
+        f"import atexit, sys; from droplab.cli import main; sys.argv[0] = 'droplab'; "
+        f"atexit.register(lambda: print('imported', *({HEAVY | {'pydantic', 'numpy'}} & set(sys.modules)))); main()"
+    )
+    with python("-c", code, *arguments, cwd=tmp_path) as process:
         out, errors = process.communicate()
-    assert "Begin with: droplab study" in out
-    assert (out.splitlines()[-1], errors) == ("[]", "")
+    said, _, names = out.rpartition("imported")
+    return said + errors, set(names.split())
+
+
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    said, names = imported(tmp_path, "--help")
+    assert "droplab study mnist-depth-quick" in said
+    assert names == set()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["presets"], "mnist-depth-quick: 10 arms"),
+        (["regularizers"], "max_norm"),
+        (["study", "--help"], "Example: droplab study"),
+        (["study", "mnist-depth-quick", "--epoch", "3"], "No such option: --epoch"),
+        (["study", "mnist-depth-quick", "--depths", "3-1"], "ranges that go up"),
+        (["study", "mnist-depht"], "Did you mean 'mnist-depth'?"),
+        (["report", "mnist-depht"], "Did you mean 'mnist-depth'?"),
+        (["reproduce", "srivastava-table99"], "Did you mean 'srivastava-table9'?"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_names_things_imports_no_library_that_trains_or_draws(
+    tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    said, names = imported(tmp_path, *arguments)
+    assert words in said
+    assert names & HEAVY == set()
 
 
 def test_the_installed_script_tells_its_version() -> None:
@@ -147,11 +243,14 @@ def test_a_study_writes_every_file_of_the_design_and_plain_lines(tmp_path: Path)
     models = {f"{arm},seed={seed}.safetensors" for arm in arms for seed in (0, 1)}
     assert {path.name for path in (out / "models").iterdir()} == models | {"best.safetensors", "MODEL_CARD.md"}
     lines = said.stdout.splitlines()
-    assert all(line.isprintable() for line in lines), "no colours and no control characters"
+    assert all(cell.isprintable() for line in lines for cell in line.split("\t")), (
+        "no colours and no control characters"
+    )
     assert lines[1].startswith("Differs from the published study 'mnist-depth': epochs 4 (published 400), ")
     assert any(line.startswith("6 networks to train, 0 reused from the store") for line in lines)
     assert sum(line.startswith("trained depth=") for line in lines) == 6
-    assert any(line.startswith("  depth=1,dropout=0.5: Does not apply") for line in lines)
+    assert any(re.fullmatch(r"64→10\t\d+\.\d\d\t–\t–\tdoes not apply", line) for line in lines)
+    assert any(re.fullmatch(r"64→32→10\t[\d.]+\t[\d.]+\t[+−][\d.]+.*\tundecided", line) for line in lines)
     assert lines[-1] == f"report: {out / 'report.html'}"
 
 
@@ -199,7 +298,7 @@ def test_a_signal_outside_of_a_training_ends_a_command_as_ctrl_c_does(
     monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     before = signal.getsignal(number)
-    monkeypatch.setattr("droplab.config.preset_names", lambda: signal.raise_signal(number))
+    monkeypatch.setattr("droplab.presets.preset_names", lambda: signal.raise_signal(number))
     said = droplab("presets")
     assert (said.code, "Traceback" in said.errors) == (128 + number, False)
     assert signal.getsignal(number) is before
@@ -286,11 +385,14 @@ def test_on_a_terminal_a_live_table_shows_a_line_an_arm(
     for name in ("COLUMNS", "LINES", "TERM"):
         monkeypatch.setenv(name, "")  # and so to what it was, afterwards
     shown = on_terminal("study", spec, "--out", tmp_path / "out", "--epochs", "400", "--workers", "1")
-    head = r"arm +networks +seed +epoch +train loss +valid accuracy"
+    head = r"arm +networks +seed +epoch +train loss +valid % +vs control"
     assert re.search(head, shown)
     last = shown[[match.start() for match in re.finditer(head, shown)][-1] :]
-    for arm in ("depth=1,control", "depth=1,dropout=0.5", "depth=2,control", "depth=2,dropout=0.5"):
-        assert len(re.findall(rf"^{arm} +2/2 +[01] +400/400 +\d\.\d{{4}} +[01]\.\d{{4}} *$", last, re.M)) == 1, last
+    assert "depth=1,dropout=0.5" not in shown, "without a hidden layer it is its control"
+    for arm in ("depth=1,control", "depth=2,control", "depth=2,dropout=0.5"):
+        against = "" if arm.endswith("control") else r"[+-]\d+\.\d\d"
+        row = rf"^{arm} +2/2 +[01] +400/400 +\d\.\d{{4}} +\d+\.\d\d +{against} *$"
+        assert len(re.findall(row, last, re.M)) == 1, last
     assert re.search(r"^\d+% done, \d+:\d\d passed, about \d+:\d\d left", shown, re.MULTILINE)
     assert "100% done" in last
 
@@ -323,7 +425,7 @@ def test_a_network_with_other_regularizers_evaluates_to_its_recorded_metrics(dat
     ("typed", "message"),
     [
         ("max_nrom=3", "Did you mean 'max_norm'"),
-        ("max_norm=big", "takes numbers with commas between; found 'big'"),
+        ("max_norm=big", "must be numbers with commas between; found 'big'"),
         ("max_norm=", "takes NAME=STRENGTH with \\+ between"),
         ("label_smoothing=2", "must lie between 0 and 0.99; found 2"),
     ],

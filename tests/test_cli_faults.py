@@ -179,7 +179,7 @@ def test_what_nobody_foresaw_is_one_line_and_a_traceback_on_demand(
     def broken() -> None:
         raise KeyError("two\nlines")
 
-    monkeypatch.setattr("droplab.config.preset_names", broken)
+    monkeypatch.setattr("droplab.presets.preset_names", broken)
     said = droplab("presets")
     assert refused(said)
     assert "KeyError: 'two\\nlines'. Please report it, with what --debug shows." in said.errors

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from droplab.cli.study import typed_command
 from study_help import Said, droplab, toy_spec
 
 
@@ -70,6 +71,7 @@ def test_html_writes_the_page_and_nothing_else(folder: Path, here: Path) -> None
         (["--format", ""], "--format must be html, md or csv; found ''"),
         (["--format", "md", "--out", "x"], "--format md goes to the screen"),
         (["--format", "csv", "--out", "x"], "--format csv goes to the screen"),
+        (["--format", "md", "--open"], "--open is of the page"),
         (["--format", "md", "--epochs", "9"], "found none. Train them first"),
         (["--format", "html", "--epochs", "9"], "found none. Train them first"),
     ],
@@ -93,3 +95,8 @@ def test_a_damaged_run_is_named_and_left_out(folder: Path, here: Path) -> None:
     assert said.errors.count(key[:12]) == 2
     assert key not in said.out
     assert said.out
+
+
+def test_the_command_that_repeats_a_study_says_nothing_of_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["droplab", "report", "mine.toml", "--format=md", "-q", "--open", "--seeds", "3"])
+    assert typed_command() == ["droplab", "study", "mine.toml", "--seeds", "3"]

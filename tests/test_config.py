@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from droplab.config import MOST_SEEDS, RunSettings, StudySettings, halving_widths, load_study, preset_names
+from droplab.config import MOST_SEEDS, RunSettings, StudySettings, halving_widths, load_study
 from droplab.errors import ConfigError
+from droplab.presets import preset_names
 
 NAN, INF = float("nan"), float("inf")
 BAD_RECIPE = [
@@ -153,9 +154,10 @@ def test_a_fault_in_a_toml_file_is_named_with_the_file(tmp_path: Path, text: str
 
 def test_a_file_that_is_no_text_or_cannot_be_looked_at_is_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
-    for spec in (tmp_path / "binary.toml", "x" * 5000):
-        with pytest.raises(ConfigError, match="readable UTF-8 TOML file"):
-            load_study(str(spec))
+    with pytest.raises(ConfigError, match="readable UTF-8 TOML file"):
+        load_study(str(tmp_path / "binary.toml"))
+    with pytest.raises(ConfigError, match="a preset or a TOML file"):
+        load_study("x" * 5000)
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,35 @@ def test_the_code_blocks_of_a_page_run(page: Path, tmp_path: Path, download_cach
         run(page, language, tmp_path, env)
 
 
+def in_the_tree(page: str) -> set[str]:
+    """The files of the source tree on a page: lines of a path and what it is, indented by two below its folder."""
+    tree = page[page.index("src/droplab/\n") :].partition("```")[0]
+    found, folders = set(), list[str]()
+    for line in tree.splitlines():
+        if entry := re.match(r"((?:  )+)([\w.]+/?)(?=  |$)", line):
+            folders = [*folders[: len(entry[1]) // 2 - 1], entry[2]]
+            found.add("".join(folders))
+    return found
+
+
+def test_the_tree_of_the_architecture_has_every_file() -> None:
+    src = ROOT / "src/droplab"
+    files = {str(path.relative_to(src)) for path in MODULES if path.stem != "__init__"}
+    listed = in_the_tree((ROOT / "docs/architecture.md").read_text("utf-8"))
+    assert sorted(file for file in files - listed if not file.startswith("cli/")) == []
+    assert sorted(file for file in listed if not (src / file).exists()) == []
+
+
+def test_the_readme_can_be_read_in_three_minutes() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 100
+
+
+def test_every_page_that_is_linked_to_is_there() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
 def left_out() -> list[object]:
     return [
         pytest.param(block.not_run, id=f"{page.name}:{block.start}")

@@ -15,8 +15,8 @@ from PIL import Image
 from droplab.config import RunSettings
 from droplab.data.dataset import Dataset
 from droplab.model.file import ModelInfo
-from droplab.report.activations import activation_chart
-from droplab.report.confusion import confusion_chart
+from droplab.report.figures import study_figures
+from droplab.report.network_charts import activations, confusion
 from droplab.report.pictures import image_png, signed_grid_png
 from droplab.study.exhibits import activation_frames, collect_exhibits, confusion_frame
 from droplab.study.mistakes import MOST_SHOWN, find_mistakes
@@ -65,7 +65,7 @@ def test_of_many_classes_the_most_mistaken_are_drawn():
     names = [f"c{k}" for k in range(30)]
     labels = np.repeat(np.arange(30), 10)
     predicted = np.where(labels < 22, labels, (labels + 1) % 30)  # 22 … 29 are always wrong, and 29 is said to be 0
-    drawn = confusion_chart(confusion_frame(labels, predicted, names), "net").to_json()
+    drawn = confusion(confusion_frame(labels, predicted, names), "net").chart.to_json()
     shown = set(re.findall(r'"true": "(c\d+)"', drawn))
     assert {f"c{k}" for k in range(22, 30)} | {"c0"} <= shown
     assert len(shown) == 20
@@ -154,7 +154,8 @@ def test_activations_are_those_of_a_plain_forward_pass():
             assert row.mean == pytest.approx(hidden.mean(), rel=1e-5)
     assert sparsity["dead"].max() > 0
     assert histogram.groupby("trained")["share"].sum().to_numpy() == pytest.approx(1, abs=0.01)
-    assert activation_chart(sparsity, histogram).to_dict()
+    spec = activations(sparsity, histogram, 50).chart.to_dict()
+    assert [one["width"] for one in spec["hconcat"]] == [264, 264]
 
 
 def test_exhibits_are_of_the_best_network_and_say_what_is_missing():
@@ -183,7 +184,7 @@ def test_exhibits_are_of_the_best_network_and_say_what_is_missing():
 
     shown = shown_of(run, (2, 2), weights, data)
     assert shown.network == "depth=3,dropout=0.5, seed 1"
-    assert shown.confusion is not None
+    assert {"confusion", "activations"} <= set(study_figures(findings_of(plan, records), shown))
     assert list(shown.images) == [one.example for one in shown.mistakes.shown]
     example, image = next(iter(shown.images.items()))
     assert image.tolist() == features[example].reshape(2, 2).tolist()

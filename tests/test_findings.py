@@ -197,7 +197,7 @@ def test_each_number_is_computed_once_however_often_it_is_shown(study, monkeypat
     html_fragment(found)
     assert sorted(set(calls)) == sorted({"results_frame", "curves_frame", "arms_frame", "verdicts"})
     assert [calls.count(name) for name in ("results_frame", "curves_frame", "arms_frame")] == [1, 1, 1]
-    assert calls.count("verdicts") == 3, "against control, deeper against shallower, and against the best"
+    assert calls.count("verdicts") == 4, "control, baseline, deeper against shallower, and the best"
 
 
 def test_a_row_of_runs_is_a_network_with_its_accuracies(study):

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,17 @@ import pandas as pd
 import pytest
 
 from droplab.cli.options import model_path
+from droplab.config import RunSettings
 from droplab.data.files import load_dataset
+from droplab.fit import RECIPE, fit
 from droplab.inputs import features_of
 from droplab.model.file import read, weights_hash
 from droplab.predict import answers
 from droplab.stats.metrics import classification_metrics
+from droplab.study.lab import Lab, Ready, Warn
+from droplab.study.rates import Rates
+from droplab.train.examples import split_rows
+from droplab.train.outcome import Way
 from study_help import droplab
 
 RANDOM = np.random.default_rng(3)
@@ -29,17 +36,21 @@ FRAME = pd.DataFrame(
 )
 
 
+BASE = ("t.csv", "--target", "class", "--groups", "patient", "--epochs", "5", "--store", "s.db")
+
+
 @pytest.fixture
 def fitted(tmp_path, monkeypatch):
-    """What the command says of a table, and the folder it was typed in."""
+    """What the command says of a table with the dropout rate given, and the folder it was typed in."""
     monkeypatch.chdir(tmp_path)
     FRAME.to_csv("t.csv", index=False)
+    return lambda *more: droplab("fit", *BASE, "--dropout", "0.5", *more)
 
-    def run(*more):
-        base = ("t.csv", "--target", "class", "--groups", "patient", "--epochs", "5", "--store", "s.db")
-        return droplab("fit", *base, *more)
 
-    return run
+@pytest.fixture
+def compared(fitted):
+    """The same without: rates are compared."""
+    return lambda *more: droplab("fit", *BASE, *more)
 
 
 def test_one_network_with_its_file_and_card(fitted):
@@ -141,6 +152,129 @@ def test_some_may_be_held_out(fitted):
     assert fitted("--valid-fraction", "0.25").code == 0
     card = Path("t.md").read_text("utf-8")
     assert re.search(r"\d+ examples were trained on, \d+ held out for validation", card)
+
+
+def test_dropout_has_to_earn_its_place(compared):
+    said = compared("--widths", "16", "--seeds", "2")
+    assert said.code == 0, said.errors
+    assert "6 networks to train, 0 reused" in said.out
+    chosen = re.search(r"valid chose (no dropout|dropout [\d.]+): trained again on train and valid", said.out).group(1)
+    assert "2 networks to train, 0 reused" in said.out
+    _, info = read("t.safetensors")
+    assert chosen == (f"dropout {info.dropout:g}" if info.dropout else "no dropout")
+    assert info.networks == 2
+    card = Path("t.md").read_text("utf-8")
+    verdict = re.search(r"^Dropout .*valid.*$", said.out, re.MULTILINE).group(0)
+    assert f"## Whether dropout earned its place\n\n{verdict}" in card
+    row = r"\| {} \| [\d.]+ \| \S+ \| (–.*|\S+ to \S+) \|\n"
+    assert re.search("".join(row.format(rate) for rate in ("none", "0.2", "0.5")), card)
+    assert "but for the dropout rate, which valid chose" in card
+    dataset = load_dataset("t.csv", target="class", groups="patient", notify=lambda _: None)
+    assert f"{len(dataset.train_y)} examples were trained on and" in card  # those of valid among them
+    assert info.fingerprint == dataset.fingerprint
+    assert "0 networks to train, 6 reused" in compared("--widths", "16", "--seeds", "2", "--force").out
+
+
+def test_a_rate_that_is_given_is_compared_with_nothing(fitted):
+    said = fitted()
+    assert "valid chose" not in said.out
+    assert "earned" not in said.out + Path("t.md").read_text("utf-8")
+    assert "given, and compared with nothing" in Path("t.md").read_text("utf-8")
+
+
+def test_rates_by_layer_are_given_rates(compared):
+    said = compared("--regularizers", "dropout_by_layer=0.1")
+    assert said.code == 0, said.errors
+    assert "1 networks to train" in said.out
+
+
+SMALL = RunSettings.parse(RECIPE | {"widths": (16,), "epochs": 3, "valid_fraction": 0.25})
+
+
+def made(dataset, tmp_path, settings=SMALL, rates=(0.2, 0.5)):
+    notices = []
+    lab = Lab(tmp_path / "s.db", workers=1, observer=Warn(notices.append))
+    return fit(lab, Ready(dataset, Way("cpu", "fp32"), []), settings, [0], rates), notices
+
+
+def test_the_test_split_chooses_no_rate(tmp_path):
+    FRAME.to_csv(tmp_path / "t.csv", index=False)
+    dataset = load_dataset(tmp_path / "t.csv", target="class", groups="patient", notify=lambda _: None)
+    first, _ = made(dataset, tmp_path)
+    again, _ = made(replace(dataset, test_y=1 - dataset.test_y), tmp_path)
+    assert again.rates == first.rates
+    assert again.info.dropout == first.info.dropout == first.rates.chosen
+    assert weights_hash(again.weights) == weights_hash(first.weights)
+    assert [one.value for one in again.metrics] != [one.value for one in first.metrics]
+    valid = len(first.dataset.train_y) - len(split_rows(dataset, 0.25, SMALL.split_seed)[0])
+    assert next(iter(first.rates.against_none.values())).examples == valid
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "why"),
+    [
+        (40, SMALL, "32 training examples are too few to hold some out; it takes 50; dropout 0.5 is used untried"),
+        (80, SMALL.model_copy(update={"valid_fraction": 0.0}), "no examples are held out for valid; dropout 0.5"),
+        (80, SMALL.model_copy(update={"valid_fraction": 0.002}), "no examples can be held out: train and valid must"),
+        (80, SMALL.model_copy(update={"widths": ()}), "without a hidden layer dropout changes nothing"),
+    ],
+)
+def test_where_rates_cannot_be_compared_it_is_said(tmp_path, rows, settings, why):
+    table = FRAME.drop(columns="patient").iloc[:rows]
+    table.to_csv(tmp_path / "t.csv", index=False)
+    model, notices = made(load_dataset(tmp_path / "t.csv", target="class", notify=lambda _: None), tmp_path, settings)
+    assert any(f"whether dropout earns its place is not found out: {why}" in notice for notice in notices), notices
+    assert model.rates is None
+    assert model.info.dropout == (0.5 if settings.widths else 0.0)
+    assert [run.settings.valid_fraction for run in model.runs] == [0.0]
+
+
+def rates_of(*shares, seeds=1, examples=200):
+    """Rates 0, 0.2 and 0.5 with these shares of examples right, the same examples first."""
+    right = [np.arange(examples) < round(share * examples) for share in shares]
+    return Rates.of({rate: np.stack([one] * seeds) for rate, one in zip((0.0, 0.2, 0.5), right, strict=True)})
+
+
+@pytest.mark.parametrize(
+    ("shares", "chosen", "words"),
+    [
+        (
+            (0.80, 0.90, 0.85),
+            0.2,
+            r"Dropout 0\.2 earned its place: valid accuracy 90\.0 % against 80\.0 % without, \+10\.00 points "
+            r"\(97\.5 % interval \+\d\S+ to \+\S+ for new examples\)\. One seed says nothing about other seeds\.",
+        ),
+        ((0.80, 0.81, 0.80), 0.2, r"Dropout 0\.2 is best on valid, but chance may have done that: .* −\S+ to \+"),
+        (
+            (0.80, 0.80, 0.80),
+            0.0,
+            r"Dropout did not earn its place: valid accuracy is 80\.0 % without, 80\.0 % with 0\.2 and 80\.0 % with",
+        ),
+        ((0.80, 0.90, 0.90), 0.2, "Dropout 0.2 earned"),
+        ((0.90, 0.80, 0.70), 0.0, "did not earn its place"),
+    ],
+)
+def test_the_best_on_valid_is_chosen_and_of_equals_the_least(shares, chosen, words):
+    found = rates_of(*shares)
+    assert found.chosen == chosen
+    assert re.search(words, found.words), found.words
+
+
+def test_what_several_seeds_say_holds_for_new_ones():
+    right = RANDOM.random((5, 400))
+    found = Rates.of({0.0: right < 0.7, 0.2: right < 0.85})
+    assert "for new seeds and examples)." in found.words
+    assert "One seed" not in found.words
+    assert next(iter(found.against_none.values())).confidence == pytest.approx(0.95)  # one comparison
+
+
+def test_choosing_the_best_of_several_rates_is_not_rewarded():
+    """Where dropout does nothing, it is said to have earned its place in no more than a twentieth of cases."""
+    random, earned = np.random.default_rng(0), 0
+    for _ in range(400):
+        right = {rate: random.random((1, 300)) < 0.8 for rate in (0.0, 0.2, 0.5)}
+        earned += "earned its place:" in Rates.of(right).words
+    assert earned <= 0.05 * 400
 
 
 @pytest.mark.parametrize(

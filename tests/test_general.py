@@ -10,11 +10,11 @@ from torch import nn
 
 from droplab.config import RunSettings
 from droplab.errors import ConfigError
-from droplab.model.families import TABLE, Regularizer, check, load_plugins
+from droplab.model.families import INPUT, TABLE, Regularizer, check, load_plugins
 from droplab.model.general import General, Norm, folded
 from droplab.model.initialise import initial_layers
 from droplab.model.network import Layer, layers_of
-from droplab.model.noise import INPUT, Noise
+from droplab.model.noise import Noise
 from droplab.model.regularizers import Dropout
 from droplab.train.engine import train_pack
 from droplab.train.evaluate import evaluate

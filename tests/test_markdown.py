@@ -55,17 +55,19 @@ def one_line(text):
 
 def test_it_says_question_answer_verdicts_arms_best_and_how_to_repeat_it() -> None:
     seen = seen_of(name="mine", question="Does it help?")
-    assert seen.text.startswith("mine Question. Does it help? Answer. Training with dropout ")
-    verdicts = [row for row in seen.rows if " − " in row[0]]
-    assert [row[0] for row in verdicts] == [f"depth={depth},dropout=0.5 − control" for depth in range(1, 6)]
-    assert verdicts[0][1] == "does not apply: the networks are the same"
-    assert {len(row) for row in verdicts} == {11}
-    arms = [row for row in seen.rows if row[0].startswith("depth=") and row not in verdicts]
+    assert seen.text.startswith(
+        "mine Question. Does it help? Answer. Dropout helps with 3 hidden layers; is undecided "
+    )
+    verdicts = [row for row in seen.rows if len(row) == 5 and row[0] != "network"]
+    assert [row[0].count("→") for row in verdicts] == [1, 2, 3, 4, 5]
+    assert verdicts[0][4] == "does not apply: no hidden layer"
+    arms = [row for row in seen.rows if row[1].startswith("depth=")]
     assert len(arms) == 9, "one row for the network that serves both arms"
-    assert arms[2][:3] == ["depth=2,dropout=0.5", "512", "3"]
+    assert arms[2][:3] == ["784→512→10, dropout 0.5", "depth=2,dropout=0.5", "3"]
     assert arms[2][3].startswith("97.9")
-    assert "Chosen on valid: depth=4,dropout=0.5." in seen.text
-    assert [block.rstrip("\n") for block in seen.codes] == [ORIGIN.command, "f" * 12]
+    assert "Chosen on valid: 784→512→256→128→10, dropout 0.5." in seen.text
+    blocks = [block.rstrip("\n") for block in seen.codes]
+    assert blocks == ["droplab study mnist-depth --seeds 5", ORIGIN.command, "f" * 12]
     assert "Data: mnist (50,000 train, 10,000 valid, 10,000 test; a mirror)" in seen.text
     assert "The batch was clipped to 800 examples." in seen.text
 
@@ -81,7 +83,7 @@ def test_without_a_pair_there_are_no_verdicts() -> None:
     seen = seen_of(missing=1, widths=[8], depths=[], seeds=1)
     assert "Nothing can be said yet" in seen.text
     assert "against its control" not in seen.text
-    assert [row[0] for row in seen.rows] == ["arm", "control"]
+    assert [row[0] for row in seen.rows] == ["network", "control"]
 
 
 def test_hostile_text_is_shown_and_does_nothing() -> None:
@@ -91,7 +93,7 @@ def test_hostile_text_is_shown_and_does_nothing() -> None:
     assert seen.tags.count("strong") == 2, "question and answer"
     assert seen.tags.count("h1") == 1
     assert seen.text.count(one_line(HOSTILE)) == 5, "question, notice, command, data and source"
-    assert seen.codes[0].startswith("droplab study\n```\n<script>")
+    assert seen.codes[-2].startswith("droplab study\n```\n<script>")
 
 
 @pytest.mark.parametrize("text", [HOSTILE, "a|b", "a\\|b", "\\", "`", "_x_", "snake_case", "1 < 2 & 3", "- a", "# b"])
@@ -111,12 +113,13 @@ def test_the_largest_study_fits_in_a_comment_and_says_what_is_left_out() -> None
     text = render_markdown(findings_of(plan, records), origin)
     assert 60_000 < len(text) < MOST_CHARACTERS
     seen = Seen(text)
-    for rows, left_out in (([row for row in seen.rows if " − " in row[0]], 495), (None, 401)):
-        shown = len(rows) if rows else sum(row[0].startswith("depth=") and " − " not in row[0] for row in seen.rows)
+    arms = sum(row[1].startswith("depth=") for row in seen.rows)
+    verdicts = sum(row[0].startswith("784→") for row in seen.rows) - arms
+    for shown, left_out in ((verdicts, 495), (arms, 401)):
         assert shown > 50
         assert f"… and {left_out - shown} rows more, for which there is no room here." in seen.text
     assert "… and 20 notes more" in seen.text
-    assert seen.codes[0] == "x" * 8000 + "\n"
+    assert seen.codes[-2] == "x" * 8000 + "\n"
 
 
 @pytest.mark.parametrize("room", range(200, 1200, 50))

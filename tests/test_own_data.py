@@ -23,7 +23,7 @@ from droplab.model.file import ModelInfo, read, to_bytes
 from droplab.predict import predict
 from study_help import droplab
 
-QUICK = ("--epochs", "40", "--widths", "16", "--batch-size", "16", "--learning-rate", "0.02")
+QUICK = ("--epochs", "40", "--widths", "16", "--dropout", "0.5", "--batch-size", "16", "--learning-rate", "0.02")
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 import base64
 import hashlib
+import io
 import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -11,11 +13,10 @@ import pytest
 
 from droplab.errors import DataError
 from droplab.report import page
-from droplab.report.cells import Table
-from droplab.report.confusion import confusion_chart
+from droplab.report.answer import answer_of
 from droplab.report.drawing import PAGE, draw
-from droplab.report.figures import Figure
 from droplab.report.folder import LIST, Folder
+from droplab.report.network_charts import confusion
 from droplab.report.pictures import image_png, signed_grid_png
 from droplab.report.write import write_report, write_tables
 from droplab.study.exhibits import Exhibits, confusion_frame
@@ -88,9 +89,11 @@ def seen(written):
 
 def test_the_page_loads_nothing_and_runs_only_its_own_two_scripts(written, seen):
     loading = {"src", "href", "xlink:href", "srcset", "data", "action", "poster"}
-    loaded = [found for found in seen.attributes if found[1] in loading and not str(found[2]).startswith("#")]
-    assert {(tag, name) for tag, name, _ in loaded} <= {("img", "src")}
-    assert all(str(value).startswith("data:image/png;base64,") for _, _, value in loaded)
+    loaded = [found for found in seen.attributes if found[1] in loading and found[0] != "a"]
+    assert {(tag, name) for tag, name, _ in loaded if not str(_).startswith("#")} <= {("img", "src")}
+    assert all(str(value).startswith(("data:image/png;base64,", "#")) for _, _, value in loaded)
+    links = [str(value) for tag, name, value in seen.attributes if (tag, name) == ("a", "href")]
+    assert all(link.startswith(("#", "figures/", "data:text/csv;")) for link in links), "no link leaves the folder"
     assert not {"link", "iframe", "object", "embed", "base"} & set(seen.tags)
     (policy,) = [value for _, name, value in seen.attributes if name == "content" and "default-src" in value]
     assert policy.startswith("default-src 'none';")
@@ -115,16 +118,56 @@ def test_tags_are_closed_and_ids_stand_once(seen):
 
 
 def test_the_figures_are_in_the_page(seen):
-    assert seen.tags.count("svg") == 6
-    assert len([value for _, name, value in seen.attributes if name == "id" and value.startswith("figure-")]) == 6
-    assert seen.text.count("The numbers of this chart") == 6
+    assert seen.tags.count("svg") == 5
+    assert len([value for _, name, value in seen.attributes if name == "id" and value.startswith("figure-")]) == 5
+    assert seen.text.count("How to read it, and its numbers") == 5
 
 
-def test_the_verdicts_come_first(seen):
-    headings = ("Training with dropout", "Does another layer help?", "The arms", "is not “no dropout”")
-    order = (*headings, "Accuracy by class", "To repeat it")
-    places = [seen.text.index(words) for words in order]
+def test_the_answer_is_the_title_and_comes_first_then_its_chart_then_the_rest(written):
+    text = (written[0] / "report.html").read_text("utf-8")
+    answer = answer_of(findings_of(*written[2:]))
+    assert f"<title>{answer.title} · study</title>" in text
+    order = [f"<h1>{answer.title}</h1>", answer.deck, "<figure", "Best network", "Was it trained enough?"]
+    sections = ("what-helps", "learning", "inference", "mistakes", "times", "methods", "words")
+    order += ["How sure is it?", *(f'<h2 id="{name}"' for name in sections)]
+    places = [text.index(words) for words in order]
     assert places == sorted(places)
+
+
+def test_the_contents_lead_to_every_section_and_each_has_its_own_link(seen):
+    ids = {value for _, name, value in seen.attributes if name == "id"}
+    links = [value[1:] for _, name, value in seen.attributes if name == "href" and value.startswith("#")]
+    assert set(links) <= ids
+    headings = [value for tag, name, value in seen.attributes if tag in ("h2", "h3") and name == "id"]
+    assert len(headings) >= 7
+    assert all(links.count(heading) >= 2 for heading in headings), "once in the contents, once beside the heading"
+
+
+def test_each_chart_has_its_numbers_as_csv_and_its_files(written, seen):
+    out = written[0]
+    links = [str(value) for _, name, value in seen.attributes if name == "href"]
+    files = [link for link in links if link.startswith("figures/")]
+    assert len(files) == 10
+    assert all((out / link).is_file() for link in files)
+    tables = [unquote(link.partition(",")[2]) for link in links if link.startswith("data:text/csv")]
+    assert len(tables) == 5
+    assert all(len(pd.read_csv(io.StringIO(table))) for table in tables)
+    alone = page.render_page(findings_of(*written[2:]), ORIGIN, {})
+    assert "figures/" not in alone, "a page without its folder has no links into it"
+
+
+def test_the_network_that_serves_two_arms_stands_once_and_is_explained(written, seen):
+    assert "27 networks, not 30: without a hidden layer dropout cannot act" in seen.text
+    main = [row for row in seen.rows if len(row) == 5 and row[4].startswith(("helps", "undecided", "does"))]
+    assert [row[0] for row in main] == [
+        "784→10",
+        "784→512→10",
+        "784→512→256→10",
+        "784→512→256→128→10",
+        "784→512→256→128→64→10",
+    ]
+    assert main[0][4] == "does not apply: no hidden layer"
+    assert len([row for row in seen.rows if row[:1] == ["784→10"] and row[1:2] == ["depth=1,control"]]) == 1
 
 
 def test_each_depth_has_its_verdict_in_words(written, seen):
@@ -140,9 +183,9 @@ def test_each_depth_has_its_verdict_in_words(written, seen):
 
 
 def test_what_the_post_confused_is_said_in_words(seen):
-    assert "trained with dropout, dropout left on at inference is not a network trained without dropout" in seen.text
-    head = next(row for row in seen.rows if "control: trained without dropout (%)" in row)
-    assert head[3] == "trained with dropout, left on at inference: one mask (%)"
+    assert "that is not a network trained without dropout, which is the control" in seen.text
+    head = next(row for row in seen.rows if "control, no dropout (%)" in row)
+    assert head[3] == "left on: one mask (%)"
 
 
 def test_origin_is_on_the_page(seen):
@@ -157,7 +200,7 @@ def test_class_accuracies_are_means_over_seeds(written, seen):
     mean = 100 * by_seed(results, plan.arms[4], "off", "test", "accuracy_class_7").mean()
     at = next(i for i, row in enumerate(seen.rows) if row[0] == "class")
     assert seen.rows[at + 8][0] == "7"
-    assert seen.rows[at + 8][5] == f"{mean:.2f}"
+    assert seen.rows[at + 8][4] == f"{mean:.2f}"
 
 
 @pytest.mark.parametrize("where", ["data", "source", "command", "classes", "notices"])
@@ -172,8 +215,8 @@ def test_a_hostile_name_stays_text(where):
 
 def test_a_hostile_class_stays_text_within_a_chart_and_its_numbers():
     frame = confusion_frame(np.array([0, 1]), np.array([1, 1]), ("a", HOSTILE + "</script>"))
-    figure = Figure(confusion_chart(frame, "net"), Table(("true", HOSTILE), [(HOSTILE, "1")]))
-    pictures = draw({"confusion": figure.chart.to_dict()}, (PAGE,), print)
+    figure = confusion(frame, "net")
+    pictures = draw({"confusion": figure.drawing}, (PAGE,), print)
     seen = Seen(page_of(figures={"confusion": figure}, pictures=pictures))
     assert seen.tags.count("script") == 3
     assert json.dumps(HOSTILE + "</script>") in json.dumps(json.loads(seen.scripts[0]))
@@ -203,9 +246,9 @@ def test_the_network_that_valid_chose_is_shown_with_what_it_gets_wrong():
         missing="The data are not at hand.",
     )
     seen = Seen(page.render_page(findings_of(plan, records), ORIGIN, {}, shown))
-    assert "2 of 10,000 test examples, 1 of which every network of this study gets wrong" in seen.text
-    assert "3, taken for 8 test example 17 right in 2 networksdepth=2,control 2/3" in seen.text
-    assert "4, taken for 9 test example 99 right in no network" in seen.text
+    assert "gets 2 of 10,000 test examples wrong; every network of this study gets 1 of these wrong" in seen.text
+    assert "3, taken for 8 right in 2 networksTest example 17: depth=2,control 2/3" in seen.text
+    assert "4, taken for 9 right in no network" in seen.text
     assert "64 of 512 units" in seen.text
     assert "The data are not at hand." in seen.text
     images = [base64.b64decode(value.partition(",")[2]) for tag, name, value in seen.attributes if name == "src"]
@@ -213,7 +256,7 @@ def test_the_network_that_valid_chose_is_shown_with_what_it_gets_wrong():
 
 
 def test_a_partial_study_says_how_much_is_there():
-    assert "Partial: 22 of 27 runs." in Seen(page_of(missing=5)).text
+    assert "Partial: 22 of 27 networks are finished." in Seen(page_of(missing=5)).text
     assert "Partial" not in Seen(page_of()).text
 
 
@@ -233,8 +276,8 @@ def test_what_differs_from_the_published_study_is_said():
 def test_all_files_of_the_design_are_written_and_nothing_else(written):
     out, paths, _, _ = written
     names = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
-    drawn = ("control", "difference", "inference", "loss", "overfitting", "splits")
-    figures = [f"figures/{name}.{kind}" for name in drawn for kind in ("pdf", "png", "svg")]
+    drawn = ("control", "difference", "inference", "loss", "overfitting")
+    figures = [f"figures/{name}.{kind}" for name in drawn for kind in ("png", "svg")]
     assert names.pop(0) == LIST
     tables = (
         "curves.csv",
@@ -263,7 +306,8 @@ def test_a_report_replaces_an_older_one_and_controls_alone_make_one(tmp_path):
     Folder(tmp_path).write("report.html", b"old")
     reported(tmp_path, plan, records)
     text = Seen((tmp_path / "report.html").read_text("utf-8")).text
-    assert "Nothing can be said yet: no network is finished both with dropout and without it." in text
+    assert "Nothing can be said yet" in text
+    assert "No network is finished both with what is compared and without it." in text
 
 
 def test_an_output_that_is_a_file_is_one_clear_error(tmp_path):
@@ -294,7 +338,7 @@ def test_a_study_without_a_finished_run_has_no_report(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("trained", "words"), [(9, "9 of them trained in 5 min 12 s, the others"), (0, "all from the store")]
+    ("trained", "words"), [(9, "9 networks were trained from"), (0, "Nothing was trained for this page")]
 )
 def test_the_page_says_what_was_trained_now_and_what_was_reused(trained, words):
     plan, records = made_up_study(depths=[2, 3], epochs=3)

@@ -6,8 +6,9 @@ from itertools import chain
 import pytest
 
 import report_data
-from droplab.config import StudySettings, load_study, preset_names
+from droplab.config import StudySettings, load_study
 from droplab.errors import ConfigError
+from droplab.presets import preset_names, reproduction_names
 from droplab.report.conclusions import judged
 from droplab.report.figures import study_figures
 from droplab.report.markdown import render_markdown
@@ -16,7 +17,7 @@ from droplab.report.post import agreement_words, figures_table, post_times_table
 from droplab.study.frames import by_seed
 from droplab.study.names import hidden_words
 from droplab.study.post import PostFigure, load_post, parse_post, post_beside, repeated_post
-from droplab.study.reproduction import load_reproduction, reproduction_names
+from droplab.study.reproduction import load_reproduction
 from droplab.train.outcome import Way
 from report_data import ORIGIN, POST, findings_of, made_up_study
 from test_markdown import Seen as SeenMarkdown
@@ -96,7 +97,7 @@ def test_the_section_stands_in_page_and_markdown_of_such_a_study_and_of_no_other
     seen = Seen(render_page(findings_of(plan, records), ORIGIN, {}))
     markdown = SeenMarkdown(render_markdown(findings_of(plan, records), ORIGIN))
     assert seen.open == []
-    assert ("section", "id", "the-post") in seen.attributes
+    assert ("h2", "id", "the-post") in seen.attributes
     assert ("a", "href", "#the-post") in seen.attributes
     for text in (seen.text, markdown.text):
         assert HEADING in text

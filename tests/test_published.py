@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from droplab.report.reproduction_chart import reproduction_chart
+from droplab.report.published_charts import reproduction
 from droplab.stats.compare import compare, compare_differences
 from droplab.study.published import beside, claims_told
 from droplab.study.reproduction import Reproduced, RowResult, parse_reproduction
@@ -167,7 +167,8 @@ def test_a_figure_whose_errors_are_of_many_sizes_is_logarithmic(largest, scale):
     small, large = result("a", [1.0, 1.1, 1.2]), result("b", [largest, largest + 0.1])
     rows = tuple(RowResult(row, (), 0, one.runs) for row, one in zip(what.rows, (small, large), strict=True))
     data = SimpleNamespace(name="mnist", test_examples=N)
-    drawn = reproduction_chart(Reproduced(what, "paper", (0, 1, 2), rows, data, None)).to_dict()
+    figure = reproduction(Reproduced(what, "paper", (0, 1, 2), rows, data, None))
+    drawn = figure.chart.to_dict()
     axes = [layer["encoding"]["y"] for layer in drawn["layer"] if layer["encoding"]["y"].get("title")]
     assert {axis["scale"].get("type", "linear") for axis in axes} == {scale}
-    assert "diamond, dashed: published" in drawn["title"]["subtitle"][0]
+    assert "diamond, dashed: published" in figure.caption

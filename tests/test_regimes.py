@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from droplab.report import words
-from droplab.report.headline import headline
 from droplab.report.markdown import render_markdown
 from droplab.report.notebook import html_fragment
 from droplab.report.page import render_page
 from droplab.study.plan import Plan
-from droplab.study.regimes import ArmState, NetworkState, arm_states, network_state
+from droplab.study.regimes import ArmState, NetworkState, network_state
 from report_data import ORIGIN, findings_of, made_up_study
 from study_help import droplab, toy_spec
 
@@ -125,26 +124,26 @@ def short():
 
 
 def test_the_sentence_stands_wherever_the_answer_does(short):
-    told = headline(findings_of(*short))
-    assert told.regime == words.regime_words(arm_states(*short))
-    assert told.regime.startswith("All networks were still improving")
-    assert told.regime in html_fragment(findings_of(*short))
-    assert f'<p class="notice">{told.regime}</p>' in render_page(findings_of(*short), ORIGIN, {})
-    assert f"\n\n{told.regime}\n\n" in render_markdown(findings_of(*short), ORIGIN)
+    told = words.regime_words(findings_of(*short).states)
+    assert told.startswith("All networks were still improving")
+    assert told in html_fragment(findings_of(*short))
+    assert f"<p>{told}</p>" in render_page(findings_of(*short), ORIGIN, {})
+    assert f"\n\n{told}\n\n" in render_markdown(findings_of(*short), ORIGIN)
 
 
 def test_a_finished_study_has_no_such_sentence():
     done = made_up_study(depths=[2, 3])
-    assert headline(findings_of(*done)).regime is None
+    assert words.regime_words(findings_of(*done).states) is None
+    assert words.enough_words(findings_of(*done).states).startswith("Yes: ")
     assert "when training stopped" not in render_markdown(findings_of(*done), ORIGIN)
-    assert headline(findings_of(done[0], {})).regime is None
+    assert words.enough_words(findings_of(done[0], {}).states).startswith("Not known")
 
 
 def test_the_command_says_it_beside_the_verdicts(tmp_path):
     lines = droplab("study", toy_spec(tmp_path), "--out", tmp_path / "out", "--workers", 1).out.splitlines()
     (place,) = [number for number, line in enumerate(lines) if "when training stopped" in line]
-    assert lines[place - 1].startswith("  depth=2")
-    assert lines[place + 1].startswith("report: ")
+    assert lines[place - 1].startswith("20→8→4\t")
+    assert lines[place + 1].startswith("1 of 2 is undecided")
 
 
 def test_nothing_is_said_where_nothing_was_held_out(short):
@@ -152,4 +151,6 @@ def test_nothing_is_said_where_nothing_was_held_out(short):
     for key, record in records.items():
         curves = replace(record.outcome.curves, losses=record.outcome.curves.losses * np.array([[1], [np.nan]]))
         records = records | {key: replace(record, outcome=replace(record.outcome, curves=curves))}
-    assert headline(findings_of(plan, records)).regime is None
+    states = findings_of(plan, records).states
+    assert words.regime_words(states) is None
+    assert words.enough_words(states).startswith("Not known")

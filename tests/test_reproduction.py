@@ -249,7 +249,7 @@ def test_a_reproduction_trains_only_what_the_store_lacks(tmp_path: Path) -> None
 
 
 def test_the_command_writes_page_numbers_and_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("droplab.reproduce.load_reproduction", lambda name: toy(tmp_path))
+    monkeypatch.setattr("droplab.study.reproduction.load_reproduction", lambda name: toy(tmp_path))
     out = tmp_path / "out"
     arguments = ["reproduce", "toy", "--budget", "smoke", "--store", tmp_path / "store.db", "--out", out]
     dry = droplab(*arguments, "--dry-run")
@@ -260,10 +260,16 @@ def test_the_command_writes_page_numbers_and_figures(tmp_path: Path, monkeypatch
     said = droplab(*arguments)
     assert (said.code, said.errors) == (0, "")
     assert {path.name for path in out.rglob("*") if path.is_file()} == {
-        ".droplab-files", "report.md", "results.csv", "reproduction.svg", "reproduction.png", "reproduction.pdf",
+        ".droplab-files", "report.md", "results.csv", "reproduction.svg", "reproduction.png",
     }  # fmt: skip
     assert "Tuned errs less. Cannot be told at the smoke budget (2 updates a network)" in said.out
     page = (out / "report.md").read_text("utf-8")
+    meaning = "The numbers of a smoke run mean nothing: it shows that everything works"
+    assert said.out.index(meaning) < said.out.index("test error (%)")
+    assert page.index(f"**{meaning}") < page.index("## Published beside ours")
+    quiet = droplab(*arguments, "--quiet", "--force")
+    assert quiet.code == 0
+    assert quiet.out == said.out[said.out.index(meaning) :]
     assert "droplab reproduce toy --budget smoke" in page
     assert "| learning_rate | 0.1 | chosen | it is not stated |" in page
     assert len(pd.read_csv(out / "results.csv")) == 5

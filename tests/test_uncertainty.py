@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from droplab.report.uncertainty import uncertainty_charts
+from droplab.report.figures import study_figures
 from droplab.train.outcome import Metric
 from report_data import findings_of, made_up_study
 
@@ -62,16 +62,18 @@ def test_the_table_has_means_and_nothing_for_older_runs(study):
     assert np.isnan(findings_of(*made_up_study(depths=[3])).arms["test ECE"]).all()
 
 
-def drawn_of(plan, records):
-    found = findings_of(plan, records)
-    return uncertainty_charts(found.reliability, found.samples)
-
-
 def test_figures_are_drawn_of_what_there_is(study):
     plan, records = study
-    drawn = drawn_of(plan, records)
-    assert set(drawn) == {"reliability", "samples"}
-    assert all("vega-lite" in chart.to_json() for chart in drawn.values())
-    assert drawn_of(*made_up_study(depths=[3])) == {}
+    drawn = study_figures(findings_of(plan, records))
+    assert {"reliability", "samples"} <= set(drawn)
+    (curves,) = drawn["reliability"].chart.to_dict()["datasets"].values()
+    assert {(row["place"], row["trained"]) for row in curves} == {
+        ("no hidden layer", "no dropout (control)"),
+        ("2 hidden layers", "no dropout (control)"),
+        ("2 hidden layers", "dropout 0.5"),
+    }
+    (points,) = drawn["samples"].chart.to_dict()["datasets"].values()
+    assert {row["masks"] for row in points} == {0, 1, 2, 5}
+    assert not {"reliability", "samples"} & set(study_figures(findings_of(*made_up_study(depths=[3]))))
     controls, some = made_up_study(depths=[3], dropout=[])
     assert findings_of(controls, some).samples.empty

@@ -51,4 +51,6 @@ def __getattr__(name: str) -> Any:
     """Import the public names, and with them PyTorch where they need it, only when they are used."""
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    if name == "study":
+        return import_module("droplab.study")
     raise AttributeError(f"module 'droplab' has no attribute {name!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from droplab.config import StudySettings, load_study
 from droplab.data.dataset import Dataset, DatasetCard
-from droplab.data.files import dataset_at_hand
+from droplab.data.files import dataset_at_hand, dataset_name
 from droplab.errors import DroplabError
 from droplab.report.card import render_card
 from droplab.report.folder import Folder, file_names
 from droplab.report.markdown import render_markdown
-from droplab.report.notebook import StudyCharts, html_fragment
+from droplab.report.notebook import Comparisons, StudyCharts, html_fragment, settings_fragment
 from droplab.report.write import REPORT, write_dictionary, write_page, write_report, write_tables
 from droplab.study.exhibits import Exhibits, collect_exhibits
 from droplab.study.findings import Findings
@@ -28,7 +29,6 @@ from droplab.study.probabilities import probability_frame
 from droplab.study.records import RunRecord
 from droplab.study.runner import Observer, Summary
 from droplab.study.store import Store
-from droplab.study.verdicts import ArmComparison
 from droplab.train.examples import Examples
 
 if TYPE_CHECKING:
@@ -62,6 +62,43 @@ class Study:
         settings = load_study(spec)
         return cls(settings.override(**overrides) if overrides else settings)
 
+    @classmethod
+    def of(
+        cls,
+        data: str | Path = "mnist",
+        *,
+        dropout: float | Sequence[float] = 0.5,
+        depths: Sequence[int] | None = None,
+        widths: Sequence[int] | None = None,
+        seeds: int | Sequence[int] = 3,
+        **settings: Any,
+    ) -> Study:
+        """A study of your own: networks trained with dropout, each beside the same one without.
+
+        Args:
+            data: a data set by name, or a path: a table (which needs `target`, the column of the classes), an npz
+                file, a folder.
+            dropout: the drop rate, or several, each in [0, 1).
+            depths: numbers of layers, hidden widths halving from `first_width`; 2 and 3 unless `widths` are given.
+            widths: instead, the hidden widths of a single network.
+            seeds: how often each is repeated, or the seeds themselves.
+            settings: any other of `StudySettings`, by its name; not given, `epochs` and `batch_size` are 100, and
+                `momentum` is 0.9 if the optimizer is not given either.
+
+        Raises:
+            ConfigError: if a setting is not known, or cannot be.
+
+        Example:
+            >>> Study.of("digits", dropout=[0.2, 0.5], epochs=20).settings.depths
+            (2, 3)
+        """
+        name = re.sub(r"[^\w.-]+", "-", dataset_name(str(data))).strip("-.") or "study"
+        usual = {"name": name, "epochs": 100, "batch_size": 100}
+        usual |= {} if "optimizer" in settings else {"momentum": 0.9}
+        networks = {"depths": depths or (2, 3)} if widths is None else {"widths": widths, "depths": depths or ()}
+        given = {"data": str(data), "dropout": dropout, "seeds": seeds, **networks, **settings}
+        return cls(StudySettings.parse(usual | given, "study"))
+
     def run(
         self,
         *,
@@ -79,9 +116,10 @@ class Study:
             device: `auto`, `cpu` or `cuda`.
             precision: `auto`, `fp32` or `bf16`.
             workers: processes on a CPU; `None` for one a core.
-            observer: told how far it is. Without one, what must be known (a clipped batch, a network that could not be
-                trained) is a warning, and Ctrl-C is a `KeyboardInterrupt`, after which the same call goes on; with one,
-                an interrupted study returns what is finished (`summary.interrupted`).
+            observer: told how far it is. Without one, a notebook shows a bar; elsewhere, what must be known (a clipped
+                batch, a network that could not be trained) is a warning. Without one, Ctrl-C is a `KeyboardInterrupt`,
+                after which the same call goes on; with one, an interrupted study returns what is finished
+                (`summary.interrupted`).
             refit: train the network that valid chose again, with every seed, on train and valid together; the test
                 split is looked at once more, and chooses nothing.
 
@@ -150,6 +188,9 @@ class Study:
         models = [f"models/{name}.safetensors" for name in (*names, "best", "refit")]
         said = [f"probabilities/{name}.parquet" for name in names] if probabilities else []
         return [*REPORT, *models, "models/MODEL_CARD.md", *said]
+
+    def _repr_html_(self) -> str:
+        return settings_fragment(self.settings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,7 +272,7 @@ class StudyResult:
     def _repr_html_(self) -> str:
         return html_fragment(self.findings)
 
-    def compare(self, regularizer: str, against: str = "control") -> list[ArmComparison]:
+    def compare(self, regularizer: str, against: str = "control") -> Comparisons:
         """Two regularizers on test with dropout off: difference, the interval that decides, and verdict, one a network.
 
         Args:
@@ -241,15 +282,15 @@ class StudyResult:
         Raises:
             ConfigError: if the study has no such arms.
         """
-        return self.findings.compare(regularizer, against)
+        return Comparisons(self.findings.compare(regularizer, against))
 
-    def comparisons(self) -> list[ArmComparison]:
+    def comparisons(self) -> Comparisons:
         """Every arm against its control, as `compare`."""
-        return self.findings.contrasts
+        return Comparisons(self.findings.contrasts)
 
-    def ranking(self) -> list[ArmComparison]:
+    def ranking(self) -> Comparisons:
         """Every arm against the one with the highest mean accuracy on valid, by that accuracy, as `compare`."""
-        return self.findings.ranking
+        return Comparisons(self.findings.ranking)
 
     def write(
         self,

@@ -5,22 +5,23 @@ The names are the same in a TOML file, as a command-line flag and as a Python ar
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
 import numbers
+import os
 import re
+import shlex
 import tomllib
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from droplab.errors import ConfigError, reading
+from droplab.errors import ConfigError, did_you_mean, nearest, no_such_file, reading
+from droplab.presets import preset_names, read_preset, reproduction_names
 
 NUMERICS_VERSION = 2
 """Raised whenever the same settings would train to other bits; part of every content key."""
@@ -308,6 +309,8 @@ class StudySettings(Recipe):
         vary: what else is compared, every combination of it: pairs of a name and its values. A name is that of a
             setting or of a regularizer, `width`, `regularizer`, or the study's own for a table of settings by name.
             `rate` and `depth` stand for `dropout` and `depths`. `0.1:0.9:0.2` is a range with both its ends.
+        baseline: of what varies and is no regularizer, the level that the others are compared with, as arms name it:
+            `optimizer=sgd`, or the name of the study's own level. `None` for the first of each.
     """
 
     name: str = Field("study", pattern=r"^\w[\w.-]*$")
@@ -328,6 +331,7 @@ class StudySettings(Recipe):
     budget: str | None = None
     valid_fraction: float = Field(1 / 6, gt=0, lt=1)
     vary: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+    baseline: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -367,6 +371,11 @@ class StudySettings(Recipe):
     def _share_as_text(cls, value: Any) -> Any:
         return str(value) if isinstance(value, float) else value
 
+    @field_validator("depths", "widths", "seeds", mode="before")
+    @classmethod
+    def _numbers_as_text(cls, value: Any) -> Any:
+        return whole_numbers(value) if isinstance(value, str) else value
+
     @field_validator("seeds", mode="before")
     @classmethod
     def _count_to_seeds(cls, value: Any) -> Any:
@@ -393,7 +402,7 @@ class StudySettings(Recipe):
     @classmethod
     def _known_reference(cls, value: str | None) -> str | None:
         if value is not None and value not in preset_names():
-            raise ValueError(f"must be the name of a preset{_nearest(value, preset_names())}".rstrip("."))
+            raise ValueError(f"must be the name of a preset.{did_you_mean(value, preset_names())}".rstrip("."))
         return value
 
     @field_validator("seeds")
@@ -486,7 +495,7 @@ class StudySettings(Recipe):
         mine, theirs = (
             one.model_dump() | {"regularizers": regularizer_words(one.regularizers)} for one in (self, other)
         )
-        told = set(mine) - {"name", "question", "reference", "seeds", "until", "budget"}
+        told = set(mine) - {"name", "question", "reference", "seeds", "until", "budget", "baseline"}
         return {name: (mine[name], theirs[name]) for name in mine if name in told and mine[name] != theirs[name]}
 
 
@@ -546,6 +555,28 @@ def _span(text: str) -> list[Any]:
     return [int(number) if number == number.to_integral_value() else float(number) for number in numbers]
 
 
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Whole numbers and ranges of them, as typed.
+
+    Raises:
+        ValueError: if it is anything else, or a range does not go up, or has too many numbers.
+
+    >>> whole_numbers("1,3-5")
+    (1, 3, 4, 5)
+    """
+    found: list[int] = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        ends = re.fullmatch(r"(\d{1,18})(?:\s*-\s*(\d{1,18}))?", part)
+        first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (1, 0)
+        if not 0 <= last - first < MOST_LEVELS:
+            raise ValueError(
+                f"must be whole numbers, or ranges that go up and have {MOST_LEVELS} numbers at most, with commas "
+                "between, as 1,3-5"
+            )
+        found += range(first, last + 1)
+    return tuple(found)
+
+
 def regularizer_words(regularizers: Regularizers) -> str:
     """Regularizers as they are typed.
 
@@ -568,12 +599,6 @@ def halving_widths(depth: int, first_width: int) -> tuple[int, ...]:
     return tuple(first_width >> layer for layer in range(depth - 1))
 
 
-def preset_names() -> list[str]:
-    """Names of the studies that come with droplab."""
-    folder = resources.files("droplab.presets")
-    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml"))
-
-
 def load_study(spec: str) -> StudySettings:
     """Settings of a preset (by name) or of a TOML file (by path).
 
@@ -581,39 +606,66 @@ def load_study(spec: str) -> StudySettings:
         ConfigError: if there is no such preset or file, or it holds a fault.
     """
     if spec in preset_names():
-        text = resources.files("droplab.presets").joinpath(f"{spec}.toml").read_text("utf-8")
-        return _parse_toml(text, spec)
+        return _parse_toml(read_preset(spec), spec)
     path = Path(spec)
+    if not os.path.lexists(spec) and not path.suffix and path.name == spec:
+        raise ConfigError(_no_study(spec))
     try:
-        if path.is_file():
-            name = re.sub(r"[^\w.-]+", "-", path.stem).strip(".-") or "study"
-            with path.open("rb") as handle:
-                content = handle.read(_LONGEST_STUDY + 1)
-            if len(content) > _LONGEST_STUDY or max(map(len, content.splitlines()), default=0) > _LONGEST_LINE:
-                raise ConfigError(
-                    f"{spec}: a study must be at most {_LONGEST_STUDY:,} bytes, and {_LONGEST_LINE:,} a line; found "
-                    "more. Is it another kind of file?"
-                )
-            return _parse_toml(content.decode("utf-8-sig"), name, origin=spec)
+        if not path.exists():
+            raise ConfigError(no_such_file(path))
+        name = re.sub(r"[^\w.-]+", "-", path.stem).strip(".-") or "study"
+        with path.open("rb") as handle:
+            content = handle.read(_LONGEST_STUDY + 1)
+        if len(content) > _LONGEST_STUDY or max(map(len, content.splitlines()), default=0) > _LONGEST_LINE:
+            raise ConfigError(
+                f"{spec}: a study must be at most {_LONGEST_STUDY:,} bytes, and {_LONGEST_LINE:,} a line; found more."
+                if _is_study(path)
+                else _no_study_file(path)
+            )
+        return _parse_toml(content.decode("utf-8-sig"), name, path)
     except ConfigError:  # which is a ValueError
         raise
-    except (OSError, ValueError) as error:  # a NUL byte in the path, or bytes that are no text
-        raise ConfigError(f"{spec}: a study must be a readable UTF-8 TOML file; {error}.") from None
-    raise ConfigError(
-        f"a study is the name of a preset or a TOML file; found {spec!r}{_nearest(spec, preset_names())} "
-        f"Presets: {', '.join(preset_names())}."
+    except (OSError, ValueError) as error:  # a folder, a NUL byte in the path, or bytes that are no text
+        fault = f"{spec}: a study must be a readable UTF-8 TOML file; {error}."
+        raise ConfigError(fault if _is_study(path) else _no_study_file(path)) from None
+
+
+def _no_study(name: str) -> str:
+    """What to say of a name that is no preset's."""
+    if name in reproduction_names():
+        return f"{name} is a reproduction, not a study. Type: droplab reproduce {name}"
+    files = [path.name for path in Path().glob("*.toml")]
+    hint = did_you_mean(name, [*preset_names(), *files])
+    return (
+        f"a study is the name of a preset or a TOML file; found {name!r}.{hint} "
+        f"Presets: {', '.join(preset_names())}; each is had on other data with --data."
     )
 
 
-def _parse_toml(text: str, name: str, origin: str | None = None) -> StudySettings:
-    with reading(origin or name, "TOML", "Correct it.", ConfigError):
-        return StudySettings.parse({"name": name} | tomllib.loads(text), origin or name)
+def _is_study(path: Path) -> bool:
+    """Whether a path is that of a study, by its name."""
+    return path.suffix in ("", ".toml") and not path.is_dir()
 
 
-def _nearest(name: str, known: list[str]) -> str:
-    """`. Did you mean …?` for the nearest known name, or a full stop where none is near."""
-    matches = difflib.get_close_matches(name, known, n=1)
-    return f". Did you mean {matches[0]!r}?" if matches else "."
+def _no_study_file(path: Path) -> str:
+    """What to say of a path that is of something else, as of data."""
+    return (
+        f"{path} is no study: that is a preset's name or a TOML file. If it holds data, train on them: droplab fit "
+        f"{shlex.quote(str(path))}, of a table with --target COLUMN; or study them by a TOML file that says data = "
+        f"{json.dumps(str(path), ensure_ascii=False)}."
+    )
+
+
+def _parse_toml(text: str, name: str, path: Path | None = None) -> StudySettings:
+    origin = str(path or name)
+    with reading(origin, "TOML", "Correct it.", ConfigError):
+        try:
+            values = tomllib.loads(text)
+        except tomllib.TOMLDecodeError:
+            if path is not None and not _is_study(path):
+                raise ConfigError(_no_study_file(path)) from None
+            raise
+        return StudySettings.parse({"name": name} | values, origin)
 
 
 def parse(model: type[Model], values: Mapping[str, Any], origin: str) -> Model:
@@ -625,7 +677,10 @@ def parse(model: type[Model], values: Mapping[str, Any], origin: str) -> Model:
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        faults = [_fault(dict(item), model) for item in error.errors()]
+        alike: dict[object, list[str]] = {}  # as those of many values in one list
+        for item in error.errors():
+            alike.setdefault((item["loc"][:1], item["msg"]), []).append(_fault(dict(item), model))
+        faults = [first + (f" (and {len(more)} more)" if more else "") for first, *more in alike.values()]
         raise ConfigError(f"{origin}: " + "; ".join(faults) + ".") from None
 
 
@@ -650,8 +705,8 @@ def regularizer_pairs(value: Any) -> Regularizers:
 def _fault(item: dict[str, Any], model: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(where, model.model_fields, n=1)
-        return f"there is no setting {where!r}" + (f" (did you mean {near[0]!r}?)" if near else "")
+        near = nearest(where, model.model_fields)
+        return f"there is no setting {where!r}" + (f" (did you mean {near!r}?)" if near else "")
     message = item["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
     if not where:
         return str(message)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import difflib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
+from pathlib import Path
 
 _LONGEST_LINE = 300  # characters of what another library says
+_MOST_NEIGHBOURS = 10_000  # files beside a missing one that are looked at
 
 
 class DroplabError(Exception):
@@ -52,6 +56,32 @@ class DeviceError(DroplabError):
 
 class TrainingError(DroplabError):
     """Training could not go on: a worker died again and again, or the loss is no number."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The nearest of the known names, whatever its case; `None` where none is near."""
+    by_lower = {one.lower(): one for one in known}
+    return next((by_lower[near] for near in difflib.get_close_matches(name.lower(), by_lower, n=1)), None)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`" Did you mean …?"` for the nearest of the known names, whatever its case; empty where none is near.
+
+    >>> did_you_mean("MNITS", ["mnist", "digits"])
+    " Did you mean 'mnist'?"
+    """
+    near = nearest(name, known)
+    return f" Did you mean {near!r}?" if near else ""
+
+
+def no_such_file(path: Path) -> str:
+    """What to say of a path that is not there, with the name beside it that was meant, if one is near."""
+    beside: list[Path] = []
+    with suppress(OSError, ValueError):
+        beside = list(islice(path.parent.iterdir(), _MOST_NEIGHBOURS))
+    stem = nearest(path.stem, (one.stem for one in beside))  # what two names share by their suffix says nothing
+    near = nearest(path.name, (one.name for one in beside if one.stem == stem))
+    return f"{path}: no such file." + (f" Did you mean {str(path.with_name(near))!r}?" if near else " Check the path.")
 
 
 @contextmanager

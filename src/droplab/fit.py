@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,15 +12,18 @@ from numpy.typing import NDArray
 
 from droplab.config import RunSettings
 from droplab.data.dataset import Dataset
+from droplab.errors import DataError
 from droplab.model.file import ModelInfo, stacked, to_bytes, weights_hash
 from droplab.predict import answers
 from droplab.report.fitted import render_fitted_card
 from droplab.stats.intervals import Estimate, metric_intervals
 from droplab.study.lab import Lab, Ready
 from droplab.study.origin import Origin, split_counts
-from droplab.study.plan import Run
+from droplab.study.plan import Run, refit_settings
+from droplab.study.rates import Rates
 from droplab.study.records import RunRecord
 from droplab.study.runner import Summary
+from droplab.train.examples import split_rows
 
 RECIPE: dict[str, Any] = {
     "widths": (256, 128),
@@ -32,6 +35,15 @@ RECIPE: dict[str, Any] = {
     "valid_fraction": 0.0,
 }
 """What is trained where nothing else is said; no example is held out for valid, since nothing is chosen on it."""
+
+RATES = (0.2, 0.5)
+"""The dropout rates that are compared with none where no rate is given."""
+
+HELD_OUT = 1 / 6
+"""Share of the training examples that they are compared on where no other is given."""
+
+FEWEST = 50
+"""Fewest training examples of which some are held out to compare rates on."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,7 @@ class Fitted:
         records: what came of each.
         summary: what was trained now, and what was said on the way.
         log_probabilities: what it says of the test examples with dropout off, shape (examples, classes).
+        rates: the dropout rates that valid chose among; `None` where the rate was given.
     """
 
     weights: dict[str, NDArray[np.float32]]
@@ -55,6 +68,7 @@ class Fitted:
     records: tuple[RunRecord, ...]
     summary: Summary
     log_probabilities: NDArray[np.float32]
+    rates: Rates | None = None
 
     def content(self, card: str) -> bytes:
         """The model file, which names its card by a hash, as the card names the weights."""
@@ -87,17 +101,26 @@ class Fitted:
             data,
             file,
             grouped=self.dataset.train_groups is not None,
+            rates=self.rates,
         )
 
 
-def fit(lab: Lab, ready: Ready, settings: RunSettings, seeds: Sequence[int]) -> Fitted | None:
+def fit(
+    lab: Lab, ready: Ready, settings: RunSettings, seeds: Sequence[int], rates: Sequence[float] = ()
+) -> Fitted | None:
     """Train a network with each seed, and make one model of them; what the store has is not trained again.
+
+    With `rates`, networks without dropout and with each of them are trained first, `settings.valid_fraction` of the
+    training examples held out. The rate with the highest accuracy on these is the model's, whose networks are trained
+    on all training examples. The test split chooses nothing. Where too few examples can be held out, or dropout cannot
+    act, that is said, and the rate is that of `settings`.
 
     Args:
         lab: where.
         ready: what is trained on, as the lab has read it.
         settings: of each network; `seed` aside.
         seeds: of the networks, each once.
+        rates: dropout rates to compare with none; empty for that of `settings`.
 
     Returns:
         `None` where it was interrupted; the same call goes on.
@@ -105,13 +128,60 @@ def fit(lab: Lab, ready: Ready, settings: RunSettings, seeds: Sequence[int]) -> 
     Raises:
         DroplabError: if a network cannot be trained, or the store does not work.
     """
-    each = [RunSettings.parse(settings.model_dump() | {"seed": seed}) for seed in seeds]
+    valid = _held_out(lab, ready.dataset, settings) if rates else None
+    if rates and valid is None:
+        settings = settings.model_copy(update={"valid_fraction": 0.0})
+    each = [settings.model_copy(update={"seed": seed}) for seed in seeds]
+    chosen, summary = None, Summary(reused=0)
     with lab.opened() as store:
-        runs, found, summary = lab.networks(each, ready, store)
+        if valid is not None:
+            tried = [one.model_copy(update={"dropout": rate}) for rate in (0.0, *rates) for one in each]
+            runs, found, now = lab.networks(tried, ready, store)
+            summary.add(now)
+            if summary.interrupted:
+                return None
+            chosen = _compared(runs, found, ready.dataset.train_y[valid])
+            rate = f"dropout {chosen.chosen:g}" if chosen.chosen else "no dropout"
+            lab.watcher.notice(f"valid chose {rate}: trained again on train and valid together")
+            best = [run for run in runs if run.settings.dropout == chosen.chosen]
+            each = [refit_settings(run.settings, found[run.key].outcome) for run in best]
+        runs, found, now = lab.networks(each, ready, store)
+        summary.add(now)
         if summary.interrupted:
             return None
         records = tuple(found[run.key] for run in runs)
         weights, info = stacked([store.read_weights(record) for record in records])
     dataset = ready.dataset
     said = answers(weights, info, dataset.test_x, scale=dataset.scale, call=dataset.call_test)
-    return Fitted(weights, info, dataset, runs, records, summary, said["off"].logs)
+    return Fitted(weights, info, dataset, runs, records, summary, said["off"].logs, chosen)
+
+
+def _held_out(lab: Lab, dataset: Dataset, settings: RunSettings) -> NDArray[np.int64] | None:
+    """The training examples that rates are compared on; `None`, and why is said, where there can be none."""
+    examples = len(dataset.train_y)
+    if not settings.widths:
+        reason = "without a hidden layer dropout changes nothing"
+    elif not settings.valid_fraction:
+        reason = "no examples are held out for valid"
+    elif examples < FEWEST:
+        reason = f"{examples} training examples are too few to hold some out; it takes {FEWEST}"
+    else:
+        try:
+            _, valid = split_rows(dataset, settings.valid_fraction, settings.split_seed)
+        except DataError as error:
+            reason = f"no examples can be held out: {error}"
+        else:
+            if len(valid) > 1:
+                return valid
+            reason = "a single example is held out"
+    used = f"; dropout {settings.dropout:g} is used untried" if settings.widths else ""
+    lab.watcher.notice(f"whether dropout earns its place is not found out: {reason}{used}")
+    return None
+
+
+def _compared(runs: Sequence[Run], records: Mapping[str, RunRecord], labels: NDArray[np.int64]) -> Rates:
+    """What networks of several rates come to on valid, whose classes are `labels`."""
+    right: dict[float, list[NDArray[np.bool_]]] = {}
+    for run in runs:
+        right.setdefault(run.settings.dropout, []).append(records[run.key].outcome.ledger["valid"] == labels)
+    return Rates.of({rate: np.stack(one) for rate, one in right.items()})

@@ -75,7 +75,7 @@ class Study:
         if kind == "table":
             data = folder / "wine.csv"
             _wine().to_csv(data, index=False)
-            training = ["--widths", "64,32", "--epochs", "120", "--seeds", "4", "--force"]
+            training = ["--widths", "64,32", "--dropout", "0.5", "--epochs", "120", "--seeds", "4", "--force"]
             self.command = ["fit", data, "--target", "class", "--out", folder / "model.safetensors", *training]
             return
         text = KINDS[kind]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Any
 
 from droplab.config import RunSettings, halving_widths
-from droplab.errors import ConfigError
+from droplab.errors import ConfigError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,6 @@ def find_case(name: str) -> Case:
     """
     names = [case.name for case in CASES]
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, names)
         raise ConfigError(f"a preset of bench is one of {', '.join(names)}; found {name!r}.{hint}")
     return CASES[names.index(name)]

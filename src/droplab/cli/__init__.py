@@ -9,40 +9,66 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 
 import typer
 
 from droplab import __version__
 from droplab.cli import bench, compare, data, doctor, export, fit, models, predict, regularizers, reproduce, runs, study
+from droplab.cli.commands import Commands
+from droplab.cli.say import wrapped
 
 _THREADS = 8  # as many as libraries and a study start, and some more
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS")
 
 app = typer.Typer(
     name="droplab",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="A laboratory for the regularization of fully-connected classifiers.\n\n"
-    "Begin with: droplab study mnist-depth-quick",
+    help="A laboratory for the regularization of fully-connected networks. Type first:\n\n"
+    "\b\n"
+    "  droplab study mnist-depth-quick        does dropout help? (MNIST, minutes)\n"
+    "  droplab fit people.csv --target class  a model for your own table\n"
+    "  droplab presets                        more studies, and papers to repeat\n",
+    epilog="Every command shows an example: droplab study --help. The Tab key completes commands, presets, data sets "
+    "and files after `droplab --install-completion` and in a new terminal.",
 )
-app.command("study")(study.study)
-app.command("presets")(study.presets)
-app.command("regularizers")(regularizers.regularizers)
-app.command("report")(study.report)
-app.command("reproduce")(reproduce.reproduce)
-app.command("compare")(compare.compare)
-app.command("fit")(fit.fit)
-app.command("train")(models.train)
-app.command("evaluate")(models.evaluate)
-app.command("predict")(predict.predict)
-app.command("export")(export.export)
-app.command("doctor")(doctor.doctor)
-app.command("bench")(bench.bench)
-app.add_typer(runs.app, name="runs")
-app.add_typer(data.app, name="data")
+_Commands = dict[str, tuple[Callable[..., None] | typer.Typer, str]]
+_COMMANDS: dict[str, _Commands] = {
+    "Ask which differences are real": {
+        "study": (study.study, "Train what a study needs, and say which differences are real."),
+        "report": (study.report, "Write a study's report again, from what is stored."),
+        "reproduce": (reproduce.reproduce, "Set a paper's table or figure beside your own."),
+        "compare": (compare.compare, "Compare two arms from what is stored, without training."),
+        "presets": (study.presets, "List the studies and reproductions that there are."),
+    },
+    "Make and use a model": {
+        "fit": (fit.fit, "Train a model on your data: the short way."),
+        "predict": (predict.predict, "Say the class of each row of a file, or of each image."),
+        "evaluate": (models.evaluate, "Say how good a model is on a data set's test examples."),
+        "train": (models.train, "Train one network, with every setting yours."),
+        "export": (export.export, "Write a model as ONNX, torch.export or plain tensors."),
+    },
+    "Look at what there is": {
+        "data": (data.app, "Data sets: list, fetch, verify, inspect, export."),
+        "runs": (runs.app, "Stored networks: list, show, delete."),
+        "regularizers": (regularizers.regularizers, "List the regularizers beside dropout."),
+    },
+    "Try this machine": {
+        "doctor": (doctor.doctor, "Show what this machine has, and how fast it trains."),
+        "bench": (bench.bench, "Compare droplab's speed with other programs'."),
+    },
+}
+for _heading, _group in _COMMANDS.items():
+    for _name, (_command, _words) in _group.items():
+        if isinstance(_command, typer.Typer):
+            app.add_typer(_command, name=_name, rich_help_panel=_heading, short_help=_words)
+        else:
+            app.command(_name, rich_help_panel=_heading, short_help=_words)(_command)
 
 
 def _version(wanted: bool) -> None:
@@ -105,7 +131,8 @@ def main() -> None:
                 "--debug shows."
             )
         with suppress(OSError):  # the terminal is gone
-            sys.stderr.write(f"error: {''.join(sign if sign.isprintable() else '�' for sign in line)}\n")
+            line = "".join(sign if sign.isprintable() else "�" for sign in line)
+            sys.stderr.write(wrapped(f"error: {line}", sys.stderr) + "\n")
         sys.exit(1)
     finally:
         for number in asking:

@@ -8,12 +8,18 @@ from typing import Annotated, Any
 
 import typer
 
-from droplab.cli import options, outputs
+from droplab.cli import completion, options, outputs
+from droplab.cli.commands import Commands
 from droplab.cli.tables import print_table
 
-app = typer.Typer(name="data", help="Data sets: list, fetch, verify, inspect, export.", no_args_is_help=True)
+app = typer.Typer(
+    name="data", cls=Commands, help="Data sets: list, fetch, verify, inspect, export.", no_args_is_help=True
+)
 
-Name = Annotated[str, typer.Argument(help="A data set of `droplab data list`.", show_default=False)]
+Name = Annotated[
+    str,
+    typer.Argument(help="A data set of `droplab data list`.", show_default=False, autocompletion=completion.data_sets),
+]
 
 
 @app.command("list")
@@ -74,7 +80,12 @@ def verify(name: Name) -> None:
 @options.takes(options.READING)
 def inspect(
     path: Annotated[
-        str, typer.Argument(metavar="PATH", help="A table, IDX, npy or npz file, FEATURES,LABELS, a folder, or a name.")
+        str,
+        typer.Argument(
+            metavar="PATH",
+            help="A table, IDX, npy or npz file, FEATURES,LABELS, a folder, or a name.",
+            autocompletion=completion.data,
+        ),
     ],
     **flags: Any,
 ) -> None:

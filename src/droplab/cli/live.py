@@ -6,7 +6,8 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import fmean
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -17,18 +18,26 @@ from rich.text import Text
 from droplab.errors import DroplabError
 from droplab.study.forecast import Forecast
 from droplab.study.packs import work
-from droplab.study.plan import Run
+from droplab.study.plan import Arm, Run
 from droplab.train.engine import Progress
 from droplab.train.outcome import Split, Trained
 
 LINE_SECONDS = 10
 """Without a terminal, how often a line of overall progress is printed, at most."""
 
+FORETOLD_SHARE = 0.1
+"""Up to which share of the work the time left is that of the forecast: a compilation or a start is no measure."""
+
+_BELOW = 4  # lines of the view beside those of arms: the heads, overall progress and its bar, and what is left out
+_ARM_LEAST = 12  # letters of an arm's name that are shown in any case
+_OTHER_COLUMNS = 57  # letters of a line beside the arm's name
+
 
 @dataclass
 class _ArmState:
-    """What one arm's line shows."""
+    """What one arm's line shows; `finished` is the accuracy on valid, by seed, of what was trained now."""
 
+    control: str
     runs: int = 0
     done: int = 0
     epoch: int = 0
@@ -36,14 +45,26 @@ class _ArmState:
     loss: float | None = None
     accuracy: float | None = None
     seed: int | None = None
+    finished: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a network of it is being trained, as far as is known."""
+        return self.seed is not None and self.done < self.runs
 
 
 class View:
-    """Follows a study; `render` gives it as a picture, `line` as a line of text."""
+    """Follows a study; `render` gives it as a picture, `line` as a line of text.
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    Args:
+        console: where progress is shown.
+        notices: where that is printed which the user must know, also where progress is not shown.
+    """
+
+    def __init__(self, console: Console, notices: Console | None = None) -> None:
+        self.console, self.notices = console, notices or console
         self._arms: dict[str, _ArmState] = {}
+        self._seconds: float | None = None
         self._reused = 0
         self._work: dict[str, float] = {}
         self._share: dict[str, float] = {}
@@ -52,6 +73,7 @@ class View:
 
     def planned(self, forecast: Forecast) -> None:
         """Say what lies ahead."""
+        self._seconds = forecast.seconds
         self.console.print(forecast.words)
 
     def begin(self, runs: Sequence[Run], todo: Sequence[Run]) -> None:
@@ -60,8 +82,8 @@ class View:
         self._reused = len(runs) - len(todo)
         self._work, self._share = {run.key: work(run) for run in todo}, {}
         for run in runs:
-            for arm in run.arms:
-                state = self._arms.setdefault(arm.name, _ArmState())
+            for arm in _shown(run):
+                state = self._arms.setdefault(arm.name, _ArmState(arm.control))
                 state.runs += 1
                 state.done += run.key not in keys
         self._started = time.monotonic()
@@ -73,7 +95,7 @@ class View:
     def progress(self, run: Run, progress: Progress) -> None:
         """Take in how far a run is."""
         self._share[run.key] = progress.epoch / run.settings.epochs
-        for arm in run.arms:
+        for arm in _shown(run):
             state = self._arms[arm.name]
             state.epoch, state.epochs = progress.epoch, run.settings.epochs
             state.loss, state.seed = progress.loss, run.settings.seed
@@ -85,14 +107,19 @@ class View:
     def finished(self, run: Run, result: Trained | DroplabError) -> None:
         """Take in a finished run."""
         self._share[run.key] = 1.0
-        for arm in run.arms:
-            self._arms[arm.name].done += 1
+        states = [self._arms[arm.name] for arm in _shown(run)]
+        for state in states:
+            state.done += 1
         name = " = ".join(arm.name for arm in run.arms)
         if isinstance(result, DroplabError):
-            self.console.print(f"failed: {name} seed {run.settings.seed}: {result}")
-        elif not self.console.is_terminal:
-            split: Split = "valid" if run.settings.valid_fraction else "train"
-            accuracy = result.outcome.metric("off", split, "accuracy")
+            self.notices.print(f"failed: {name} seed {run.settings.seed}: {result}")
+            return
+        split: Split = "valid" if run.settings.valid_fraction else "train"
+        accuracy = result.outcome.metric("off", split, "accuracy")
+        if split == "valid":
+            for state in states:
+                state.finished[run.settings.seed] = accuracy
+        if not self.console.is_terminal:
             self.console.print(
                 f"trained {name} seed {run.settings.seed}: {split} accuracy {accuracy:.4f}, "
                 f"{result.outcome.train_seconds:.1f} s"
@@ -104,7 +131,7 @@ class View:
 
     def notice(self, text: str) -> None:
         """Say what the user must know."""
-        self.console.print(text)
+        self.notices.print(text)
 
     def line(self) -> str:
         """Overall progress in words."""
@@ -112,23 +139,37 @@ class View:
         return f"{share:.0%} done, {_clock(time.monotonic() - self._started)} passed, about {_clock(left)} left"
 
     def render(self) -> RenderableType:
-        """Overall progress, and a line an arm."""
+        """Overall progress, and a line an arm: of those under way first where the terminal is too low for all."""
         if not self._arms:
             return Text("")
-        table = Table(box=None, pad_edge=False)
-        for title in ("arm", "networks", "seed", "epoch", "train loss", "valid accuracy"):
-            table.add_column(title, justify="left" if title == "arm" else "right")
+        table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+        widest = max(_ARM_LEAST, self.console.width - _OTHER_COLUMNS)
+        table.add_column("arm", no_wrap=True, overflow="ellipsis", max_width=widest)
+        for title in ("networks", "seed", "epoch", "train loss", "valid %", "vs control"):
+            table.add_column(title, justify="right", no_wrap=True)
+        room = max(1, self.console.height - _BELOW)
+        by_need = sorted(self._arms, key=lambda name: not self._arms[name].is_under_way)
+        shown = set(by_need[:room])
         for name, state in self._arms.items():
-            table.add_row(
-                name,
-                f"{state.done}/{state.runs}",
-                "" if state.seed is None else str(state.seed),
-                "" if state.seed is None else f"{state.epoch}/{state.epochs}",
-                "" if state.loss is None else f"{state.loss:.4f}",
-                "" if state.accuracy is None else f"{state.accuracy:.4f}",
-            )
+            if name in shown:
+                table.add_row(name, *self._cells(name, state))
         share, _ = self._overall()
-        return Group(table, Text(self.line()), ProgressBar(total=1.0, completed=share, width=60))
+        left_out = len(self._arms) - len(shown)
+        parts = [table, Text(f"and {left_out} more")] if left_out else [table]
+        return Group(*parts, Text(self.line()), ProgressBar(total=1.0, completed=share, width=60))
+
+    def _cells(self, name: str, state: _ArmState) -> tuple[str, ...]:
+        """What stands behind an arm's name; its difference from its control is over the seeds that both finished."""
+        control = self._arms[state.control].finished if state.control in self._arms else {}
+        gains = [100 * (state.finished[seed] - control[seed]) for seed in state.finished if seed in control]
+        return (
+            f"{state.done}/{state.runs}",
+            "" if state.seed is None else str(state.seed),
+            "" if state.seed is None else f"{state.epoch}/{state.epochs}",
+            "" if state.loss is None else f"{state.loss:.4f}",
+            "" if state.accuracy is None else f"{100 * state.accuracy:.2f}",
+            f"{fmean(gains):+.2f}" if gains and name != state.control else "",
+        )
 
     def _overall(self) -> tuple[float, float]:
         """Share of the work that is done, and seconds left as far as one can tell."""
@@ -137,19 +178,41 @@ class View:
             return 1.0, 0.0
         share = sum(self._work[key] * part for key, part in self._share.items()) / total
         passed = time.monotonic() - self._started
+        if share < FORETOLD_SHARE and self._seconds is not None and passed < self._seconds:
+            return share, self._seconds - passed
         return share, passed * (1 - share) / share if share else float("nan")
 
 
 @contextmanager
-def watch() -> Iterator[View]:
-    """A view of one study, drawn four times a second where there is a terminal."""
-    console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)  # a path may hold [/anything]
+def watch(quiet: bool = False) -> Iterator[View]:
+    """A view of one study, drawn four times a second where there is a terminal.
+
+    Args:
+        quiet: whether only that is said which the user must know, and to stderr.
+    """
+    if quiet:
+        yield View(Console(quiet=True), _console(stderr=True))
+        return
+    console = _console()
     view = View(console)
     if not console.is_terminal:
         yield view
         return
     with Live(get_renderable=view.render, console=console, refresh_per_second=4):
         yield view
+
+
+def _console(stderr: bool = False) -> Console:
+    """A console that breaks lines between words on a terminal, and nowhere else; a path may hold [/anything]."""
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    console.soft_wrap = not console.is_terminal
+    return console
+
+
+def _shown(run: Run) -> list[Arm]:
+    """The arms that a network serves, without those whose control it is, too: dropout without a hidden layer."""
+    names = {arm.name for arm in run.arms}
+    return [arm for arm in run.arms if arm.is_control or arm.control not in names]
 
 
 def _clock(seconds: float) -> str:

@@ -9,12 +9,17 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from droplab.cli import completion
+
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where to train.")]
 Precision = Annotated[str, typer.Option(metavar="auto|fp32|bf16", help="Of the products; auto asks the hardware.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes on a CPU.", show_default="one a core")]
 StorePath = Annotated[
     str | None,
     typer.Option("--store", metavar="PATH|URL", help="SQLite store.", show_default="in your data folder"),
+]
+Quiet = Annotated[
+    bool, typer.Option("-q", "--quiet", help="Only say the answer at the end; what must be known goes to stderr.")
 ]
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -27,13 +32,21 @@ def path_text(text: str) -> str:
 
 
 def integers(text: str) -> list[int]:
-    """`1,2,5` as whole numbers; an empty text as none."""
-    return [_number(part, int) for part in text.split(",") if part.strip()]
+    """`1,3-5` as whole numbers; an empty text as none."""
+    from droplab.config import whole_numbers
+
+    try:
+        return list(whole_numbers(text))
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}; found {text!r}") from None
 
 
 def rates(text: str) -> list[float]:
     """`0.2,0.5` as numbers."""
-    return [_number(part, float) for part in text.split(",") if part.strip()]
+    try:
+        return [float(part) for part in text.split(",") if part.strip()]
+    except ValueError:
+        raise typer.BadParameter(f"must be numbers with commas between; found {text!r}") from None
 
 
 def regularizers(text: str) -> dict[str, tuple[float, ...]]:
@@ -52,8 +65,9 @@ def regularizers(text: str) -> dict[str, tuple[float, ...]]:
 
 
 def seeds(text: str) -> int | list[int]:
-    """`3` as a count, `0,4,7` as the seeds themselves."""
-    return integers(text) if "," in text else _number(text, int)
+    """`3` as a count, `0,4,7` or `0-4` as the seeds themselves."""
+    found = integers(text)
+    return found[0] if len(found) == 1 and text.strip().isdecimal() else found
 
 
 def columns(texts: Sequence[str]) -> dict[str, str]:
@@ -97,7 +111,10 @@ RECIPE: dict[str, tuple[type, Any]] = {
     "data": (
         str,
         typer.Option(
-            parser=path_text, metavar="NAME|PATH", help="A data set by name; a table, npz, FEATURES,LABELS, or folder."
+            parser=path_text,
+            metavar="NAME|PATH",
+            help="A data set by name; a table, npz, FEATURES,LABELS, or folder.",
+            autocompletion=completion.data,
         ),
     ),
     **READING,
@@ -134,6 +151,7 @@ RECIPE: dict[str, tuple[type, Any]] = {
             parser=regularizers,
             metavar="max_norm=3+l2=1e-4",
             help="What else is used, with strengths; `droplab regularizers` lists them.",
+            autocompletion=completion.regularizers,
         ),
     ),
     "mc_samples": (int, typer.Option(help="Masks averaged by inference mode mc.")),
@@ -141,7 +159,7 @@ RECIPE: dict[str, tuple[type, Any]] = {
 """The settings of any training as flags: name → (type, option)."""
 
 STUDY: dict[str, tuple[type, Any]] = RECIPE | {
-    "depths": (str, typer.Option(parser=integers, metavar="1,2,5", help="Networks of L layers, halving widths.")),
+    "depths": (str, typer.Option(parser=integers, metavar="1,2,5|1-5", help="Networks of L layers, halving widths.")),
     "widths": (str, typer.Option(parser=integers, metavar="512,256", help="Instead: one network's hidden widths.")),
     "first_width": (int, typer.Option(help="First hidden width of --depths.")),
     "dropout": (str, typer.Option(parser=rates, metavar="0.2,0.5", help="Drop rates, each in [0, 1).")),
@@ -154,6 +172,10 @@ STUDY: dict[str, tuple[type, Any]] = RECIPE | {
         ),
     ),
     "seeds": (str, typer.Option(parser=seeds, metavar="N|0,4,7", help="How many seeds, or which.")),
+    "baseline": (
+        str,
+        typer.Option(metavar="LEVEL", help="Of what varies, the level others are compared with.", show_default="first"),
+    ),
     "until": (
         str,
         typer.Option(
@@ -239,11 +261,3 @@ def axes(texts: list[str]) -> dict[str, str]:
             raise typer.BadParameter(f"--vary takes NAME=VALUES, each name once; found {text!r}")
         found[name] = values
     return found
-
-
-def _number(text: str, kind: type[Any]) -> Any:
-    try:
-        return kind(text)
-    except ValueError:
-        what = "whole numbers" if kind is int else "numbers"
-        raise typer.BadParameter(f"takes {what} with commas between; found {text!r}") from None

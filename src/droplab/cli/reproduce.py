@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from droplab.cli import options, outputs
+from droplab.cli import completion, options, outputs
+from droplab.cli.say import say
 
 if TYPE_CHECKING:
     from droplab.study.reproduction import Reproduced
 
 
 def reproduce(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of a reproduction; `droplab presets` lists them.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="Of a reproduction; `droplab presets` lists them.",
+            autocompletion=completion.reproductions,
+        ),
+    ],
     budget: Annotated[
         str,
         typer.Option(metavar="smoke|short|paper", help="How long each network is trained; paper is the full count."),
@@ -41,6 +50,7 @@ def reproduce(
     force: outputs.Force = False,
     raw: outputs.Raw = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and train nothing.")] = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Train what a paper's table or figure takes, and write the published values beside ours.
 
@@ -48,6 +58,9 @@ def reproduce(
 
     Example: droplab reproduce srivastava-table10 --budget short --seeds 3
     """
+    from droplab.study.reproduction import load_reproduction
+
+    found = load_reproduction(name)  # what is mistyped is said before PyTorch is imported
     from droplab.cli.live import watch
     from droplab.cli.study import typed_command
     from droplab.errors import TrainingError
@@ -56,29 +69,30 @@ def reproduce(
     from droplab.reproduce import Reproduce
 
     count = seeds if seeds is not None else 1 if budget == "smoke" else 3
-    wanted = Reproduce.preset(name, budget, count, rows or ())
+    wanted = Reproduce(found.select(rows or ()), budget, count)
     what = wanted.reproduction
-    typer.echo(f"{what.title}\n{what.source}")
+    if not quiet:
+        say(f"{what.title}\n{what.source}")
     target = out or Path("droplab-out") / f"{what.name}-{wanted.budget}{'-rows' if rows else ''}"
     outputs.open_folder(target, REPORT, force, (), store, dry_run)
     if dry_run:
         for row in what.rows:
-            typer.echo(f"  {row.name}" + (f" ({len(row.tried)} recipes tried)" if row.tried else ""))
-        forecast = wanted.foretell(store=store, device=device, precision=precision, workers=workers, notify=typer.echo)
-        typer.echo(f"{what.updates[wanted.budget]:,} updates a network; {forecast.words}")
+            say(f"  {row.name}" + (f" ({len(row.tried)} recipes tried)" if row.tried else ""))
+        forecast = wanted.foretell(store=store, device=device, precision=precision, workers=workers, notify=say)
+        say(f"{what.updates[wanted.budget]:,} updates a network; {forecast.words}")
         return
     try:
-        with watch() as observer:
+        with watch(quiet) as observer:
             result = wanted.run(store=store, device=device, precision=precision, workers=workers, observer=observer)
     except KeyboardInterrupt:  # before the first epoch, or for the second time
-        typer.echo("stopped at once: every finished network is kept; the same command goes on from there")
+        say("stopped at once: every finished network is kept; the same command goes on from there")
         raise typer.Exit(130) from None
     if any(found.runs for found in result.rows):
-        write_reproduction(Folder(target, force), result, typed_command(), typer.echo, raw)
+        write_reproduction(Folder(target, force), result, shlex.join(typed_command()), say, raw)
         _say(result)
-        typer.echo(f"report: {target / 'report.md'}")
+        say(f"report: {target / 'report.md'}")
     if result.summary.interrupted:
-        typer.echo("stopped: every finished network is kept; the same command goes on from there")
+        say("stopped: every finished network is kept; the same command goes on from there")
         raise typer.Exit(128 + result.summary.signal)
     if failures := result.summary.failures:
         raise TrainingError(
@@ -88,12 +102,14 @@ def reproduce(
 
 
 def _say(result: Reproduced) -> None:
-    """The table and the claims."""
+    """The table and the claims, and whether they mean nothing."""
     from droplab.cli.tables import print_table
-    from droplab.report.reproduction import beside_table
+    from droplab.report.reproduction import SMOKE, beside_table
     from droplab.study.published import claims_told
 
+    if result.budget == "smoke":
+        say(SMOKE)
     shown = beside_table(result)
     print_table(shown.head, shown.rows)
     for told in claims_told(result):
-        typer.echo(f"{told.claim.text} {told.words}")
+        say(f"{told.claim.text} {told.words}")

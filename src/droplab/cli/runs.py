@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from droplab.cli.commands import Commands
 from droplab.cli.options import StorePath
 from droplab.cli.tables import print_table
 from droplab.errors import ConfigError, StoreError
@@ -21,6 +22,7 @@ _KEY_DIGITS = 12
 
 app = typer.Typer(
     name="runs",
+    cls=Commands,
     help="List, show and delete finished runs; forget unfinished ones. Options without a command list.",
     no_args_is_help=True,
     invoke_without_command=True,

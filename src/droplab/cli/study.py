@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import shlex
 import sys
+import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from droplab.cli import options, outputs
+from droplab.cli import completion, options, outputs
+from droplab.cli.say import say
 
 if TYPE_CHECKING:
     from droplab.api import Study, StudyResult
 
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A preset's name or a TOML file.")]
+Spec = Annotated[
+    str,
+    typer.Argument(metavar="SPEC", help="A preset's name or a TOML file.", autocompletion=completion.studies),
+]
 Form = Annotated[
     str | None,
     typer.Option(
@@ -32,6 +37,7 @@ Probabilities = Annotated[
     bool,
     typer.Option("--probabilities", help="Also write what every network says of every example of valid and test."),
 ]
+Open = Annotated[bool, typer.Option("--open", help="At the end, open the report in the browser.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show the plan: arms, time, memory, disk.")]
 Out = Annotated[
     Path | None,
@@ -52,6 +58,8 @@ def study(
     dry_run: DryRun = False,
     force: outputs.Force = False,
     raw: outputs.Raw = False,
+    open_it: Open = False,
+    quiet: options.Quiet = False,
     **flags: Any,
 ) -> None:
     """Train what a study needs and write its report.
@@ -61,29 +69,33 @@ def study(
 
     Example: droplab study mnist-depth --depths 2,5 --seeds 3 --epochs 40
     """
+    from droplab.config import load_study
+
+    settings = load_study(spec).override(**options.given(flags))  # what is mistyped is said before PyTorch is imported
     from droplab.api import Study
     from droplab.cli.live import watch
     from droplab.report.words import published_differences
     from droplab.train.device import resolve_way
 
-    wanted = Study.preset(spec, **options.given(flags))
+    wanted = Study(settings)
     resolve_way(device, precision)  # before anything is said or fetched
     target = _target(wanted, spec, out, wanted.files(probabilities), force, store, dry_run)
     if dry_run:
         _foretell(wanted, store, device, precision, workers)
         return
-    typer.echo(f"{wanted.settings.name}: {wanted.settings.question or 'a study'}")
-    if differences := published_differences(wanted.settings):
-        typer.echo(differences)
+    if not quiet:
+        say(f"{wanted.settings.name}: {wanted.settings.question or 'a study'}")
+        if differences := published_differences(wanted.settings):
+            say(differences)
     try:
-        with watch() as observer:
+        with watch(quiet) as observer:
             result = wanted.run(
                 store=store, device=device, precision=precision, workers=workers, observer=observer, refit=refit
             )
     except KeyboardInterrupt:  # before the first epoch, or for the second time
-        typer.echo("stopped at once: every finished network is kept; the same command goes on from there")
+        say("stopped at once: every finished network is kept; the same command goes on from there")
         raise typer.Exit(130) from None
-    _conclude(result, target, probabilities, force, raw)
+    _conclude(result, target, probabilities, force, raw, open_it, quiet)
 
 
 @options.takes(options.STUDY)
@@ -96,6 +108,7 @@ def report(
     probabilities: Probabilities = False,
     force: outputs.Force = False,
     raw: outputs.Raw = False,
+    open_it: Open = False,
     **flags: Any,
 ) -> None:
     """Write a study's report, tables, figures and models from the store alone; nothing is trained.
@@ -115,29 +128,34 @@ def report(
         raise ConfigError(f"--raw is of CSV; found --format {form}. Leave one out.")
     if form in ("md", "csv") and force:
         raise ConfigError(f"--force is of files, and --format {form} goes to the screen. Leave one out.")
+    if form in ("md", "csv") and open_it:
+        raise ConfigError(f"--open is of the page, and --format {form} goes to the screen. Leave one out.")
     if form in ("md", "csv") and out is not None:
         raise ConfigError(
             f"--format {form} goes to the screen, and --out is where files are written; found both. Leave one out, or "
             "send the output to a file with >."
         )
+    from droplab.config import load_study
+
+    settings = load_study(spec).override(**options.given(flags))
     from droplab.api import Study
     from droplab.cli.runs import warn
     from droplab.report.spreadsheet import csv_text
 
-    wanted = Study.preset(spec, **options.given(flags))
+    wanted = Study(settings)
     if form in ("md", "csv"):
         result = wanted.recall(store=store, precision=precision, notify=warn)
-        text = csv_text(result.results(), raw) if form == "csv" else result.markdown(typed_command())
+        text = csv_text(result.results(), raw) if form == "csv" else result.markdown(shlex.join(typed_command()))
         typer.echo(text, nl=False)
         return
     names = wanted.files(probabilities) if form is None else ["report.html"]
     target = _target(wanted, spec, out, names, force, store)
     result = wanted.recall(store=store, precision=precision, notify=warn)
     if form is None:
-        _conclude(result, target, probabilities, force, raw)
+        _conclude(result, target, probabilities, force, raw, open_it, quiet=False)
     else:
-        result.write_page(target, typed_command(), force=force, notify=typer.echo)
-        typer.echo(f"report: {target / 'report.html'}")
+        result.write_page(target, shlex.join(typed_command()), force=force, notify=say)
+        _tell_report(target, open_it)
 
 
 def presets() -> None:
@@ -145,36 +163,36 @@ def presets() -> None:
 
     Example: droplab presets
     """
-    from droplab.config import load_study, preset_names
+    from droplab.config import load_study
+    from droplab.presets import preset_names, reproduction_names
     from droplab.study.plan import study_arms
-    from droplab.study.reproduction import load_reproduction, reproduction_names
+    from droplab.study.reproduction import load_reproduction
 
+    say("studies (droplab study NAME):")
     for name in preset_names():
         settings = load_study(name)
         most = "up to " if settings.until else ""
         seeds = f"{most}{len(settings.seeds)} seed{'s' if len(settings.seeds) > 1 else ''}"
         arms = study_arms(settings)
         controls = sum(arm.is_control for arm in arms)
-        typer.echo(
+        say(
             f"{name}: {len(arms)} arms, {controls} of them controls, × {seeds}, {settings.epochs} epochs on "
             f"{settings.data}\n  {settings.question}"
         )
-    typer.echo("\nreproductions (droplab reproduce NAME):")
+    say("\nreproductions (droplab reproduce NAME):")
     for name in reproduction_names():
-        typer.echo(f"{name}: {load_reproduction(name).title}")
+        say(f"{name}: {load_reproduction(name).title}")
 
 
 def _foretell(wanted: Study, store: str | None, device: str, precision: str, workers: int | None) -> None:
     """Print the arms of a study and its forecast."""
-    plan, forecast = wanted.foretell(
-        store=store, device=device, precision=precision, workers=workers, notify=typer.echo
-    )
+    plan, forecast = wanted.foretell(store=store, device=device, precision=precision, workers=workers, notify=say)
     seeds = len(plan.settings.seeds)
     most = "up to " if plan.settings.until else ""
-    typer.echo(f"{len(plan.arms)} arms × {most}{seeds} seed{'s' if seeds > 1 else ''}:")
+    say(f"{len(plan.arms)} arms × {most}{seeds} seed{'s' if seeds > 1 else ''}:")
     for arm in plan.arms:
-        typer.echo(f"  {arm.name}")
-    typer.echo(forecast.words)
+        say(f"  {arm.name}")
+    say(forecast.words)
 
 
 def _target(
@@ -194,43 +212,37 @@ def _target(
     return outputs.open_folder(out, names, force, (spec, settings.data, settings.test), store, dry)
 
 
-def typed_command() -> str:
-    """What repeats a study or reproduction: the command as typed, but `report` as `study`, which has no --format."""
+def typed_command() -> list[str]:
+    """The words that repeat a study or reproduction: as typed, but `report` as `study`, and none about the screen."""
     words = iter(sys.argv[2:])
     kept = []
     for word in words:
         if word == "--format":
             next(words, None)
-        elif not word.startswith("--format="):
+        elif word not in ("-q", "--quiet", "--open") and not word.startswith("--format="):
             kept.append(word)
     command = "reproduce" if sys.argv[1:2] == ["reproduce"] else "study"
-    return outputs.shown(shlex.join(["droplab", command, *kept]))
+    return [outputs.shown(word) for word in ["droplab", command, *kept]]
 
 
-def _conclude(result: StudyResult, target: Path, probabilities: bool, force: bool, raw: bool) -> None:
-    """Say what is missing, if anything is, write everything, and say the verdicts and where the report is."""
+def _conclude(
+    result: StudyResult, target: Path, probabilities: bool, force: bool, raw: bool, open_it: bool, quiet: bool
+) -> None:
+    """Say what a study comes to, then write everything, and say where the report is and what is missing."""
+    from droplab.cli.conclusion import conclude
     from droplab.errors import TrainingError
-    from droplab.report.words import looks_words, refit_words, regime_words
 
     summary = result.summary
     total = result.findings.wanted
     if summary.interrupted:
-        typer.echo(f"stopped: {len(result.records)} of {total} networks are kept; the same command goes on from there")
-    if costs := [cost for cost in summary.checkpoints if cost.count]:
-        count, size = sum(cost.count for cost in costs), max(cost.bytes for cost in costs)
-        seconds = sum(cost.seconds for cost in costs)
-        typer.echo(f"{count} checkpoints were written, {size / 1e6:.1f} MB the largest, {seconds:.2f} s in all")
+        say(f"stopped: {len(result.records)} of {total} networks are kept; the same command goes on from there")
     if result.records:
-        result.write(target, typed_command(), probabilities, force=force, raw=raw, notify=typer.echo)
-        compared_arms = "every arm" if result.plan.settings.vary else "dropout"
-        typer.echo(f"{compared_arms} against control, test accuracy with dropout off:")
-        for compared in result.comparisons():
-            typer.echo(f"  {compared.arm.name}: {compared.comparison.words}")
-        findings = result.findings
-        for words in (regime_words(findings.states), looks_words(findings), refit_words(findings)):
-            if words:
-                typer.echo(words)
-        typer.echo(f"report: {target / 'report.html'}")
+        command = shlex.join(typed_command())
+        conclude(result.findings, command)
+        if not quiet:
+            say("drawing the figures and writing the report …")
+        result.write(target, command, probabilities, force=force, raw=raw, notify=say)
+        _tell_report(target, open_it)
     if summary.interrupted:
         raise typer.Exit(128 + summary.signal)
     if summary.failures:
@@ -238,3 +250,11 @@ def _conclude(result: StudyResult, target: Path, probabilities: bool, force: boo
             f"{len(summary.failures)} of {total} networks could not be trained, the others are kept. "
             + " ".join(sorted({str(failure) for failure in summary.failures}))
         )
+
+
+def _tell_report(target: Path, open_it: bool) -> None:
+    """Say where the report is, and open it in a browser if asked to."""
+    page = target / "report.html"
+    say(f"report: {page}")
+    if open_it and not webbrowser.open(page.resolve().as_uri()):
+        say(f"no browser could be opened: open {page} in one", err=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 
-from droplab.errors import ConfigError
+from droplab.errors import ConfigError, did_you_mean
+from droplab.presets import preset_names, reproduction_names
 
 
 @dataclass(frozen=True)
@@ -203,10 +203,12 @@ def find(name: str) -> Entry:
     """
     if name in CATALOG:
         return CATALOG[name]
-    near = difflib.get_close_matches(name.lower(), CATALOG, n=1, cutoff=0.4)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    for kind, names in (("study", preset_names()), ("reproduction", reproduction_names())):
+        if name in names:
+            command = "reproduce" if kind == "reproduction" else kind
+            raise ConfigError(f"{name} is a {kind}, not a data set. Type: droplab {command} {name}")
     raise ConfigError(
-        f"a data set must be known by name or be the path of a file; found {name!r}.{hint} "
+        f"a data set must be known by name or be the path of a file; found {name!r}.{did_you_mean(name, CATALOG)} "
         f"Known names: {', '.join(CATALOG)}."
     )
 

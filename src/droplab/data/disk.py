@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from droplab.errors import DataError
+from droplab.errors import DataError, no_such_file
 
 _ALWAYS_ALLOWED = 64 << 20
 _MOST_EXPANSION = 100
@@ -69,7 +69,7 @@ def open_regular(path: Path) -> BinaryIO:
     except FileNotFoundError:
         if path.is_symlink():
             raise DataError(f"{path}: is a link to {path.readlink()}, which does not exist. Mend the link.") from None
-        raise DataError(f"{path}: no such file. Check the path.") from None
+        raise DataError(no_such_file(path)) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
         raise _from_os(path, "cannot be read", error) from None
 

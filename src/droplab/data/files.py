@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -80,6 +81,8 @@ def load_dataset(
         return load_pair(text, test, notify)
     if text not in CATALOG and is_folder(path) and holds_images(path):
         return load_images(path, test, notify)
+    if path.suffix == ".toml":
+        raise ConfigError(f"{text}: is a study, and data are wanted. Type: droplab study {shlex.quote(text)}")
     if text not in CATALOG and not is_folder(path) and (path.suffix or path.name != text or os.path.lexists(path)):
         return load_npz(path, test, notify)
     if test is not None:

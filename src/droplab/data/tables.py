@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from droplab.data import disk
 from droplab.data.cells import TEXT, canonical, holds_one, is_text, texts_of
-from droplab.errors import DataError, reading
+from droplab.errors import DataError, did_you_mean, reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,8 +102,7 @@ class Table:
 
     def hint(self, column: str) -> str:
         """The name that was meant where there is no such column, if one is near."""
-        near = difflib.get_close_matches(column, list(self.columns), n=1)
-        return f" Did you mean {near[0]!r}?" if near else ""
+        return did_you_mean(column, self.columns)
 
     @property
     def columns_words(self) -> str:

@@ -2,7 +2,7 @@
 
 Dropout itself has a setting of its own, which the fast step serves. What the functions of an entry are given and give
 back is in `Regularizer`. `register` adds one of your own, from a file that `DROPLAB_PLUGINS` names, so that every
-worker process has it.
+worker process has it. PyTorch is imported where it computes, so that what only names regularizers does without it.
 
 B examples, U units of a layer or features, O outputs of a weight layer, I its inputs. All tensors have a first
 dimension of 1: an entry sees one network at a time.
@@ -10,21 +10,25 @@ dimension of 1: an entry sees one network at a time.
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import runpy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from droplab.errors import ConfigError, did_you_mean
 
-from droplab.errors import ConfigError
-from droplab.model.network import Layer
-from droplab.model.noise import INPUT, Noise
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from droplab.model.network import Layer
+    from droplab.model.noise import Noise
 
 Strengths = tuple[float, ...]
+
+INPUT = 2**20
+"""The place of noise on the features; that on hidden layers is at 0, 1, …"""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,11 @@ class Regularizer:
         return self.on_input is not None or self.on_hidden is not None
 
 
+def strengths_of(value: float | Strengths) -> Strengths:
+    """A strength for all layers, or one a layer, as a tuple."""
+    return value if isinstance(value, tuple) else (value,)
+
+
 def _of(strengths: Strengths, layer: int) -> float:
     return strengths[layer] if len(strengths) > 1 else strengths[0]
 
@@ -83,10 +92,14 @@ def _multiply(values: Tensor, rate: float, place: int, noise: Noise) -> Tensor:
 
 
 def _l2(layers: Sequence[Layer], _: Sequence[Tensor], strengths: Strengths) -> Tensor:
+    import torch
+
     return sum((_of(strengths, k) / 2 * layer.weight.square().sum() for k, layer in enumerate(layers)), torch.zeros(()))
 
 
 def _l1(layers: Sequence[Layer], _: Sequence[Tensor], strengths: Strengths) -> Tensor:
+    import torch
+
     return sum((_of(strengths, k) * layer.weight.abs().sum() for k, layer in enumerate(layers)), torch.zeros(()))
 
 
@@ -96,6 +109,8 @@ def _decay(layers: Sequence[Layer], strengths: Strengths, learning_rate: float) 
 
 
 def _bound(layers: Sequence[Layer], strengths: Strengths) -> None:
+    import torch
+
     for k, layer in enumerate(layers):
         if bound := _of(strengths, k):
             norms = torch.linalg.vector_norm(layer.weight, dim=2, keepdim=True)
@@ -111,6 +126,8 @@ def _sparsity(_: Sequence[Layer], hidden: Sequence[Tensor], strengths: Strengths
 
     The papers have logistic units. This is the activation itself near ρ, and lies below 1 for units without bound, too.
     """
+    import torch
+
     total = torch.zeros(())
     for k, activations in enumerate(hidden):
         mean = (activations / (1 + activations.abs())).mean(dim=1).clamp(1e-4, 1 - 1e-4)
@@ -228,11 +245,10 @@ def check(regularizers: Sequence[tuple[str, float | Strengths]], hidden_layers: 
     """
     for name, value in regularizers:
         if name not in TABLE:
-            near = difflib.get_close_matches(name, [*TABLE, "dropout"], n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(name, [*TABLE, "dropout"])
             raise ConfigError(f"a regularizer is one of {', '.join(TABLE)}; found {name!r}.{hint}")
         entry = TABLE[name]
-        strengths = value if isinstance(value, tuple) else (value,)
+        strengths = strengths_of(value)
         found = ", ".join(f"{strength:g}" for strength in strengths)
         if any(not 0 <= strength <= entry.most for strength in strengths):
             raise ConfigError(f"{name} ({entry.meaning}) must lie between 0 and {entry.most:g}; found {found}.")

@@ -16,7 +16,7 @@ from torch.nn.functional import linear
 
 from droplab.config import Recipe, RunSettings
 from droplab.model.activations import Activate, activation_of
-from droplab.model.families import TABLE, Regularizer, Strengths
+from droplab.model.families import TABLE, Regularizer, Strengths, strengths_of
 from droplab.model.network import Layer
 from droplab.model.noise import Noise
 
@@ -122,11 +122,6 @@ def product(inputs: Tensor, layer: Layer, precision: str) -> Tensor:
 def _stacked(parts: Sequence[Tensor]) -> Tensor:
     """What was made of each network's by itself, side by side again."""
     return torch.cat(list(parts)) if len(parts) > 1 else parts[0]
-
-
-def strengths_of(value: float | tuple[float, ...]) -> Strengths:
-    """A strength for all layers, or one a layer, as a tuple."""
-    return value if isinstance(value, tuple) else (value,)
 
 
 def normalized(products: Tensor, norm: Norm, fresh: bool) -> Tensor:

@@ -13,9 +13,6 @@ from torch import Tensor
 from droplab.model.regularizers import Dropout, Dropping
 from droplab.random import Purpose, key_tensor, normal, stream_key
 
-INPUT = 2**20
-"""The place of the features; hidden layers are at 0, 1, …"""
-
 
 def share_kept(rate: float) -> float:
     """The share of the units that a mask of that rate keeps, the rate honoured to 1/65,536."""
@@ -58,7 +55,7 @@ class Noise:
         """1 where a unit is kept and 0 where it is dropped, shape (R, B, U), `float32`; the masks of `Dropout`.
 
         Args:
-            place: of a hidden layer, or `INPUT`.
+            place: of a hidden layer, or `families.INPUT`.
             rate: share dropped, above 0, honoured to 1/65,536.
             examples: B.
             units: U.

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from droplab.config import StudySettings
-from droplab.report.words import interval_kinds, value_words
+from droplab.report.words import arm_label, interval_kinds, value_words
 from droplab.stats.compare import Comparison, p_words, points
 from droplab.study.names import hidden_words
 from droplab.study.verdicts import ArmComparison
 from droplab.train.outcome import Way
 
 if TYPE_CHECKING:
-    from droplab.study.plan import Plan
+    from droplab.study.findings import Findings
     from droplab.study.records import RunRecord
 
 
@@ -48,25 +46,25 @@ def comparison_table(comparisons: Sequence[ArmComparison]) -> Table:
     return Table((*head, "seeds to settle it", "interval, new examples, too"), rows)
 
 
-def arms_table(arms: pd.DataFrame) -> Table:
-    """`tables.arms_table` in words, a row an arm; accuracies in percent."""
+def arms_table(findings: Findings) -> Table:
+    """Means and spreads of every arm, a row an arm; accuracies in percent."""
     percents = ["test accuracy", "valid accuracy", "train accuracy", "test balanced accuracy", "test macro F1"]
-    head = ("arm", "hidden widths", "seeds", *(f"{name} (%)" for name in percents), "test NLL (nats)", "training (s)")
+    head = ("network", "arm", "seeds", *(f"{name} (%)" for name in percents), "test NLL (nats)", "training (s)")
     rows = [
         (
+            label,
             row["arm"],
-            row["widths"],
             str(row["seeds"]),
             *(mean_and_spread(row, name, 100, 2) for name in percents),
             mean_and_spread(row, "test nll", 1, 3),
             mean_and_spread(row, "train seconds", 1, 1),
         )
-        for row in arms.to_dict("records")
+        for label, row in _labelled(findings)
     ]
     return Table(head, rows)
 
 
-def calibration_table(arms: pd.DataFrame) -> Table:
+def calibration_table(findings: Findings) -> Table:
     """Whether the probabilities of each arm can be believed; arms whose runs did not keep that are left out."""
     columns: dict[str, tuple[str, float, int]] = {
         "NLL (nats)": ("test nll", 1, 3),
@@ -79,56 +77,44 @@ def calibration_table(arms: pd.DataFrame) -> Table:
         "ECE, mc (%)": ("test ECE, mc", 100, 2),
     }
     rows = [
-        (
-            row["arm"],
-            *("–" if math.isnan(row[where[0]]) else mean_and_spread(row, *where) for where in columns.values()),
-        )
-        for row in arms.to_dict("records")
+        (label, *("–" if math.isnan(row[where[0]]) else mean_and_spread(row, *where) for where in columns.values()))
+        for label, row in _labelled(findings)
         if not math.isnan(row["test ECE"])
     ]
-    return Table(("arm", *columns), rows)
+    return Table(("network", *columns), rows)
 
 
-def modes_table(plan: Plan, arms: pd.DataFrame) -> Table:
+def modes_table(findings: Findings) -> Table:
     """Test accuracy by inference mode of the arms with dropout, their control beside them."""
-    rows_by_arm = {row["arm"]: row for row in arms.to_dict("records")}
+    plan, rows_by_arm = findings.plan, {row["arm"]: row for row in findings.arms.to_dict("records")}
     columns = ("test accuracy", "test accuracy, on", "test accuracy, mc")
     rows = []
-    for arm in plan.arms:
+    for arm in plan.distinct:
         row, control = rows_by_arm.get(arm.name), rows_by_arm.get(arm.control)
         if not arm.dropout or row is None:
             continue
         without = "–" if control is None else mean_and_spread(control, "test accuracy", 100, 2)
-        rows.append((arm.name, without, *(mean_and_spread(row, name, 100, 2) for name in columns)))
-    masks = plan.settings.mc_samples
-    return Table(
-        (
-            "arm",
-            "control: trained without dropout (%)",
-            "trained with dropout, off at inference (%)",
-            "trained with dropout, left on at inference: one mask (%)",
-            f"trained with dropout, mc: mean of {masks} masks (%)",
-        ),
-        rows,
-    )
+        rows.append((arm_label(findings, arm), without, *(mean_and_spread(row, name, 100, 2) for name in columns)))
+    head = ("network", "control, no dropout (%)", "dropout: off at inference (%)", "left on: one mask (%)")
+    return Table((*head, f"mc: mean of {plan.settings.mc_samples} masks (%)"), rows)
 
 
-def classes_table(plan: Plan, results: pd.DataFrame, classes: Sequence[str]) -> Table:
+def classes_table(findings: Findings) -> Table:
     """Test accuracy of each class, dropout off, mean over seeds."""
+    results, names = findings.results, dict(_labelled_names(findings))
     chosen = results[(results["inference"] == "off") & (results["split"] == "test")]
     means = chosen.groupby(["metric", "arm"])["value"].mean()
-    names = [arm.name for arm in plan.arms if (chosen["arm"] == arm.name).any()]
     rows = []
-    for k, label in enumerate(classes):
+    for k, label in enumerate(findings.card.classes):
         values = [means.get((f"accuracy_class_{k}", name), math.nan) for name in names]
         rows.append((label, *("–" if math.isnan(value) else f"{100 * value:.2f}" for value in values)))
-    return Table(("class", *names), rows)
+    return Table(("class", *names.values()), rows)
 
 
-def times_table(records: Iterable[RunRecord]) -> Table:
+def times_table(findings: Findings) -> Table:
     """What the runs took, a row a device and way."""
     groups: dict[tuple[str, Way], list[RunRecord]] = {}
-    for record in records:
+    for record in findings.records.values():
         device = str(record.outcome.environment.get("device", record.way.device))
         groups.setdefault((device, record.way), []).append(record)
     rows = []
@@ -149,16 +135,40 @@ def settings_table(settings: StudySettings) -> Table:
 
 
 def mean_and_spread(row: Mapping[Hashable, Any], name: str, factor: float, digits: int) -> str:
-    """Mean ± standard deviation, the latter where there is more than one seed."""
+    """Mean ± standard deviation; the latter, where there is more than one seed, with two significant digits.
+
+    Args:
+        row: of `Findings.arms`.
+        name: of the column with the mean.
+        factor: what both are multiplied by.
+        digits: of the mean where there is no spread; one more at most where there is.
+    """
     mean, spread = factor * row[name], factor * row[f"{name} sd"]
-    return f"{mean:.{digits}f}" if math.isnan(spread) else f"{mean:.{digits}f} ± {spread:.{digits}f}"
+    if math.isnan(spread):
+        return f"{mean:.{digits}f}"
+    needed = 1 - math.floor(math.log10(spread)) if spread > 0 else digits
+    shown = min(max(needed, 0), digits + 1)
+    return f"{mean:.{shown}f} ± {spread:.{shown}f}"
+
+
+def _labelled(findings: Findings) -> list[tuple[str, dict[Hashable, Any]]]:
+    """The rows of the arms that have a finished run, each with its label."""
+    names = dict(_labelled_names(findings))
+    return [(names[row["arm"]], row) for row in findings.arms.to_dict("records")]
+
+
+def _labelled_names(findings: Findings) -> list[tuple[str, str]]:
+    """Name and label of the arms that have a finished run."""
+    there = set(findings.arms["arm"]) if findings.done else set()
+    return [(arm.name, arm_label(findings, arm)) for arm in findings.plan.distinct if arm.name in there]
 
 
 def _other(one: ArmComparison) -> str:
     """The arm compared with, by what tells it from the other."""
-    if one.against.name == one.arm.control:
+    if one.against.name == one.arm.control and one.against.name != one.arm.name:
         return "control"
-    return hidden_words(one.against.depth) if one.arm.trained == one.against.trained else one.against.name
+    alike = one.arm.trained == one.against.trained and one.arm.depth != one.against.depth
+    return hidden_words(one.against.depth) if alike else one.against.name
 
 
 def _ends(low: float | None, high: float | None) -> str:

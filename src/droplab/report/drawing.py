@@ -7,43 +7,56 @@ is the child's program, too, and imports nothing of droplab.
 from __future__ import annotations
 
 import base64
+import html
 import json
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import textwrap
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-FILES = ("svg", "png", "pdf")
-"""The kinds of files of a chart; PNG has twice the size."""
+FILES = ("svg", "png")
+"""The kinds of files that a report has of each chart; PNG has twice the size. `pdf` is drawn on demand."""
 
 PAGE, LIBRARY = "page", "library.js"
-"""The kind of picture that stands in a page, an SVG without title; what draws charts there, one script of Vega's."""
+"""The picture that stands in a page, the SVG without its title; what draws charts there, one script of Vega's."""
 
+_PROCESSES = 2
 _PATIENCE = 600  # seconds
+_TITLE = 14
+"""Size of a title in pixels."""
 
 
 def draw(
-    charts: Mapping[str, Mapping[str, Any]], kinds: tuple[str, ...], notify: Callable[[str], None]
+    charts: Mapping[str, tuple[str, Mapping[str, Any]]], kinds: tuple[str, ...], notify: Callable[[str], None]
 ) -> dict[str, bytes]:
-    """Draw charts; nothing is fetched for it.
+    """Draw charts, each once, in processes side by side; nothing is fetched for it.
 
     Args:
-        charts: specifications of Vega-Lite, by name.
-        kinds: of `FILES` and `PAGE`.
+        charts: title and specification of Vega-Lite, by name.
+        kinds: of `FILES` and `PAGE`, or `pdf`.
         notify: told why nothing could be drawn.
 
     Returns:
         Pictures by `NAME.KIND`, with `PAGE` also `LIBRARY`; empty if they could not be drawn.
     """
-    job = json.dumps({"charts": charts, "kinds": kinds}).encode()
+    largest = sorted(charts, key=lambda name: -len(str(charts[name])))
+    shares = [largest[k::_PROCESSES] for k in range(min(_PROCESSES, max(len(largest), 1)))]
+    jobs = [
+        {
+            "charts": {name: charts[name] for name in share},
+            "kinds": kinds,
+            "library": PAGE in kinds and share is shares[-1],
+        }
+        for share in shares
+    ]
     try:
-        # -P: the modules beside this one must not be taken for the standard library's
-        done = subprocess.run(
-            [sys.executable, "-P", __file__], input=job, capture_output=True, timeout=_PATIENCE, check=True
-        )
-        return {name: base64.b64decode(text) for name, text in json.loads(done.stdout).items()}
+        with ThreadPoolExecutor(len(jobs)) as threads:
+            return {name: picture for drawn in threads.map(_in_child, jobs) for name, picture in drawn.items()}
     except subprocess.CalledProcessError as error:
         last = error.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
         why = last if error.returncode > 0 else f"signal {-error.returncode}, as where memory is too small"
@@ -53,15 +66,50 @@ def draw(
     return {}
 
 
-def _drawn(spec: dict[str, Any], kind: str) -> bytes:
+def _in_child(job: dict[str, Any]) -> dict[str, bytes]:
+    # -P: the modules beside this one must not be taken for the standard library's
+    done = subprocess.run(
+        [sys.executable, "-P", __file__],
+        input=json.dumps(job).encode(),
+        capture_output=True,
+        timeout=_PATIENCE,
+        check=True,
+    )
+    return {name: base64.b64decode(text) for name, text in json.loads(done.stdout).items()}
+
+
+def with_title(svg: str, title: str) -> str:
+    """An SVG of Vega's with a title above it, in as many lines as its width needs."""
+    head = re.match(r'<svg [^>]*?width="([\d.]+)" height="([\d.]+)" viewBox="0 0 [\d.]+ [\d.]+"', svg)
+    if head is None:
+        raise ValueError("a chart was not drawn as an SVG with width, height and viewBox")
+    width, height = map(float, head.groups())
+    lines = textwrap.wrap(title, max(20, int(width / (0.56 * _TITLE))))
+    room = 1.3 * _TITLE * len(lines) + 12
+    opened = svg.index(">") + 1
+    size = f'width="{width:g}" height="{height + room:g}" viewBox="0 0 {width:g} {height + room:g}"'
+    start = svg[:opened].replace(head[0].partition("width=")[1] + head[0].partition("width=")[2], size)
+    text = "".join(
+        f'<text x="5" y="{6 + 1.3 * _TITLE * (k + 1) - 4:g}" font-family="sans-serif" font-size="{_TITLE}px" '
+        f'font-weight="bold" fill="#333333">{html.escape(line)}</text>'
+        for k, line in enumerate(lines)
+    )
+    paper = '<rect width="100%" height="100%" fill="white"/>'
+    return f'{start}{paper}{text}<g transform="translate(0,{room:g})">{svg[opened : -len("</svg>")]}</g></svg>'
+
+
+def _pictures(title: str, spec: dict[str, Any], kinds: Collection[str]) -> dict[str, bytes]:
     import vl_convert
 
-    if kind == "png":
-        return bytes(vl_convert.vegalite_to_png(spec, scale=2, ppi=72))
-    if kind == "pdf":
-        return bytes(vl_convert.vegalite_to_pdf(spec))
-    shown = {key: value for key, value in spec.items() if key != "title"} if kind == PAGE else spec
-    return vl_convert.vegalite_to_svg(shown).encode()
+    svg = vl_convert.vegalite_to_svg(spec)
+    titled = with_title(svg, title)
+    made: dict[str, Callable[[], bytes]] = {
+        PAGE: svg.encode,
+        "svg": titled.encode,
+        "png": lambda: bytes(vl_convert.svg_to_png(titled, scale=2, ppi=72)),
+        "pdf": lambda: bytes(vl_convert.svg_to_pdf(titled)),
+    }
+    return {kind: made[kind]() for kind in kinds}
 
 
 def _main() -> None:
@@ -70,8 +118,12 @@ def _main() -> None:
     import vl_convert
 
     job = json.load(sys.stdin)
-    pictures = {f"{name}.{kind}": _drawn(spec, kind) for name, spec in job["charts"].items() for kind in job["kinds"]}
-    if PAGE in job["kinds"]:
+    pictures = {
+        f"{name}.{kind}": picture
+        for name, (title, spec) in job["charts"].items()
+        for kind, picture in _pictures(title, spec, job["kinds"]).items()
+    }
+    if job["library"]:
         pictures[LIBRARY] = vl_convert.javascript_bundle().encode()  # type: ignore[call-arg]  # its stub lacks the default
     json.dump({name: base64.b64encode(content).decode() for name, content in pictures.items()}, sys.stdout)
 

@@ -12,6 +12,7 @@ from droplab.report.card import any_limits, data_words, network_rows, versions_r
 from droplab.report.cells import Table
 from droplab.report.markdown import code, escaped, table
 from droplab.stats.calibration import BINS, calibration_error, reliability
+from droplab.stats.compare import percent, points
 from droplab.stats.intervals import CONFIDENCE, Estimate
 from droplab.stats.metrics import classification_metrics
 from droplab.study.origin import Origin
@@ -19,6 +20,7 @@ from droplab.study.origin import Origin
 if TYPE_CHECKING:
     from droplab.model.file import ModelInfo
     from droplab.study.plan import Run
+    from droplab.study.rates import Rates
     from droplab.study.records import RunRecord
 
 
@@ -34,6 +36,7 @@ def render_fitted_card(
     data: str,
     file: str,
     grouped: bool = False,
+    rates: Rates | None = None,
 ) -> str:
     """Render the card of a model as Markdown.
 
@@ -49,6 +52,7 @@ def render_fitted_card(
         data: the data as they were asked for.
         file: the name of its file.
         grouped: whether the splits were not to part groups.
+        rates: the dropout rates that valid chose among; `None` where the rate was given.
     """
     settings, several = runs[0].settings, len(runs) > 1
     seeds = ", ".join(str(run.settings.seed) for run in runs)
@@ -59,15 +63,20 @@ def render_fitted_card(
         if several
         else "a fully-connected classifier"
     )
-    limits = (*any_limits(info.classes), _calibration(labels, log_probabilities), _NO_CONTROL)
+    untried = _NO_CONTROL if rates is None else _OTHER_SETTINGS
+    limits = (*any_limits(info.classes), _calibration(labels, log_probabilities), untried)
+    settled = (
+        "given, and compared with nothing" if rates is None else "given, but for the dropout rate, which valid chose"
+    )
     parts = [
         f"# Model card: {escaped(file)}",
-        f"`{file}` holds {holds}. It was trained with settings that were given, and compared with nothing. "
+        f"`{file}` holds {holds}. The settings that it was trained with were {settled}. "
         f"The SHA-256 of its weights is `{weights}`; the file names this card by its own.",
         "## Data",
         data_words(origin, info, data, _split(origin, settings.split_seed, grouped)),
         "## Network and training",
         table(Table(("setting", "value"), network_rows(runs[0], info, seeds))),
+        *(() if rates is None else ("## Whether dropout earned its place", *_chosen(rates))),
         "## Metrics",
         table(
             Table(
@@ -96,6 +105,29 @@ _NO_CONTROL = (
     "Whether dropout, or any other setting, helps on these data: nothing was trained without it. `droplab study` does, "
     "and says which differences are real."
 )
+
+_OTHER_SETTINGS = (
+    "Whether any other setting than the dropout rate helps on these data. `droplab study` compares what you vary, and "
+    "says which differences are real."
+)
+
+
+def _chosen(rates: Rates) -> tuple[str, ...]:
+    """The comparison on valid: in words, as a table, and what it is worth."""
+    found = next(iter(rates.against_none.values()))
+    rows = [("none", f"{100 * rates.accuracies[0.0]:.2f}", "–", "–")]
+    for rate, one in rates.against_none.items():
+        ends = "– (no spread)" if one.low is None or one.high is None else f"{points(one.low)} to {points(one.high)}"
+        rows.append((f"{rate:g}", f"{100 * rates.accuracies[rate]:.2f}", points(one.difference), ends))
+    interval = f"{percent(found.confidence)} interval"
+    seeds = "one seed" if found.seeds == 1 else f"the same {found.seeds} seeds"
+    return (
+        rates.words,
+        table(Table(("dropout", "valid accuracy (%)", "against none (points)", interval), rows)),
+        f"Networks of {seeds} each, compared on {found.examples:,} training examples that were held out; the model was "
+        f"then trained with dropout {rates.chosen:g} on all of them. The accuracy on valid is that of a winner and "
+        "therefore flatters. The intervals hold for all rates together.",
+    )
 
 
 def _split(origin: Origin, split_seed: int, grouped: bool) -> str:

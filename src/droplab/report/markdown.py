@@ -7,11 +7,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from droplab import __version__
-from droplab.report.cells import Table
+from droplab.report.answer import answer_of
+from droplab.report.cells import Table, arms_table, comparison_table
 from droplab.report.conclusions import judged
-from droplab.report.headline import headline
 from droplab.report.post import agreement_words, figures_table
-from droplab.report.words import published_differences
+from droplab.report.words import (
+    arm_label,
+    count_words,
+    looks_words,
+    missing_words,
+    published_differences,
+    regime_words,
+    sure_words,
+)
 
 if TYPE_CHECKING:
     from droplab.study.findings import Findings
@@ -33,33 +41,40 @@ def render_markdown(findings: Findings, origin: Origin) -> str:
         findings: the study's; some runs may be missing, and it says so.
         origin: where they come from.
     """
-    plan, told = findings.plan, headline(findings)
-    notes = [f"{told.missing}." if told.missing else "", published_differences(plan.settings) or ""]
+    plan, told = findings.plan, answer_of(findings, origin.command)
+    missing = missing_words(findings)
+    notes = [f"{missing}." if missing else "", published_differences(plan.settings) or ""]
     notes += [*origin.findings, *origin.notices]
     shown = [f"- {escaped(note, 300 if i > 1 else _LONGEST_TEXT)}" for i, note in enumerate(notes) if note]
     start = [f"# {escaped(plan.settings.name)}"]
     if plan.settings.question:
         start.append(f"**Question.** {escaped(plan.settings.question)}")
-    start.append(f"**Answer.** {escaped(told.answer)}")
-    start += [escaped(words) for words in (told.regime, told.looks) if words]
+    start.append(f"**Answer.** {escaped(told.title)}. {escaped(told.deck)}".rstrip())
+    start += [
+        escaped(words)
+        for words in (regime_words(findings.states), sure_words(findings), looks_words(findings))
+        if words
+    ]
     if shown:
         more = [f"- … and {len(shown) - _MOST_NOTES} notes more"] if len(shown) > _MOST_NOTES else []
         start.append("\n".join(shown[:_MOST_NOTES] + more))
-    if told.verdicts.rows:
+    if told.rows.rows:
         start += [
-            f"## {told.heading}",
-            table(told.verdicts, _LONGEST_VERDICTS),
-            "Test accuracy, dropout off at inference: mean difference over the seeds, in pairs, with the intervals "
-            "that verdicts are read from.",
+            "## What helps?",
+            table(told.rows, _LONGEST_VERDICTS),
+            "Test accuracy, dropout off at inference, mean over the seeds; difference with the interval that the "
+            f"verdict is read from. {escaped(count_words(findings))}",
         ]
-    if told.ranking and told.ranking.rows:
+    if told.next is not None:
+        start += [told.next.words, code(told.next.command)]
+    if plan.settings.vary and findings.ranking:
         start += [
             "## Every arm against the best on valid",
-            table(told.ranking, _LONGEST_VERDICTS),
+            table(comparison_table(findings.ranking), _LONGEST_VERDICTS),
             "In the order of the mean accuracy on valid; the differences are of test accuracy.",
         ]
     if beside := findings.post:
-        told_of = "\n".join(
+        claims = "\n".join(
             f"- {escaped(one.conclusion.text)} **{one.judgement.capitalize()}.** {escaped(one.words)}"
             for one in judged(beside)
         )
@@ -67,19 +82,19 @@ def render_markdown(findings: Findings, origin: Origin) -> str:
             "## The post, claim by claim",
             f"{escaped(beside.post.source)}. {escaped(agreement_words(beside.figures))}",
             table(figures_table(beside.figures)),
-            told_of,
+            claims,
         ]
     examples = ", ".join(f"{count:,} {split}" for split, count in origin.examples.items())
     end = [
         "Mean ± standard deviation over the seeds, dropout off at inference."
-        + (f" Chosen on valid: {escaped(told.best)}." if told.best else ""),
+        + (f" Chosen on valid: {escaped(arm_label(findings, findings.best))}." if findings.done else ""),
         "## How to repeat it",
         code(origin.command),
         f"Data: {escaped(origin.data, 200)} ({examples}; {escaped(origin.source, 500)}), "
         f"fingerprint `{plan.fingerprint[:12]}`. droplab {__version__}.",
     ]
     room = MOST_CHARACTERS - sum(len(part) + 2 for part in (*start, *end)) - len("## Arms\n\n\n\n")
-    return "\n\n".join([*start, "## Arms", table(told.arms, room), *end]) + "\n"
+    return "\n\n".join([*start, "## Arms", table(arms_table(findings), room), *end]) + "\n"
 
 
 def escaped(text: str, most: int = _LONGEST_TEXT) -> str:

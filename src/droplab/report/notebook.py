@@ -1,23 +1,31 @@
-"""A study's result in a notebook: a fragment of HTML, and its charts by name."""
+"""A study in a notebook: fragments of HTML, and its charts by name, all of which need no network to be shown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import altair as alt
 from markupsafe import Markup, escape
 
 from droplab.errors import ConfigError, DataError
+from droplab.report.answer import answer_of
+from droplab.report.cells import Table, arms_table, comparison_table
+from droplab.report.drawing import PAGE, draw
 from droplab.report.figures import study_figures
-from droplab.report.headline import headline
+from droplab.report.words import arm_label, missing_words, regime_words, sure_words
+from droplab.study.plan import study_arms
+from droplab.study.verdicts import ArmComparison
 
 if TYPE_CHECKING:
-    import altair as alt
-
-    from droplab.report.cells import Table
+    from droplab.config import StudySettings
     from droplab.study.exhibits import Exhibits
     from droplab.study.findings import Findings
+
+VEGA_LITE = "application/vnd.vegalite.v5+json"
+"""What notebooks draw by themselves: JupyterLab (up to 4.6 at least) and VS Code know no later version."""
 
 
 def html_fragment(findings: Findings) -> str:
@@ -26,15 +34,71 @@ def html_fragment(findings: Findings) -> str:
     Args:
         findings: the study's; one without a finished run is no error.
     """
-    plan, told = findings.plan, headline(findings)
-    parts = [Markup("<p><strong>{}</strong> {}</p>").format(plan.settings.name, told.answer)]
-    parts += [Markup("<p>{}</p>").format(words) for words in (told.regime, told.looks) if words]
-    if told.missing:
-        parts.append(Markup("<p>{}.</p>").format(told.missing))
-    parts.append(_table(f"{told.heading}: test accuracy, dropout off at inference", told.verdicts))
-    best = f"; chosen on valid: {told.best}" if told.best else ""
-    parts.append(_table(f"Arms: mean ± standard deviation over the seeds{best}", told.arms))
-    return str(Markup('<div class="droplab">{}</div>').format(Markup("").join(parts)))
+    told = answer_of(findings)
+    parts = [Markup("<p><strong>{}</strong> {}</p>").format(told.title, told.deck)]
+    missing = missing_words(findings)
+    for words in (regime_words(findings.states), missing and f"{missing}.", sure_words(findings)):
+        if words:
+            parts.append(Markup("<p>{}</p>").format(words))
+    parts.append(_table("Test accuracy, dropout off at inference", told.rows))
+    best = f"; chosen on valid: {arm_label(findings, findings.best)}" if findings.done else ""
+    parts.append(_table(f"Arms: mean ± standard deviation over the seeds{best}", arms_table(findings)))
+    return _fragment(parts)
+
+
+def settings_fragment(settings: StudySettings) -> str:
+    """What a study asks, on what data, and its arms, likewise.
+
+    Raises:
+        ConfigError: if an arm's settings cannot be.
+    """
+    arms = study_arms(settings)
+    seeds = f"{len(settings.seeds)} seed{'s' if len(settings.seeds) > 1 else ''}"
+    most = "at most " if settings.until else ""
+    parts = [
+        Markup("<p><strong>{}</strong> {}</p>").format(settings.name, settings.question),
+        Markup("<p>Data: {}; {} arms, {}{} each; {} epochs. run() trains what the store lacks.</p>").format(
+            settings.data, len(arms), most, seeds, settings.epochs
+        ),
+        _table("Arms", Table(("arm", "hidden widths"), [(arm.name, _widths(arm.widths)) for arm in arms])),
+    ]
+    return _fragment(parts)
+
+
+class Comparisons(list[ArmComparison]):
+    """Comparisons of arms, which a notebook shows as a small table: what a verdict is read from."""
+
+    def _repr_html_(self) -> str:
+        whole = comparison_table(self)
+        few = (0, 1, 2, 3, whole.head.index("seeds"))  # the fourth is the interval
+        head, *rows = ([cells[column] for column in few] for cells in (whole.head, *whole.rows))
+        return _fragment([_table("Test accuracy, dropout off at inference", Table(head, rows))])
+
+
+class _Offline:
+    """What a chart is, too, that a notebook shows without a network."""
+
+    to_dict: Callable[[], dict[str, Any]]
+
+    def _repr_mimebundle_(self, *args: Any, **kwargs: Any) -> Any:
+        """The chart for what the notebook draws by itself, and as a picture for where it draws nothing.
+
+        Whoever has chosen a renderer of Altair's gets that.
+        """
+        if alt.renderers.active != "default":
+            return super()._repr_mimebundle_(*args, **kwargs)  # type: ignore[misc]
+        chart = self.to_dict()
+        pictures = draw({"chart": ("", chart)}, (PAGE,), lambda text: warnings.warn(text, stacklevel=2))
+        shown = {VEGA_LITE: chart | {"$schema": "https://vega.github.io/schema/vega-lite/v5.json"}}
+        return shown | ({"image/svg+xml": pictures[f"chart.{PAGE}"].decode()} if pictures else {})
+
+
+def offline(chart: alt.TopLevelMixin) -> alt.TopLevelMixin:
+    """The same chart, which a notebook shows without a network; Altair's own fetches its programs from a server."""
+    kind, shown = type(chart), chart.copy(deep=False)  # type: ignore[attr-defined]
+    told = {"__module__": kind.__module__, "__doc__": kind.__doc__}
+    object.__setattr__(shown, "__class__", type(kind.__name__, (_Offline, kind), told))
+    return shown  # type: ignore[no-any-return]
 
 
 class StudyCharts(Mapping[str, "alt.TopLevelMixin"]):
@@ -54,7 +118,7 @@ class StudyCharts(Mapping[str, "alt.TopLevelMixin"]):
         self._findings, self._exhibits = findings, exhibits
 
     def difference(self) -> alt.TopLevelMixin:
-        """What training with dropout changes: the difference from the control on test, with its interval.
+        """Every arm beside its control on test, with their difference, its interval and the verdict.
 
         Raises:
             DataError: if no network is finished both with dropout and without it.
@@ -79,16 +143,20 @@ class StudyCharts(Mapping[str, "alt.TopLevelMixin"]):
         return self.difference()
 
     def control(self) -> alt.TopLevelMixin:
-        """Networks trained with dropout against networks trained without, a panel a split."""
-        return self["control"]
+        """Accuracy of networks trained with regularizers and without, along the study's first axis of numbers.
+
+        Raises:
+            DataError: if the study has no such axis.
+        """
+        return self._needing("control", "an axis of several numbers, as depths or rates")
 
     def inference(self) -> alt.TopLevelMixin:
-        """Networks trained with dropout, with it left on and off at inference, a panel a mode."""
-        return self["inference"]
+        """Networks trained with dropout, with it left on and off at inference, beside their controls.
 
-    def splits(self) -> alt.TopLevelMixin:
-        """The same, a panel a split."""
-        return self["splits"]
+        Raises:
+            DataError: if no network has dropout.
+        """
+        return self._needing("inference", "networks trained with dropout")
 
     def loss(self) -> alt.TopLevelMixin:
         """The loss of every network, epoch by epoch."""
@@ -153,7 +221,15 @@ class StudyCharts(Mapping[str, "alt.TopLevelMixin"]):
     def _drawn(self) -> dict[str, alt.TopLevelMixin]:
         exhibits = self._exhibits() if self._exhibits else None
         figures = study_figures(self._findings, exhibits)
-        return {name: figure.chart for name, figure in figures.items()}
+        return {name: offline(figure.titled) for name, figure in figures.items()}
+
+
+def _fragment(parts: Sequence[Markup]) -> str:
+    return str(Markup('<div class="droplab">{}</div>').format(Markup("").join(parts)))
+
+
+def _widths(widths: Sequence[int]) -> str:
+    return "-".join(map(str, widths)) or "linear"
 
 
 def _table(caption: str, shown: Table) -> Markup:

@@ -3,8 +3,8 @@
   // The charts are drawn with colours for light paper; each of these has another one on dark paper.
   const DARK = { "#333333": "#e8eaed", "#555555": "#a6adb5", "#cccccc": "#4a525c", "#e6e6e6": "#2b3138",
     "#eeeeee": "#2b3138", "#999999": "#8a939c", "#777777": "#a6adb5", "white": "#15181c", "black": "#ffffff",
-    "#fdf1e3": "#3a2a10", "#0072B2": "#3a9bdc", "#E69F00": "#b87e00" };
-  const LEAST = 200, MARGIN = 96; // pixels: the narrowest panel, and what stands beside one
+    "#F6EAF2": "#33202d", "#E8F4EF": "#17322a", "#0072B2": "#3a9bdc" };
+  const LEAST = 170, GAP = 14, NARROW = 560, LABELS = 112, VERDICT = 84; // pixels
   const dark = matchMedia("(prefers-color-scheme: dark)");
 
   function recoloured(spec) {
@@ -12,36 +12,40 @@
     return { ...JSON.parse(text), background: "transparent" };
   }
 
-  // As many panels in a line as there is room for, and a single one no wider than the page.
+  // As many panels in a line as there is room for; they share the width beside their labels (`usermeta`).
   function fitted(spec, width) {
-    const narrow = (view) => {
-      if (view.width <= width - MARGIN) return;
-      view.width = Math.max(LEAST, width - MARGIN);
-      for (const { mark } of view.layer ?? []) { // words that stood side by side have no room any more
-        if (mark.lineBreak) Object.assign(mark, { lineBreak: "\n", angle: 270, align: "right", baseline: "middle", fontSize: 10 });
-      }
-    };
+    const { left, each } = spec.usermeta;
+    const shared = (views) => Math.max(60, Math.floor((width - left - GAP * (views - 1)) / views - each));
     if (spec.facet) {
-      const { row, column } = spec.facet;
-      if (row && column) {
-        if (width > 700) return spec;
-        const value = `datum[${JSON.stringify(row.field)}] + ", " + datum[${JSON.stringify(column.field)}]`;
-        spec.transform = [{ calculate: value, as: "panel and column" }];
-        spec.facet = { field: "panel and column", type: "nominal", sort: null, header: column.header };
-      }
-      const room = Math.max(1, Math.floor(width / (spec.spec.width + 40)));
-      if (spec.facet.column) spec.facet = spec.facet.column;
-      spec.columns = Math.min(3, room);
-      narrow(spec.spec);
+      spec.columns = Math.max(1, Math.min(spec.columns, Math.floor((width - left + GAP) / (LEAST + each + GAP))));
+      spec.spec.width = shared(spec.columns);
+    } else if (spec.hconcat?.some((view) => view.name === "verdict")) {
+      if (width < NARROW) return narrow(spec, width);
+      const [one, ...others] = spec.hconcat.slice(0, -1);
+      one.width = (others.length ? 0.6 : 1) * (width - left);
+      others.forEach((view) => { view.width = 0.4 * (width - left); });
     } else if (spec.hconcat) {
-      if (spec.hconcat.reduce((sum, view) => sum + view.width + MARGIN, 0) > width) {
-        spec.vconcat = spec.hconcat;
-        delete spec.hconcat;
-        spec.vconcat.forEach(narrow);
-      }
-    } else narrow(spec);
-    if (width < 520) spec.config.legend = { ...spec.config.legend, columns: 1 };
+      const views = width < 2 * (LEAST + each) ? 1 : 2;
+      spec.hconcat.forEach((view) => { view.width = shared(views); });
+      if (views === 1) [spec.vconcat, spec.hconcat] = [spec.hconcat, undefined];
+    } else {
+      spec.width = Math.min(spec.width, width - left);
+      spec.height = spec.width;
+    }
+    if (width < NARROW) spec.config.legend = { ...spec.config.legend, columns: 1 };
     return spec;
+  }
+
+  // Rows without the panel of intervals: short labels, and of what is said the verdict alone.
+  function narrow(spec, width) {
+    const short = { labelExpr: "split(split(datum.value, '\\t')[0], '\\n')[0]", labelLimit: LABELS, labelOffset: 0 };
+    const views = JSON.parse(JSON.stringify(spec.hconcat, (key, value) => short[key] ?? value));
+    const [one, said] = [views[0], views.at(-1)], [word] = said.layer;
+    word.encoding = { ...word.encoding, x: { value: 0 }, text: { field: "verdict", type: "nominal" } };
+    delete word.transform;
+    Object.assign(said, { layer: [word], width: VERDICT });
+    one.width = width - LABELS - VERDICT - 40;
+    return { ...spec, hconcat: [one, said], config: { ...spec.config, legend: { ...spec.config.legend, columns: 1 } } };
   }
 
   async function draw(figure) {

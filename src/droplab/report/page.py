@@ -11,35 +11,43 @@ from dataclasses import dataclass
 from datetime import UTC
 from importlib import resources
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import jinja2
+import pandas as pd
 from markupsafe import Markup
 
 from droplab import __version__
 from droplab.report import cells, words
+from droplab.report.answer import answer_of, is_of_dropout, is_of_levels
 from droplab.report.cells import Table
 from droplab.report.conclusions import judged
 from droplab.report.document import environments
 from droplab.report.drawing import LIBRARY, PAGE
-from droplab.report.figures import Figure
 from droplab.report.pictures import image_png, signed_grid_png
 from droplab.report.post import agreement_words, figures_table, post_times_table
+from droplab.report.spreadsheet import csv_text
+from droplab.report.style import Figure
 
 if TYPE_CHECKING:
     from droplab.study.exhibits import Exhibits
     from droplab.study.findings import Findings
     from droplab.study.origin import Origin
 
+_SUB = ("post-conclusions", "post-figures", "post-times")
+"""Sections within others."""
+
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A figure as the page has it: its title and how to read it, an SVG, what draws it, and its numbers."""
+    """A figure as the page has it: its title, how to read it, an SVG, what draws it, and its numbers, also as CSV."""
 
     title: str
-    reading: str
+    caption: str
     svg: Markup
     spec: Markup
     numbers: Table
+    csv: str
 
 
 def render_page(
@@ -48,6 +56,7 @@ def render_page(
     figures: Mapping[str, Figure],
     exhibits: Exhibits | None = None,
     pictures: Mapping[str, bytes] | None = None,
+    in_folder: bool = False,
 ) -> str:
     """Render the report as one HTML page that loads nothing.
 
@@ -59,22 +68,34 @@ def render_page(
         figures: of `figures.study_figures`.
         exhibits: of the network that valid chose, if they are shown.
         pictures: of the figures, of kind `PAGE`, as `drawing.draw` gives them; without them the page has no figures.
+        in_folder: whether the figures lie as files beside the page, which then links to them.
     """
-    plan, records, control = findings.plan, findings.records, findings.contrasts
-    best, arms = findings.best, findings.arms
-    best_row = next(row for row in arms.to_dict("records") if row["arm"] == best.name)
+    plan, best, beside = findings.plan, findings.best, findings.post
+    best_row = next(row for row in findings.arms.to_dict("records") if row["arm"] == best.name)
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    beside = findings.post
     pictures = pictures or {}
     library, script = pictures.get(LIBRARY, b"").decode(), _part("page.js")
-    images, first_layers = {}, {}
-    if exhibits is not None:
-        images = {place: _data_url(image_png(image)) for place, image in exhibits.images.items()}
-    if exhibits is not None and exhibits.image_shape is not None:
-        shape = exhibits.image_shape
-        first_layers = {name: _data_url(signed_grid_png(units, shape)) for name, units in exhibits.first_layers.items()}
+    images, first_layers = _images(exhibits)
+    shown = {name: _drawn(figure, name, pictures) for name, figure in figures.items() if pictures}
+    modes, calibration = cells.modes_table(findings), cells.calibration_table(findings)
+    titles = {
+        "what-helps": "What helps?",
+        "learning": "How they learned",
+        "inference": "Dropout left on at inference is not “no dropout”" if modes.rows else "",
+        "the-post": "The post, claim by claim" if beside else "",
+        "post-conclusions": "What it concludes" if beside else "",
+        "post-figures": "Its accuracies and charts" if beside else "",
+        "post-times": "Its times" if beside else "",
+        "probabilities": "Can the probabilities be believed?" if calibration.rows else "",
+        "mistakes": "What the best network gets wrong",
+        "inside": "Inside the networks" if first_layers or "activations" in shown else "",
+        "times": "Times",
+        "methods": "Methods and data",
+        "words": "Words used here",
+    }
+    titles = {name: title for name, title in titles.items() if title}
     return environment.from_string(_part("page.html.j2")).render(
         css=Markup(_part("page.css")),
         library=Markup(library),
@@ -85,52 +106,85 @@ def render_page(
         origin=origin,
         version=__version__,
         fingerprint=plan.fingerprint,
-        done=findings.done,
-        planned=findings.wanted,
-        answer=words.answer(control),
-        regime=words.regime_words(findings.states),
+        titles=titles,
+        contents=list(titles),
+        sub=_SUB,
+        in_folder=in_folder,
+        answer=answer_of(findings, origin.command),
+        missing=words.missing_words(findings),
+        enough=words.enough_words(findings.states),
+        sure=words.sure_words(findings),
         looks=words.looks_words(findings),
-        control_table=cells.comparison_table(control),
-        depth_table=cells.comparison_table(findings.deeper),
-        ranking_table=cells.comparison_table(findings.ranking) if plan.settings.vary else None,
-        trends=[words.trend_words(one) for one in findings.trends],
-        best=best.name,
+        notices=[one for one in (words.published_differences(plan.settings), *origin.findings, *origin.notices) if one],
+        best_label=words.arm_label(findings, best),
         best_accuracies=[cells.mean_and_spread(best_row, f"{split} accuracy", 100, 2) for split in ("valid", "test")],
         refit=words.refit_words(findings),
-        arms_table=cells.arms_table(arms),
-        calibration_table=cells.calibration_table(arms),
-        modes_table=cells.modes_table(plan, arms),
-        classes_table=cells.classes_table(plan, findings.results, origin.classes),
+        compared_words=_compared_words(findings),
+        control_table=cells.comparison_table(findings.contrasts),
+        levels_table=cells.comparison_table(findings.levels),
+        depth_table=cells.comparison_table(findings.deeper),
+        ranking_table=cells.comparison_table(findings.ranking),
+        trends=[words.trend_words(one) for one in findings.trends],
+        arms_table=cells.arms_table(findings),
+        calibration_table=calibration,
+        modes_table=modes,
+        classes_table=cells.classes_table(findings),
         classes=origin.classes,
         post=beside and beside.post,
         post_agreement=beside and agreement_words(beside.figures),
         post_figures=beside and figures_table(beside.figures),
         post_times=beside and post_times_table(beside),
         judged=beside and judged(beside),
-        figures={name: _drawn(figure, name, pictures) for name, figure in figures.items() if pictures},
+        figures=shown,
         exhibits=exhibits,
         images=images,
         first_layers=first_layers,
-        differs=words.published_differences(plan.settings),
+        times_table=cells.times_table(findings),
+        device_words=words.device_words(findings),
+        when_words=_when_words(origin),
         settings_table=cells.settings_table(plan.settings),
-        environments=environments(records.values()),
-        times_table=cells.times_table(records.values()),
-        duration=words.duration_words(origin.seconds),
-        started=origin.started.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        environments=environments(findings.records.values()),
+        glossary=words.GLOSSARY,
     )
 
 
+def _compared_words(findings: Findings) -> str:
+    """What a row of the main table is, and why there may be fewer networks than one expects."""
+    if is_of_levels(findings):
+        what = "Each row: networks at one level, beside the same at the baseline"
+    elif is_of_dropout(findings):
+        what = "Each row: networks trained with dropout, beside the same networks trained without it (the control)"
+    else:
+        what = "Each row: networks trained with a regularizer, beside the same trained without it (the control)"
+    return f"{what}. Test accuracy, dropout off at inference, mean over the seeds. {words.count_words(findings)}"
+
+
+def _when_words(origin: Origin) -> str:
+    started = origin.started.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    if not origin.trained:
+        return f"Nothing was trained for this page, which was made {started}."
+    return f"{origin.trained} networks were trained from {started} in {words.duration_words(origin.seconds)}."
+
+
+def _images(exhibits: Exhibits | None) -> tuple[dict[int, str], dict[str, str]]:
+    """The pictures of mistakes by example, and those of first layers by what was trained, as URLs."""
+    if exhibits is None or (shape := exhibits.image_shape) is None:
+        return {}, {}
+    images = {place: _data_url(image_png(image)) for place, image in exhibits.images.items()}
+    return images, {name: _data_url(signed_grid_png(one, shape)) for name, one in exhibits.first_layers.items()}
+
+
 def _drawn(figure: Figure, name: str, pictures: Mapping[str, bytes]) -> _Drawn:
-    """The figure without its title, which the page sets as text."""
-    chart = figure.chart.to_dict()
-    title = chart.pop("title")
-    spec = json.dumps(chart, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """The figure as the page has it."""
+    spec = json.dumps(figure.chart.to_dict(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    table = csv_text(pd.DataFrame(figure.numbers.rows, columns=list(figure.numbers.head)))
     return _Drawn(
-        title["text"],
-        " ".join(title["subtitle"]),
+        figure.title,
+        figure.caption,
         Markup(_inlined(pictures[f"{name}.{PAGE}"].decode(), name)),
         Markup(spec.replace("<", "\\u003c")),  # so that no text in it ends the element that holds it
         figure.numbers,
+        f"data:text/csv;charset=utf-8,{quote(table)}",
     )
 
 

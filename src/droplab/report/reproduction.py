@@ -14,7 +14,7 @@ from droplab.report.cells import Table
 from droplab.report.document import environments
 from droplab.report.drawing import FILES
 from droplab.report.markdown import code, escaped, table
-from droplab.report.reproduction_chart import reproduction_chart
+from droplab.report.published_charts import reproduction
 from droplab.report.spreadsheet import csv_text
 from droplab.report.words import duration_words, value_words
 from droplab.report.write import save_figures
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from droplab.study.records import RunRecord
     from droplab.study.reproduction import Reproduced
 
-_SMOKE = (
-    "A smoke run shows that everything works, and says nothing of the paper: a network with fewer updates than an "
-    "epoch has is trained on fewer examples."
+SMOKE = (
+    "The numbers of a smoke run mean nothing: it shows that everything works, with networks that are hardly trained. "
+    "For numbers there is --budget short, and paper for the full count."
 )
+
+_FEWER_EXAMPLES = "A network with fewer updates than an epoch has is trained on fewer examples."
 
 _OWN_ERROR = (
     "The interval of the difference also counts the published value's own standard error: the one printed behind ±, or "
@@ -49,7 +51,7 @@ REPORT = ("results.csv", "report.md", *(f"figures/reproduction.{kind}" for kind 
 def write_reproduction(
     folder: Folder, reproduced: Reproduced, command: str, notify: Callable[[str], None], raw: bool = False
 ) -> list[Path]:
-    """Write `results.csv`, `report.md` and `figures/reproduction.{svg,png,pdf}` into a folder.
+    """Write `results.csv`, `report.md` and `figures/reproduction.{svg,png}` into a folder.
 
     Args:
         folder: of the output.
@@ -64,7 +66,7 @@ def write_reproduction(
     written = [
         folder.write("results.csv", csv_text(results_table(reproduced), raw).encode()),
         folder.write("report.md", render_reproduction(reproduced, command).encode()),
-        *save_figures({"reproduction": reproduction_chart(reproduced)}, folder, notify),
+        *save_figures({"reproduction": reproduction(reproduced)}, folder, notify),
     ]
     folder.finish()
     return written
@@ -117,8 +119,8 @@ def render_reproduction(reproduced: Reproduced, command: str) -> str:
     parts = [
         f"# {escaped(what.title)}",
         f"{escaped(what.source)}. Budget `{budget}`: {length}"
-        + ("." if budget == "paper" else f"; the full count is {what.updates['paper']:,}.")
-        + (f" {_SMOKE}" if budget == "smoke" else ""),
+        + ("." if budget == "paper" else f"; the full count is {what.updates['paper']:,}."),
+        *([f"**{SMOKE}** {_FEWER_EXAMPLES}"] if budget == "smoke" else []),
         *(
             [f"**{reproduced.missing}.** The others are not finished, or could not be trained."]
             if reproduced.missing

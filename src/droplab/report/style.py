@@ -1,55 +1,128 @@
-"""Style: what all figures have in common: colours that the colour-blind can tell apart, titles, panels, legends."""
+"""Style: what all figures have in common: colours, each of one meaning, legends, panels, widths."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
-BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9"
-"""Okabe and Ito's colours."""
+from droplab.report.cells import Table
+
+BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E0730A", "#009E73", "#B0589A"
+"""The control; the regularizer; places, and amounts that are good; what stands beside both, as dropout left on."""
+
+ORANGES, GREENS, PURPLES = ("#F2A65A", "#A34700"), ("#7CCDB0", "#00755A"), ("#F6EAF2", PURPLE)
+"""From light to dark: several regularizers; several places; amounts that are bad."""
 
 INK, QUIET, LINE, GRID, SHADE = "#333333", "#555555", "#cccccc", "#e6e6e6", "#eeeeee"
 """Text and zero lines, lesser text, frames, grids and areas; the page has others for these on dark paper."""
 
+WIDTH = 662
+"""Of a figure in pixels: 6.9 inches at 96 pixels an inch, the text width of a paper; the page fits it to its own."""
 
-def finished(chart: Any, title: alt.TitleParams) -> alt.TopLevelMixin:
-    """The chart with its title, its legend on top and quiet lines."""
+GAP = 14
+"""Between panels."""
+
+MOST_PANELS = 12
+"""Of a figure with a panel for each place in a study."""
+
+
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """A chart, what it shows, and what it draws as a table in words.
+
+    Attributes:
+        title: what it shows.
+        caption: how to read it.
+        chart: without either.
+        numbers: its values.
+    """
+
+    title: str
+    caption: str
+    chart: alt.TopLevelMixin
+    numbers: Table
+
+    @property
+    def drawing(self) -> tuple[str, dict[str, Any]]:
+        """What `drawing.draw` takes."""
+        return self.title, self.chart.to_dict()
+
+    @property
+    def titled(self) -> alt.TopLevelMixin:
+        """The chart with its title, to stand alone."""
+        chart: Any = self.chart
+        title = alt.TitleParams(self.title, anchor="start", color=INK, fontSize=14, offset=10)
+        titled: alt.TopLevelMixin = chart.properties(title=title)
+        return titled
+
+
+def finished(chart: Any, left: float, each: float = 0) -> alt.TopLevelMixin:
+    """The chart with its legend on top and quiet lines.
+
+    Args:
+        chart: layers, panels, or views side by side.
+        left: how much of its width are labels, so that the page can fit the rest to its own.
+        each: how much beside that stands left of each panel.
+    """
     finished: alt.TopLevelMixin = (
-        chart.properties(title=title)
-        .configure(background="white", font="sans-serif", padding=12, aria=False)
-        .configure_title(color=INK, subtitleColor=QUIET)
+        chart.properties(usermeta={"left": round(left), "each": round(each)})
+        .configure(background="white", font="sans-serif", padding=5, aria=False)
         .configure_legend(
             orient="top",
+            title=None,
             labelColor=INK,
             titleColor=INK,
             labelFontSize=12,
-            titleFontSize=12,
             labelLimit=300,
             symbolOpacity=1,
-            padding=8,
+            symbolStrokeWidth=2,
+            padding=2,
+            offset=8,
             columns=4,
         )
         .configure_axis(
             labelFontSize=11,
             labelColor=INK,
-            titleFontSize=12,
+            titleFontSize=11.5,
             titleFontWeight="normal",
             titleColor=INK,
             gridColor=GRID,
             tickColor=LINE,
             domain=False,
         )
+        .configure_header(title=None, labelFontSize=12, labelFontWeight="bold", labelColor=INK, labelLimit=300)
         .configure_view(stroke=LINE)
     )
     return finished
 
 
-def title(text: str, *lines: str) -> alt.TitleParams:
-    """What a figure shows, and in the lines below it how to read it; the page sets them as its own text."""
-    return alt.TitleParams(text, subtitle=list(lines), anchor="start", fontSize=16, subtitleFontSize=12, offset=12)
+def panels(
+    layers: Any,
+    frame: pd.DataFrame,
+    field: str,
+    names: Sequence[str],
+    left: float = 76,
+    each: float = 0,
+    height: Any = 150,
+    free_x: bool = False,
+) -> alt.TopLevelMixin:
+    """A finished chart of a panel for each of `names`, three a line.
+
+    All have one y axis, unless `each` gives room to one beside each panel, and one x axis unless `free_x`.
+    """
+    columns = min(3, len(names))
+    width = (WIDTH - left - GAP * (columns - 1)) / columns - each
+    facet = alt.Facet(f"{field}:N", sort=list(names))
+    chart = layers.properties(width=round(width), height=height).facet(
+        data=data(frame), facet=facet, columns=columns, spacing=GAP
+    )
+    chart = chart.resolve_scale(y="independent") if each else chart.resolve_axis(x="independent")
+    return finished(chart.resolve_scale(x="independent") if free_x else chart, left, each)
 
 
 def data(frame: pd.DataFrame) -> alt.InlineData:
@@ -59,38 +132,39 @@ def data(frame: pd.DataFrame) -> alt.InlineData:
     return alt.InlineData(values=values)
 
 
-def panels(layers: Any, frame: pd.DataFrame, field: str, names: list[str], rows: bool = False) -> Any:
-    """A panel for each of `names`, three a line; or a column for each, and a row for each depth (of `by_depth`)."""
-    header = alt.Header(title=None, labelFontSize=13, labelFontWeight="bold", labelColor=INK)
-    values = data(frame)
-    if rows:
-        column = alt.Column(f"{field}:N", sort=names, header=header)
-        row = alt.Row("panel:N", sort=depth_names(frame), header=header)
-        return layers.facet(data=values, column=column, row=row)
-    if len(names) <= 3:
-        return layers.facet(data=values, column=alt.Column(f"{field}:N", sort=names, header=header))
-    return layers.facet(data=values, facet=alt.Facet(f"{field}:N", sort=names, header=header), columns=3)
+def ramp(ends: tuple[str, str], count: int, one: str) -> list[str]:
+    """So many colours from light to dark; `one` where there is a single one."""
+    if count < 2:
+        return [one] * count
+    light, dark = (np.array([int(end[k : k + 2], 16) for k in (1, 3, 5)]) for end in ends)
+    mixed = np.linspace(light, dark, count).round().astype(int)
+    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in mixed]
 
 
-def by_depth(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame with its depths as names of panels."""
-    return frame.assign(panel="depth " + frame["depth"].astype(str))
+def arms_colour(field: str, controls: Sequence[str], others: Sequence[str]) -> alt.Color:
+    """Blue for controls; for what is compared with them orange, from light to dark where there are several."""
+    oranges = zip(others, ramp(ORANGES, len(others), ORANGE), strict=True)
+    return colour(field, {**dict.fromkeys(controls, BLUE), **dict(oranges)})
 
 
-def colour(field: str, names: list[str], title: str | None) -> alt.Color:
-    """A colour a name; beyond what Okabe and Ito offer, a scheme that grows darker evenly."""
-    colours = [BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY]
-    scale = alt.Scale(domain=names, range=colours[: len(names)])
-    if len(names) > len(colours):
-        scale = alt.Scale(domain=names, scheme="viridis")
-    return alt.Color(f"{field}:O", title=title, sort=names, scale=scale)
+def colour(field: str, colours: dict[str, str], legend: bool = True) -> alt.Color:
+    """A colour a name."""
+    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
+    return alt.Color(f"{field}:N", sort=list(colours), scale=scale, legend=alt.Undefined if legend else None)
 
 
-def shape(field: str, names: list[str]) -> alt.Shape:
+def shape(field: str, names: Sequence[str]) -> alt.Shape:
     """A shape a name, in the legend of its colour; shapes repeat where colours do the telling."""
     shapes = ["circle", "triangle-up", "square", "diamond", "triangle-down", "cross"]
     cycle = [shapes[i % len(shapes)] for i in range(len(names))]
-    return alt.Shape(f"{field}:N", title=None, sort=names, scale=alt.Scale(domain=names, range=cycle))
+    return alt.Shape(f"{field}:N", sort=list(names), scale=alt.Scale(domain=list(names), range=cycle))
+
+
+def dash(field: str, names: Sequence[str]) -> alt.StrokeDash:
+    """The first name a full line, the second a dashed one."""
+    scale = alt.Scale(domain=list(names), range=[[1, 0], [4, 3]][: len(names)])
+    legend = alt.Legend(symbolType="stroke", symbolStrokeColor=INK, symbolSize=200)
+    return alt.StrokeDash(f"{field}:N", sort=list(names), scale=scale, legend=legend)
 
 
 def picked(field: str) -> alt.Parameter:
@@ -108,34 +182,41 @@ def tip(field: str, title: str, form: str | None = None) -> alt.Tooltip:
     return alt.Tooltip(field, title=title, format=form or alt.Undefined)
 
 
-def decades(low: float, high: float) -> list[float]:
-    """Where a logarithmic axis has its ticks: at the powers of ten, and between them if these are few."""
+def log_axis(low: float, high: float) -> dict[str, Any]:
+    """The scale and the axis of positive values from `low` to `high`: no empty range, ticks at powers of ten."""
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     steps = (1, 2, 5) if high < 100 * low else (1,)
-    return [float(f"{step}e{power}") for power in powers for step in steps]
+    ticks = [float(f"{step}e{power}") for power in powers for step in steps]
+    return {"scale": alt.Scale(type="log", nice=False), "axis": alt.Axis(format="~g", values=ticks)}
 
 
-def depth_names(frame: pd.DataFrame) -> list[str]:
-    """The panels of a frame with a column `depth`, in their order."""
-    return [f"depth {depth}" for depth in sorted(frame["depth"].unique())]
+def is_log(values: Sequence[float] | pd.Series[float]) -> bool:
+    """Whether an axis of these values is logarithmic: they are positive, and the largest is 10 times the smallest."""
+    return min(values) > 0 and max(values) >= 10 * min(values)
 
 
-def trained(rate: float) -> str:
-    """How networks of a rate are called."""
-    return f"dropout {rate:g}" if rate else "no dropout (control)"
+def numbers_axis(field: str, title: str, values: Sequence[float], log: bool) -> alt.X:
+    """An axis across with a tick at each of `values`."""
+    label = "format(datum.value, datum.value > 0 && datum.value < 0.001 ? '~e' : ',.6~g')"
+    return alt.X(
+        f"{field}:Q",
+        title=f"{title} (logarithmic)" if log else title,
+        scale=alt.Scale(type="log", nice=False, padding=12) if log else alt.Scale(nice=False, zero=False, padding=12),
+        axis=alt.Axis(grid=False, labelAngle=0, labelOverlap=True, labelExpr=label, values=sorted(values)),
+    )
 
 
-def places(frame: pd.DataFrame) -> list[str]:
-    """The places of a frame with columns `place` and `depth`, by depth, else as they come."""
-    return list(frame.sort_values("depth", kind="stable")["place"].unique())
-
-
-def kinds(frame: pd.DataFrame) -> list[str]:
-    """What networks are trained with, of a frame with columns `trained` and `dropout`: by rate, else as they come."""
-    return list(frame.sort_values("dropout", kind="stable")["trained"].unique())
+def text_width(words: Sequence[str], most: int = 180) -> int:
+    """About how many pixels the longest line of `words` takes in labels, `most` at most."""
+    return min(most, 8 + round(6.1 * max((len(line) for one in words for line in one.split("\n")), default=0)))
 
 
 def seeds(frame: pd.DataFrame) -> str:
     """How many seeds a frame with a column `seed` has, in words."""
     count = frame["seed"].nunique()
-    return f"{count} seeds" if count > 1 else "one seed, so their spread is not known"
+    return f"{count} seeds" if count > 1 else "one seed, so the spread is not known"
+
+
+def listed(total: int, most: int, what: str) -> str:
+    """A sentence that says that only the first of many are drawn; nothing where all are."""
+    return f" The first {most} of {total} {what}." if total > most else ""

@@ -11,7 +11,7 @@ import numpy as np
 from droplab.config import StudySettings, load_study
 from droplab.stats.compare import Verdict, percent, points
 from droplab.study.findings import DepthTrend, Findings
-from droplab.study.names import hidden_words, place_words, spaced
+from droplab.study.names import hidden_words, place_words, spaced, units_words
 from droplab.study.regimes import ArmState
 from droplab.study.verdicts import ERROR, ArmComparison
 
@@ -37,13 +37,37 @@ _VERDICTS: dict[Verdict, str] = {
 _MOST_NAMED = 6
 
 
+def arm_label(findings: Findings, arm: Arm) -> str:
+    """How tables and charts call an arm.
+
+    By its units where depth varies and nothing else but dropout: `784→512→10, dropout 0.5`; else by what varies.
+    """
+    settings = findings.plan.settings
+    if settings.vary:
+        compares = any(not one.is_control for one in findings.plan.arms)
+        return spaced(arm.name if compares else arm.place or arm.name)
+    trained = "control" if arm.is_control else spaced(arm.trained)
+    if len(settings.architectures) == 1:
+        return trained
+    units = units_words(findings.features, arm.widths, len(findings.card.classes))
+    return f"{units}, {trained}" if arm.widths else units
+
+
+def row_label(findings: Findings, arm: Arm) -> str:
+    """How a row is called that has an arm beside its control: as `arm_label`, without what the columns say."""
+    settings = findings.plan.settings
+    if settings.vary or len(settings.architectures) == 1 or sum(rate > 0 for rate in settings.dropout) > 1:
+        return arm_label(findings, arm)
+    return units_words(findings.features, arm.widths, len(findings.card.classes))
+
+
 def answer(comparisons: Sequence[ArmComparison]) -> str:
     """What the comparisons of regularizers with their control come to, in one sentence.
 
     Args:
         comparisons: of `Findings.contrasts`.
     """
-    if any(not _is_of_dropout_alone(one.arm) for one in comparisons):
+    if any(not is_of_dropout_alone(one.arm) for one in comparisons):
         return _answer_by_arm(comparisons)
     applicable = [one for one in comparisons if one.comparison.verdict != "does not apply"]
     if not comparisons:
@@ -53,17 +77,18 @@ def answer(comparisons: Sequence[ArmComparison]) -> str:
     if all(one.comparison.seeds == 1 for one in applicable):
         return (
             "One seed cannot tell whether dropout helps: the difference in test accuracy it shows "
-            f"({_range(applicable)} points) may be chance. Run at least three seeds."
+            f"({range_words(applicable)} points) may be chance. Run at least three seeds."
         )
     parts = []
     for verdict, said in _SAID.items():
         mine = [one for one in comparisons if one.comparison.verdict == verdict]
         if mine:
-            parts.append(f"{said} {_places(mine, comparisons)}{_how_much(verdict, mine)}")
-    return f"Training with dropout {'; '.join(parts)}.{_beyond(comparisons)}"
+            parts.append(f"{said} {places_words(mine, comparisons)}{_how_much(verdict, mine)}")
+    return f"Training with dropout {'; '.join(parts)}. {beyond_words(comparisons)}".strip()
 
 
-def _is_of_dropout_alone(arm: Arm) -> bool:
+def is_of_dropout_alone(arm: Arm) -> bool:
+    """Whether an arm differs from others in depth and dropout's rate alone."""
     return all(name in ("depth", "dropout") for name, _ in arm.levels)
 
 
@@ -72,7 +97,7 @@ def _answer_by_arm(comparisons: Sequence[ArmComparison]) -> str:
     if all(one.comparison.seeds == 1 for one in comparisons):
         return (
             "One seed cannot tell which regularizers help: the differences in test accuracy from control "
-            f"({_range(comparisons)} points) may be chance. Run at least three seeds."
+            f"({range_words(comparisons)} points) may be chance. Run at least three seeds."
         )
     parts = []
     for verdict, said in _VERDICTS.items():
@@ -101,10 +126,10 @@ def looks_words(findings: Findings) -> str | None:
     told = [f"{count} at {seeds}" for seeds, count in sorted(decided.items())]
     left = len(acting) - sum(decided.values())
     open_ones = f"; {left} {'is' if left == 1 else 'are'} not decided yet" if left else ""
-    planned = f"Looks at this study are planned at {_listed([str(seeds) for seeds in looks])} seeds"
+    planned = f"Looks at this study are planned at {listed([str(seeds) for seeds in looks])} seeds"
     if plan.settings.until == "best":
         return f"{planned}; an arm that is surely worse on valid than the best gets no more. {error}"
-    return f"{planned}; an arm that is decided gets no more. Decided: {_listed(told) or 'none'}{open_ones}. {error}"
+    return f"{planned}; an arm that is decided gets no more. Decided: {listed(told) or 'none'}{open_ones}. {error}"
 
 
 def interval_kinds(comparisons: Sequence[ArmComparison]) -> tuple[str, str]:
@@ -147,6 +172,16 @@ def regime_words(states: Sequence[ArmState]) -> str | None:
     return " ".join(sentences[:2]) or None
 
 
+def enough_words(states: Sequence[ArmState]) -> str:
+    """Whether training was long enough; arguments as those of `regime_words`."""
+    if told := regime_words(states):
+        return told
+    known = [one.regime for state in states for one in state.networks.values()]
+    if not known or None in known:
+        return "Not known: too little was held out, or too few epochs were evaluated, to tell."
+    return "Yes: when training stopped the networks had levelled off, and the control had overfitted."
+
+
 def _improving_words(states: Sequence[ArmState]) -> str:
     improving = [state for state in states if state.is_improving]
     if improving and len(improving) == len(states):
@@ -173,7 +208,7 @@ def _not_overfitted_words(states: Sequence[ArmState]) -> str:
     if not fitting:
         return ""
     if len(fitting) < len(controls):
-        who, whose = f"Of the controls, {_listed([place_words(arm) for arm in fitting][:_MOST_NAMED])} had", "the"
+        who, whose = f"Of the controls, {listed([place_words(arm) for arm in fitting][:_MOST_NAMED])} had", "the"
     else:
         who, whose = ("The controls had", "their") if len(controls) > 1 else ("The control had", "its")
     return (
@@ -187,7 +222,7 @@ def trend_words(found: DepthTrend) -> str:
     along = f"Among {found.among}, {hidden_words(found.depths[0])} to {hidden_words(found.depths[-1])}, test accuracy"
     top = f"highest with {hidden_words(round(found.trend.highest))} ({100 * found.trend.top:.2f} %)"
     if found.trend.is_straight is False:
-        return f"{along} {found.trend.shape}, {top}; no straight line fits ({_seeds(found.trend.seeds)})."
+        return f"{along} {found.trend.shape}, {top}; no straight line fits ({seeds_words(found.trend.seeds)})."
     ends = found.trend.low, found.trend.high
     if ends[0] is None or ends[1] is None:
         interval = "one seed: no interval" if found.trend.seeds == 1 else "no spread over the seeds: no interval"
@@ -198,7 +233,7 @@ def trend_words(found: DepthTrend) -> str:
     else:
         unsure = " Two seeds hardly tell whether a straight line fits." if found.trend.seeds == 2 else ""
     return (
-        f"{along} changes by {points(found.trend.slope)} points a layer ({interval}; {_seeds(found.trend.seeds)})."
+        f"{along} changes by {points(found.trend.slope)} points a layer ({interval}; {seeds_words(found.trend.seeds)})."
         f"{unsure}"
     )
 
@@ -220,6 +255,71 @@ def published_differences(settings: StudySettings) -> str | None:
     return f"Differs from the published study {settings.reference!r}: {told}."
 
 
+def missing_words(findings: Findings) -> str | None:
+    """How many networks of how many are finished; `None` if all are."""
+    if findings.done == findings.wanted:
+        return None
+    return f"{findings.done} of {findings.wanted} networks are finished"
+
+
+def count_words(findings: Findings) -> str:
+    """How many networks there are, and why that is fewer than arms times seeds, where it is."""
+    plan, settings = findings.plan, findings.plan.settings
+    count = f"{findings.done} networks"
+    twins = len(plan.arms) - len(plan.distinct)
+    if settings.until is not None:
+        return f"{count}: an arm that is decided gets no more seeds."
+    if not twins:
+        return f"{count}: {len(plan.arms)} arms, {seeds_words(len(settings.seeds))} each."
+    all_of_them = len(plan.arms) * len(settings.seeds)
+    return (
+        f"{count}, not {all_of_them}: without a hidden layer dropout cannot act, so that such a network stands for "
+        "both, with it and without."
+    )
+
+
+def sure_words(findings: Findings) -> str:
+    """How far verdicts can be trusted: seeds, looks, and how often chance alone would make one."""
+    acting = [one for one in findings.contrasts if one.comparison.verdict != "does not apply"]
+    seeds = sorted({one.comparison.seeds for one in acting})
+    if not seeds:
+        return "Nothing was compared."
+    if seeds == [1]:
+        return "Not at all: with one seed (one random start) a difference may be chance. Three are the least that tell."
+    told = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    chance = f"Chance alone makes a study say “helps” or “hurts” in {percent(ERROR)} of cases at most."
+    trained = f"Each network was trained with {told} seeds (random starts), in pairs."
+    return f"{trained} {chance} {beyond_words(findings.contrasts)}".strip()
+
+
+def device_words(findings: Findings) -> str:
+    """On what the networks were trained, where one would look for a GPU."""
+    if any(record.way.device == "cuda" for record in findings.records.values()):
+        return ""
+    return "All networks were trained on the CPU; nothing is known here of times on a GPU."
+
+
+GLOSSARY = {
+    "arm": "One setting that is compared: a network, its regularizers, and how it is trained.",
+    "control": "The same network, trained in the same way, without the regularizers that are compared.",
+    "dropout rate": "The probability with which a unit is silenced at a training step (1 − the papers’ retention).",
+    "epoch": "One pass over the training examples.",
+    "depth": "The number of layers of weights: hidden layers and one. 784→512→10 has depth 2: 784 inputs, a hidden "
+    "layer of 512 units, and 10 classes.",
+    "equivalent": "The difference is shown to be smaller than the margin, 0.1 points.",
+    "inference": "Using a trained network. Dropout is then off (as usual), left on (one random mask), or mc: the mean "
+    "of the probabilities over several masks.",
+    "interval": "The differences that these results leave possible.",
+    "look": "One evaluation of the verdicts while a study grows; planned before, so that looking often finds no more.",
+    "NLL": "Negative log-likelihood, the loss: how improbable the true classes were to the network, in nats.",
+    "points": "Percentage points of accuracy: from 97 % to 98 % is one point.",
+    "seed": "One random start: it fixes initial weights, order of examples and masks. Arms are compared seed by seed.",
+    "train, valid, test": "Examples that a network learns from, that choices are made by, and that decide nothing.",
+    "undecided": "The results leave room for no difference and for one that matters; more seeds would tell.",
+}
+"""Terms of the report, each in a sentence or two."""
+
+
 def value_words(value: object) -> str:
     """A setting as it would be typed."""
     if isinstance(value, Mapping):
@@ -238,38 +338,38 @@ def duration_words(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"
 
 
-def _places(mine: Sequence[ArmComparison], among: Sequence[ArmComparison]) -> str:
+def places_words(mine: Sequence[ArmComparison], among: Sequence[ArmComparison]) -> str:
     """Where something holds: by depth, by rate, or by both, whatever tells the comparisons apart."""
     depths, rates = {one.arm.depth for one in among}, {one.arm.dropout for one in among}
     if len(rates) == 1 and len(depths) > 1:
         return _with_hidden([one.arm.depth for one in mine])
     if len(depths) == 1:
-        return "at rate " + _listed([f"{one.arm.dropout:g}" for one in mine])
+        return "at rate " + listed([f"{one.arm.dropout:g}" for one in mine])
     by_depth: dict[int, list[str]] = {}
     for one in mine:
         by_depth.setdefault(one.arm.depth, []).append(f"{one.arm.dropout:g}")
-    return ", ".join(f"{_with_hidden([depth])} at rate {_listed(names)}" for depth, names in by_depth.items())
+    return ", ".join(f"{_with_hidden([depth])} at rate {listed(names)}" for depth, names in by_depth.items())
 
 
 def _with_hidden(depths: Sequence[int]) -> str:
     """Depths as hidden layers: `with 1, 2 and 3 hidden layers`, `without a hidden layer`."""
     none = ["without a hidden layer"] if 1 in depths else []
     deeper = [depth - 1 for depth in depths if depth > 1]
-    some = [f"with {_listed(list(map(str, deeper)))} hidden layer{'s' if deeper != [1] else ''}"] if deeper else []
-    return _listed([*none, *some])
+    some = [f"with {listed(list(map(str, deeper)))} hidden layer{'s' if deeper != [1] else ''}"] if deeper else []
+    return listed([*none, *some])
 
 
-def _beyond(comparisons: Sequence[ArmComparison]) -> str:
+def beyond_words(comparisons: Sequence[ArmComparison]) -> str:
     """Which of the effects are sure for new test examples, too; nothing where there is none or it is not known."""
     effects = [one for one in comparisons if one.comparison.verdict in ("helps", "hurts") and one.new_examples]
     holds = [one for one in effects if one.new_examples and one.new_examples.verdict == one.comparison.verdict]
     if not effects:
         return ""
     if not holds:
-        return " This is about these test examples; for new ones none of these effects is sure."
+        return "This is about these test examples; for new ones none of these effects is sure."
     if len(holds) == len(effects):
-        return " What is said to help or hurt does so for new test examples, too."
-    return f" For new test examples, too, this is sure {_places(holds, comparisons)}."
+        return "What is said to help or hurt does so for new test examples, too."
+    return f"For new test examples, too, this is sure {places_words(holds, comparisons)}."
 
 
 def refit_words(findings: Findings) -> str:
@@ -280,8 +380,8 @@ def refit_words(findings: Findings) -> str:
     accuracies = [100 * record.outcome.metric("off", "test", "accuracy") for record in findings.refits.values()]
     spread = f" ± {np.std(accuracies, ddof=1):.2f}" if len(accuracies) > 1 else ""
     return (
-        f"Trained again on train and valid together ({examples:,} examples), {_seeds(len(accuracies))}: test accuracy "
-        f"{np.mean(accuracies):.2f}{spread} % (models/refit.safetensors)."
+        f"Trained again on train and valid together ({examples:,} examples), {seeds_words(len(accuracies))}: test "
+        f"accuracy {np.mean(accuracies):.2f}{spread} % (models/refit.safetensors)."
     )
 
 
@@ -292,12 +392,15 @@ def _how_much(verdict: Verdict, mine: Sequence[ArmComparison]) -> str:
         return " (more seeds are needed)"
     if verdict == "does not apply":
         return " (it never acted)" if any(one.arm.widths for one in mine) else " (it cannot act)"
-    return f" ({_range(mine)} points of test accuracy)"
+    return f" ({range_words(mine)} points of test accuracy)"
 
 
-def _range(comparisons: Sequence[ArmComparison]) -> str:
-    """The smallest and the largest difference, once if they read the same."""
+def range_words(comparisons: Sequence[ArmComparison], signed: bool = True) -> str:
+    """The smallest and the largest difference in points, once if they read the same; as sizes if not `signed`."""
     seen = [one.comparison.difference for one in comparisons]
+    if not signed:
+        sizes = sorted(abs(one) for one in seen)
+        return " to ".join(dict.fromkeys(points(one).lstrip("+") for one in (sizes[0], sizes[-1])))
     return " to ".join(dict.fromkeys((points(min(seen)), points(max(seen)))))
 
 
@@ -307,9 +410,11 @@ def _named(names: Sequence[str]) -> str:
     return "; ".join([*names[:_MOST_NAMED], *more])
 
 
-def _seeds(count: int) -> str:
+def seeds_words(count: int) -> str:
+    """So many seeds in words."""
     return f"{count} seed{'' if count == 1 else 's'}"
 
 
-def _listed(parts: Sequence[str]) -> str:
+def listed(parts: Sequence[str]) -> str:
+    """`a, b and c`."""
     return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else "".join(parts)

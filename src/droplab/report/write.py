@@ -20,9 +20,8 @@ from droplab.report.paper import bibtex, paper_tex
 from droplab.report.spreadsheet import csv_text
 
 if TYPE_CHECKING:
-    import altair as alt
-
     from droplab.report.folder import Folder
+    from droplab.report.style import Figure
     from droplab.study.exhibits import Exhibits
     from droplab.study.findings import Findings
     from droplab.study.origin import Origin
@@ -101,8 +100,8 @@ def write_report(
         DataError: if no run is finished, or a file cannot be written.
     """
     figures = study_figures(findings, exhibits)
-    pictures = draw({name: figure.chart.to_dict() for name, figure in figures.items()}, (*FILES, PAGE), notify)
-    page = render_page(findings, origin, figures, exhibits, pictures)
+    pictures = draw({name: figure.drawing for name, figure in figures.items()}, (*FILES, PAGE), notify)
+    page = render_page(findings, origin, figures, exhibits, pictures, in_folder=True)
     return [
         *_save(pictures, folder),
         folder.write("report.html", page.encode()),
@@ -123,17 +122,17 @@ def write_page(
         DataError: if no run is finished, or the file cannot be written.
     """
     figures = study_figures(findings, exhibits)
-    pictures = draw({name: figure.chart.to_dict() for name, figure in figures.items()}, (PAGE,), notify)
+    pictures = draw({name: figure.drawing for name, figure in figures.items()}, (PAGE,), notify)
     return folder.write("report.html", render_page(findings, origin, figures, exhibits, pictures).encode())
 
 
 def save_figures(
-    charts: Mapping[str, alt.TopLevelMixin], folder: Folder, notify: Callable[[str], None] = lambda _: None
+    figures: Mapping[str, Figure], folder: Folder, notify: Callable[[str], None] = lambda _: None
 ) -> list[Path]:
-    """Write each chart as `figures/NAME.svg`, as `NAME.png` at twice its size and as `NAME.pdf`.
+    """Write each figure as `figures/NAME.svg` and, at twice its size, as `NAME.png`.
 
     Args:
-        charts: by file name.
+        figures: by file name.
         folder: of the output.
         notify: told that they could not be drawn, if so.
 
@@ -143,7 +142,7 @@ def save_figures(
     Raises:
         DataError: if a file cannot be written; nothing half-written is left behind.
     """
-    return _save(draw({name: chart.to_dict() for name, chart in charts.items()}, FILES, notify), folder)
+    return _save(draw({name: figure.drawing for name, figure in figures.items()}, FILES, notify), folder)
 
 
 def _save(pictures: Mapping[str, bytes], folder: Folder) -> list[Path]:

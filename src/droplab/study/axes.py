@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from droplab.config import Recipe, RunSettings, StudySettings, regularizer_words
-from droplab.errors import ConfigError
+from droplab.errors import ConfigError, did_you_mean
 from droplab.model.families import TABLE
 
 REGULARIZERS = "regularizer"
@@ -127,8 +126,7 @@ def _levels(name: str, value: Any, settings: StudySettings) -> list[Level]:
         return [Level(label, f"widths={label}", {"widths": widths})]
     if name in _BY_STUDY or name not in RunSettings.model_fields:
         known = sorted({*Recipe.model_fields, "widths", WIDTH, "depth", "rate", REGULARIZERS, *TABLE} - _BY_STUDY)
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, known)
         raise ConfigError(f"vary: found {name!r}.{hint} A study can vary {', '.join(known)}, or levels of its own.")
     if isinstance(value, int | float):
         return [Level(_number(name, value), f"{name}={value:g}", {name: value})]

@@ -17,7 +17,15 @@ from droplab.study.names import spaced
 from droplab.study.origin import split_counts
 from droplab.study.post import PostBeside, post_beside
 from droplab.study.regimes import ArmState, arm_states
-from droplab.study.verdicts import ArmComparison, by_depth, control_pairs, due, verdicts
+from droplab.study.verdicts import (
+    ArmComparison,
+    by_depth,
+    contrast_pairs,
+    control_pairs,
+    due,
+    level_pairs,
+    verdicts,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,12 +115,19 @@ class Findings:
 
     @cached_property
     def contrasts(self) -> list[ArmComparison]:
-        """Every arm − its control, or the baseline, at the look that decided it, or the last its runs are there for.
+        """Every arm − its control at the look that decided it, or the last that its runs are there for.
 
-        By depth, then rate, else in the plan's order; pairs of arms that share no finished seed are left out.
+        By depth, then rate, else in the plan's order; pairs of arms that share no finished seed are left out. Of a
+        study that compares no regularizers, every level − the baseline.
         """
-        pairs, stops = control_pairs(self.plan), self.plan.settings.until is not None
+        pairs, stops = contrast_pairs(self.plan), self.plan.settings.until is not None
         return verdicts(self.plan, self.records, pairs, stops)
+
+    @cached_property
+    def levels(self) -> list[ArmComparison]:
+        """Of a study that compares regularizers, each level that has a name − the baseline, all else alike."""
+        pairs = level_pairs(self.plan, names_only=True) if control_pairs(self.plan) else []
+        return verdicts(self.plan, self.records, pairs)
 
     @cached_property
     def deeper(self) -> list[ArmComparison]:

@@ -84,7 +84,7 @@ def curves_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
         `accuracy` (fraction). `split` is `train_as_trained` (an epoch's mean, dropout on), or `train` (a fixed part of
         it) or `valid`, both evaluated with dropout off.
     """
-    parts = []
+    columns: dict[str, list[Any]] = {name: [] for name in CURVE_COLUMNS}
     for arm, seed, record in finished_runs(plan, records):
         curves = record.outcome.curves
         epochs = np.arange(1, len(curves.train_loss) + 1)
@@ -93,22 +93,21 @@ def curves_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
         ]
         for quantity, values in (("loss", curves.losses), ("accuracy", curves.accuracies)):
             lines += [(quantity, split, curves.points, values[i]) for i, split in enumerate(("train", "valid"))]
+        words = arm.name, seed, arm.depth, arm.dropout
+        where = place_words(arm), trained_words(arm, plan)
         for quantity, split, at, values in lines:
-            part = pd.DataFrame({"epoch": at.astype(np.int64), "value": values.astype(np.float64)})
-            parts.append(
-                part.assign(
-                    arm=arm.name,
-                    seed=seed,
-                    depth=arm.depth,
-                    dropout=arm.dropout,
-                    quantity=quantity,
-                    split=split,
-                    place=place_words(arm),
-                    trained=trained_words(arm, plan),
+            same = dict(
+                zip(
+                    ("arm", "seed", "depth", "dropout", "quantity", "split", "place", "trained"),
+                    (*words, quantity, split, *where),
+                    strict=True,
                 )
             )
-    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=CURVE_COLUMNS)
-    return _typed(frame[CURVE_COLUMNS])
+            for name, value in same.items():
+                columns[name].append(np.full(len(at), value, object if isinstance(value, str) else None))
+            columns["epoch"].append(at)
+            columns["value"].append(values)
+    return _typed(pd.DataFrame({name: np.concatenate(parts) if parts else [] for name, parts in columns.items()}))
 
 
 def runs_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
@@ -170,20 +169,22 @@ def arms_frame(plan: Plan, records: Mapping[str, RunRecord], results: pd.DataFra
         standard deviation over seeds (NaN for one seed). `calibrated` is at the temperature fitted on valid. NaN stands
         for what no run of the arm has.
     """
-    seconds: dict[Arm, list[float]] = {}
+    seconds: dict[str, list[float]] = {}
     for arm, _, record in finished_runs(plan, records):
-        seconds.setdefault(arm, []).append(record.outcome.train_seconds)
+        seconds.setdefault(arm.name, []).append(record.outcome.train_seconds)
+    grouped = results.groupby(["arm", "inference", "split", "metric"])["value"]
+    means, spreads = grouped.mean().to_dict(), grouped.std(ddof=1).to_dict()
     rows = []
     for arm in plan.distinct:
-        if arm not in seconds:
+        if arm.name not in seconds:
             continue
         row: dict[str, object] = {"arm": arm.name, "depth": arm.depth, "dropout": arm.dropout, "widths": _widths(arm)}
-        row["seeds"] = len(seconds[arm])
-        columns = {name: by_seed(results, arm, *where) for name, where in ARM_METRICS.items()}
-        columns["train seconds"] = pd.Series(seconds[arm])
-        for name, values in columns.items():
-            row |= {name: values.mean(), f"{name} sd": values.std(ddof=1)}
-        rows.append(row)
+        row["seeds"] = len(seconds[arm.name])
+        for name, where in ARM_METRICS.items():
+            key = (arm.name, *where)
+            row |= {name: means.get(key, np.nan), f"{name} sd": spreads.get(key, np.nan)}
+        times = pd.Series(seconds[arm.name])
+        rows.append(row | {"train seconds": times.mean(), "train seconds sd": times.std(ddof=1)})
     return pd.DataFrame(rows)
 
 

@@ -16,6 +16,7 @@ from droplab.errors import ConfigError, DroplabError, StoreError
 from droplab.study.findings import Findings
 from droplab.study.forecast import Forecast
 from droplab.study.plan import Plan, Run, plan_refit, plan_run, plan_study, plan_way
+from droplab.study.progress import Bar, in_notebook
 from droplab.study.records import RunRecord
 from droplab.study.runner import Observer, Summary, clipped_batch, foretell, run_all
 from droplab.study.sequence import keep_looks, looks_ahead, run_study
@@ -93,9 +94,9 @@ class Lab:
         device: `auto`, `cpu` or `cuda`.
         precision: `auto`, `fp32` or `bf16`.
         workers: processes on a CPU; `None` for one a core.
-        observer: told how far it is. Without one, what must be known (a clipped batch, a network that could not be
-            trained) is a warning, and Ctrl-C is a `KeyboardInterrupt`, after which the same call goes on; with one,
-            what was interrupted returns what is finished.
+        observer: told how far it is. Without one, a notebook shows a bar; elsewhere, what must be known (a clipped
+            batch, a network that could not be trained) is a warning. Without one, Ctrl-C is a `KeyboardInterrupt`,
+            after which the same call goes on; with one, what was interrupted returns what is finished.
 
     Example:
         >>> lab = Lab(device="cpu")
@@ -111,8 +112,8 @@ class Lab:
 
     @property
     def watcher(self) -> Observer:
-        """The observer, or one that warns."""
-        return self.observer or Warn()
+        """The observer, or a new one: in a notebook one that shows a bar, else one that warns."""
+        return self.observer or (Bar() if in_notebook() else Warn())
 
     def read(self, data: str | Path, **reading: Any) -> Ready:
         """Read data, and decide how networks are trained on them; a device that is not there is told of before.

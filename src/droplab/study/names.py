@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from droplab.study.plan import Arm, Plan
 
 _DEPTH = re.compile(r"depth=(\d+)")
+_TIGHT = re.compile(r",(?=\S)")
 
 
 def place_words(arm: Arm) -> str:
@@ -54,4 +55,4 @@ def spaced(label: str) -> str:
     '4 hidden layers, train_examples 100'
     """
     told = _DEPTH.sub(lambda found: hidden_words(int(found[1])), label)
-    return told.replace("=", " ").replace(",", ", ")
+    return _TIGHT.sub(", ", told.replace("=", " "))

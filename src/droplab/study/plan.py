@@ -8,18 +8,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from droplab.config import Recipe, RunSettings, StudySettings, regularizer_words
-from droplab.data.dataset import Dataset
 from droplab.errors import ConfigError
-from droplab.model.families import check
-from droplab.model.general import strengths_of
+from droplab.model.families import check, strengths_of
 from droplab.study.axes import Axis, Level, study_axes
-from droplab.train.device import resolve_way
 from droplab.train.outcome import Outcome, Way
+
+if TYPE_CHECKING:
+    from droplab.data.dataset import Dataset
 
 CONTROL = "control"
 """What an arm is called whose networks are trained without the regularizers under comparison."""
@@ -222,6 +220,13 @@ def plan_study(settings: StudySettings, fingerprint: str, way: Way) -> Plan:
             f"until={settings.until} needs arms to compare with their control; found {found}. Give dropout rates, or "
             "vary a regularizer."
         )
+    labels = [level.label for axis in study_axes(settings) if not axis.is_of_regularizers for level in axis.levels]
+    if settings.baseline is not None and settings.baseline not in labels:
+        known = ", ".join(labels) or "there is none"
+        raise ConfigError(
+            f"baseline must be a level of what the study varies beside regularizers: {known}; found "
+            f"{settings.baseline!r}. Name one of these, or leave it out."
+        )
     served: dict[str, tuple[RunSettings, list[Arm]]] = {}
     for seed in settings.seeds:
         for arm in arms:
@@ -244,11 +249,11 @@ def plan_refit(plan: Plan, arm: Arm, outcomes: Mapping[str, Outcome]) -> tuple[R
         Run(settings.content_key(plan.fingerprint, run.way.precision), settings, run.way, run.arms)
         for run in plan.runs
         if arm in run.arms and run.key in outcomes
-        for settings in (_without_valid(run.settings, outcomes[run.key]),)
+        for settings in (refit_settings(run.settings, outcomes[run.key]),)
     )
 
 
-def _without_valid(settings: RunSettings, outcome: Outcome) -> RunSettings:
+def refit_settings(settings: RunSettings, outcome: Outcome) -> RunSettings:
     """The settings of a network trained again on train and valid together: early stopping becomes the epochs it chose.
 
     Schedules keep the length that they had.
@@ -279,12 +284,14 @@ def plan_way(dataset: Dataset, device: str = "auto", precision: str = "auto") ->
     Raises:
         DeviceError: if what is asked for is not there.
     """
+    from droplab.train.device import resolve_way  # imports PyTorch, which nothing else here needs
+
     way = resolve_way(device, precision)
     if precision != "auto":
         return way, []
     if way.precision == "fp32":
         return way, [f"fp32: this {way.device} has no bf16 matrix units"]
-    if dataset.train_x.dtype != np.uint8:
+    if dataset.train_x.dtype != "uint8":
         reason = "fp32: the features are float32, and bf16 would round them to 8 bits; --precision bf16 does so"
         return replace(way, precision="fp32"), [reason]
     return way, []

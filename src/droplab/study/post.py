@@ -10,13 +10,13 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from droplab.config import StudySettings, Validated, load_study, parse
+from droplab.presets import read_preset
 from droplab.stats.intervals import next_seed_interval
 from droplab.study.frames import by_seed, finished_runs
 from droplab.study.names import hidden_words
@@ -132,7 +132,7 @@ class Post(Validated):
 
 def load_post() -> Post:
     """The post, from its file."""
-    text = resources.files("droplab.presets").joinpath("published", "mnist-depth.toml").read_text("utf-8")
+    text = read_preset("published", "mnist-depth")
     return parse_post(tomllib.loads(text))
 
 

@@ -6,24 +6,24 @@ with a reason, are kept apart.
 
 from __future__ import annotations
 
-import difflib
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from droplab.config import RunSettings, Validated
-from droplab.data.dataset import DatasetCard
-from droplab.errors import ConfigError
+from droplab.errors import ConfigError, did_you_mean
 from droplab.model.families import check
-from droplab.study.records import RunRecord
-from droplab.study.runner import Summary
+from droplab.presets import preset_names, read_preset, reproduction_names
 from droplab.train.outcome import Inference
+
+if TYPE_CHECKING:
+    from droplab.data.dataset import DatasetCard
+    from droplab.study.records import RunRecord
+    from droplab.study.runner import Summary
 
 Budget = Literal["smoke", "short", "paper"]
 BUDGETS: tuple[Budget, ...] = ("smoke", "short", "paper")
@@ -267,12 +267,6 @@ class Reproduced:
         return "" if there == wanted else f"{there} of {wanted} results are there"
 
 
-def reproduction_names() -> list[str]:
-    """Names of the reproductions that come with droplab."""
-    folder = resources.files("droplab.presets").joinpath("reproduce")
-    return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml"))
-
-
 def load_reproduction(name: str) -> Reproduction:
     """A reproduction by its name.
 
@@ -281,12 +275,12 @@ def load_reproduction(name: str) -> Reproduction:
     """
     names = reproduction_names()
     known = ALIASES.get(name, name)
+    if known not in names and name in preset_names():
+        raise ConfigError(f"{name} is a study, not a reproduction. Type: droplab study {name}")
     if known not in names:
-        near = difflib.get_close_matches(name, [*names, *ALIASES], n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, [*names, *ALIASES])
         raise ConfigError(f"a reproduction is one of {', '.join(names)}; found {name!r}.{hint}")
-    text = resources.files("droplab.presets").joinpath("reproduce", f"{known}.toml").read_text("utf-8")
-    return parse_reproduction(tomllib.loads(text), known)
+    return parse_reproduction(tomllib.loads(read_preset("reproduce", known)), known)
 
 
 def parse_reproduction(values: Mapping[str, Any], name: str) -> Reproduction:

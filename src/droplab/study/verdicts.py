@@ -60,6 +60,32 @@ def control_pairs(plan: Plan) -> list[tuple[Arm, Arm]]:
     return [(arm, plan.control_of(arm)) for arm in by_depth(plan) if not arm.is_control]
 
 
+def level_pairs(plan: Plan, names_only: bool) -> list[tuple[Arm, Arm]]:
+    """Every arm with the one that is at the baseline of one axis, and at its own level of all others.
+
+    Args:
+        plan: the study's.
+        names_only: whether only axes count whose levels are names, and no regularizers; else all but dropout's.
+    """
+    at = {arm.levels: arm for arm in plan.arms}
+    found = []
+    for place, axis in enumerate(plan.axes):
+        if axis.is_of_regularizers or (names_only and axis.is_numeric):
+            continue
+        declared = [level.value for level in axis.levels if level.label == plan.settings.baseline]
+        base = (axis.name, (declared or [axis.levels[0].value])[0])
+        for arm in plan.arms:
+            other = at.get((*arm.levels[:place], base, *arm.levels[place + 1 :]))
+            if other is not None and other != arm:
+                found.append((arm, other))
+    return found
+
+
+def contrast_pairs(plan: Plan) -> list[tuple[Arm, Arm]]:
+    """What a study asks about: every arm with its control; without regularizers, its levels with the baseline."""
+    return control_pairs(plan) or level_pairs(plan, names_only=False)
+
+
 def by_depth(plan: Plan) -> list[Arm]:
     """The arms in their order, but by depth and rate where nothing else varies."""
     return list(plan.arms) if plan.settings.vary else sorted(plan.arms, key=lambda arm: (arm.depth, arm.dropout))
@@ -100,7 +126,7 @@ def looks_reached(plan: Plan, records: Mapping[str, RunRecord]) -> list[tuple[in
     """
     done = {(arm.name, run.settings.seed) for run in plan.runs if run.key in records for arm in run.arms}
     firsts = [plan.settings.seeds[:look] for look in plan.settings.looks if look > 1]
-    pairs = [(arm.name, other.name) for arm, other in control_pairs(plan)]
+    pairs = [(arm.name, other.name) for arm, other in contrast_pairs(plan)]
     return [
         tuple(sorted(seeds))
         for seeds in firsts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from droplab.config import RunSettings, regularizer_words
-from droplab.errors import ConfigError
+from droplab.errors import ConfigError, did_you_mean
 from droplab.study.records import RunSummary
 from droplab.train.outcome import Way
 
@@ -72,11 +71,7 @@ def parse_condition(text: str) -> Condition:
     name, operator, typed = form[1].replace("-", "_"), form[2], form[3]
     kinds = _kinds()
     if name not in kinds:
-        near = difflib.get_close_matches(name.lower(), kinds, n=1)
-        raise ConfigError(
-            f"a condition is on one of {', '.join(kinds)}; found {name!r}."
-            + (f" Did you mean {near[0]!r}?" if near else "")
-        )
+        raise ConfigError(f"a condition is on one of {', '.join(kinds)}; found {name!r}.{did_you_mean(name, kinds)}")
     if operator not in OPERATORS:
         raise ConfigError(f"a condition compares by one of {' '.join(OPERATORS)}; found {operator!r} in {text!r}.")
     kind = kinds[name]

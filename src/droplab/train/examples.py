@@ -137,18 +137,10 @@ class Examples:
     def of(cls, dataset: Dataset, valid_fraction: float, split_seed: int) -> Examples:
         """Split `dataset` as a study's settings say; with `valid_fraction` 0, valid is empty.
 
-        Where the data have a valid split of their own, that is valid, whatever the fraction.
-
         Raises:
-            DataError: if the labels cannot be split class by class, or groups so that none is parted.
+            DataError: as `split_rows`.
         """
-        train_rows, valid_rows = np.arange(len(dataset.train_y)), np.arange(0)
-        if valid_fraction and dataset.valid is not None:
-            train_rows, valid_rows = np.flatnonzero(~dataset.valid), np.flatnonzero(dataset.valid)
-        elif valid_fraction:
-            train_rows, valid_rows = train_valid_split(
-                dataset.train_y, test_size=valid_fraction, random_state=split_seed, groups=dataset.train_groups
-            )
+        train_rows, valid_rows = split_rows(dataset, valid_fraction, split_seed)
         train = Part.of(dataset.train_x, dataset.train_y, train_rows, dataset.scale)
         valid = train.with_rows(torch.tensor(valid_rows))
         test = Part.of(dataset.test_x, dataset.test_y, np.arange(len(dataset.test_y)), dataset.scale)
@@ -202,6 +194,23 @@ class Examples:
     def files(self) -> list[MappedFile]:
         """All that is mapped."""
         return [file for part in (self.train, self.test) for file in part.files.values()]
+
+
+def split_rows(dataset: Dataset, valid_fraction: float, split_seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which of the training examples are trained on, and which are valid; none of these with `valid_fraction` 0.
+
+    Where the data have a valid split of their own, that is valid, whatever the fraction.
+
+    Raises:
+        DataError: if the labels cannot be split class by class, or groups so that none is parted.
+    """
+    if not valid_fraction:
+        return np.arange(len(dataset.train_y)), np.arange(0)
+    if dataset.valid is not None:
+        return np.flatnonzero(~dataset.valid), np.flatnonzero(dataset.valid)
+    return train_valid_split(
+        dataset.train_y, test_size=valid_fraction, random_state=split_seed, groups=dataset.train_groups
+    )
 
 
 def _wrapped(array: NDArray[Any]) -> Tensor:

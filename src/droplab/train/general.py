@@ -14,7 +14,8 @@ from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 from droplab.config import RunSettings
-from droplab.model.general import General, Norm, folded, strengths_of
+from droplab.model.families import strengths_of
+from droplab.model.general import General, Norm, folded
 from droplab.model.network import Layer
 from droplab.model.noise import Noise, share_kept
 from droplab.train.schedules import learning_rate_at, momentum_at

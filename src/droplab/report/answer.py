@@ -1,0 +1,308 @@
+"""The answer: what a study comes to in one clause, in two plain sentences, in a row a network, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from droplab.report.cells import Table
+from droplab.report.words import (
+    arm_label,
+    is_of_dropout_alone,
+    listed,
+    places_words,
+    range_words,
+    row_label,
+)
+from droplab.stats.compare import Verdict, percent, points
+from droplab.study.forecast import span_words
+from droplab.study.frames import by_seed
+from droplab.study.limits import cores
+from droplab.study.names import spaced
+from droplab.study.verdicts import ERROR, ArmComparison
+
+if TYPE_CHECKING:
+    from droplab.study.findings import Findings
+    from droplab.study.plan import Arm
+
+_LONGEST = 90  # characters of a title that names where what holds
+_FIRST_SEEDS = 3  # from which on there is a spread to judge by, with a seed to spare
+
+_ONE: dict[Verdict, str] = {
+    "helps": "helps",
+    "hurts": "hurts",
+    "equivalent": "makes no difference that matters",
+    "undecided": "is undecided",
+}
+_MANY: dict[Verdict, str] = {
+    "helps": "help",
+    "hurts": "hurt",
+    "equivalent": "make no difference that matters",
+    "undecided": "are undecided",
+}
+
+
+class Next(NamedTuple):
+    """What would tell more.
+
+    Attributes:
+        undecided: how many comparisons are.
+        seeds: that may settle them.
+        command: for it.
+        seconds: that it takes, about.
+    """
+
+    undecided: int
+    seeds: int
+    command: str
+    seconds: float
+
+    @property
+    def words(self) -> str:
+        """Before the command, in words."""
+        more = f"{self.undecided} {'is' if self.undecided == 1 else 'are'} undecided"
+        what = "it" if self.undecided == 1 else "most"
+        return f"{more}; {self.seeds} seeds may settle {what}, in about {span_words(self.seconds)}:"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a study comes to.
+
+    Attributes:
+        title: in one clause.
+        deck: the same in two sentences of plain words.
+        rows: a row an arm and what it is compared with: network, the accuracies of both in %, difference, verdict.
+        next: what would tell more; `None` where all is decided.
+    """
+
+    title: str
+    deck: str
+    rows: Table
+    next: Next | None
+
+
+def answer_of(findings: Findings, command: str = "") -> Answer:
+    """Say what a study comes to.
+
+    Args:
+        findings: the study's; one without a finished run is no error.
+        command: what repeats it, as typed; empty where that is not known.
+    """
+    return Answer(_title(findings), _deck(findings), contrast_rows(findings), _next(findings, command))
+
+
+def contrast_rows(findings: Findings) -> Table:
+    """A row an arm and what it is compared with; accuracies on test with dropout off, in %, means over the seeds."""
+    rows = []
+    for one in findings.contrasts:
+        found = one.comparison
+        theirs, ours = (f"{100 * value:.2f}" for value in _accuracies(findings, one))
+        if found.verdict == "does not apply":
+            reason = "no hidden layer" if not one.arm.widths else "it never acted"
+            rows.append((row_label(findings, one.arm), theirs, "–", "–", f"does not apply: {reason}"))
+            continue
+        rows.append((row_label(findings, one.arm), theirs, ours, difference_words(one), found.verdict))
+    if findings.contrasts and is_of_levels(findings):
+        return Table(("network", "baseline (%)", "this (%)", "difference (points)", "verdict"), rows)
+    kinds = ("without dropout", "with dropout") if is_of_dropout(findings) else ("control", "with it")
+    return Table(("network", *(f"{kind} (%)" for kind in kinds), "difference (points)", "verdict"), rows)
+
+
+def _accuracies(findings: Findings, one: ArmComparison) -> tuple[float, float]:
+    """Test accuracy of what an arm is compared with, and its own, over the seeds that they were compared on."""
+    mine, theirs = (by_seed(findings.results, arm, "off", "test", "accuracy") for arm in (one.arm, one.against))
+    seeds = [seed for seed in findings.plan.settings.seeds if seed in mine.index and seed in theirs.index]
+    base = float(theirs[seeds[: one.comparison.seeds]].mean())
+    return base, base + one.comparison.difference
+
+
+def difference_words(one: ArmComparison) -> str:
+    """A difference in points, with the interval that its verdict is read from."""
+    found = one.comparison
+    ends = "" if found.low is None or found.high is None else f" [{points(found.low)}, {points(found.high)}]"
+    return f"{points(found.difference)}{ends}"
+
+
+def is_of_dropout(findings: Findings) -> bool:
+    """Whether nothing but dropout, and perhaps depth, is compared."""
+    return bool(findings.contrasts) and all(is_of_dropout_alone(one.arm) for one in findings.contrasts)
+
+
+def is_of_levels(findings: Findings) -> bool:
+    """Whether no regularizer is compared, but levels with a baseline."""
+    return all(one.against.name != one.arm.control or one.arm.is_control for one in findings.contrasts)
+
+
+def _title(findings: Findings) -> str:
+    contrasts = findings.contrasts
+    acting = [one for one in contrasts if one.comparison.verdict != "does not apply"]
+    if not contrasts:
+        return "Nothing can be said yet"
+    if is_of_levels(findings):
+        return _title_of_levels(findings, acting) if acting else "What varies never acted: the networks are the same"
+    what = "Dropout" if is_of_dropout(findings) else "What is compared"
+    if not acting:
+        return f"{what} cannot act in these networks"
+    if all(one.comparison.seeds == 1 for one in acting):
+        return f"One seed cannot tell whether {what[0].lower()}{what[1:]} helps"
+    if not is_of_dropout(findings):
+        return _title_of_many(acting)
+    found = {verdict: [one for one in acting if one.comparison.verdict == verdict] for verdict in _ONE}
+    found = {verdict: mine for verdict, mine in found.items() if mine}
+    if len(found) == 1:
+        ((verdict, mine),) = found.items()
+        if verdict == "undecided":
+            return "Whether dropout helps is not decided yet"
+        by = f", by {range_words(mine, signed=False)} points of test accuracy"
+        return f"Dropout {_ONE[verdict]}{by if verdict in ('helps', 'hurts') else ''}"
+    told = f"Dropout {'; '.join(f'{_ONE[verdict]} {places_words(mine, contrasts)}' for verdict, mine in found.items())}"
+    return told if len(told) <= _LONGEST else f"Dropout: {_counts(acting, 'networks')}"
+
+
+def _title_of_many(acting: Sequence[ArmComparison]) -> str:
+    """Of several regularizers: the one that helps most, and how many the others are."""
+    best = max(acting, key=lambda one: (one.comparison.verdict == "helps", one.comparison.difference))
+    if len(acting) == 1:
+        (one,) = acting
+        size = f": {points(one.comparison.difference)} points" if one.comparison.verdict in ("helps", "hurts") else ""
+        return f"{_capital(spaced(one.arm.trained))} {_ONE[one.comparison.verdict]}{size}"
+    if best.comparison.verdict != "helps":
+        return f"None is shown to help: {_counts(acting, 'arms')}"
+    name = _capital(spaced(best.arm.name))
+    return f"{name} helps most, by {points(best.comparison.difference).lstrip('+')} points; {_counts(acting, 'arms')}"
+
+
+def _title_of_levels(findings: Findings, acting: Sequence[ArmComparison]) -> str:
+    """Of levels: the winner, or of an ordered axis what to take."""
+    if (ordered := _ordered(findings)) is not None:
+        return f"Take {ordered}"
+    if all(one.comparison.seeds == 1 for one in acting):
+        return "One seed cannot tell which is best"
+    helps = [one for one in acting if one.comparison.verdict == "helps"]
+    if helps:
+        best = max(helps, key=lambda one: one.comparison.difference)
+        winner, loser = (arm_label(findings, one) for one in (best.arm, best.against))
+        return f"{_capital(winner)} beats {loser}, by {points(best.comparison.difference).lstrip('+')} points"
+    return f"None is shown to be better than the baseline: {_counts(acting, 'arms')}"
+
+
+def _ordered(findings: Findings) -> str | None:
+    """Where one axis of numbers varies and nothing else: the value that valid recommends, in words."""
+    axes = [axis for axis in findings.plan.axes if len(axis.levels) > 1]
+    if len(axes) != 1 or not axes[0].is_numeric or len(axes[0].levels) < 3 or not findings.done:
+        return None
+    return arm_label(findings, findings.best)
+
+
+def _counts(acting: Sequence[ArmComparison], things: str) -> str:
+    """How many help, hurt and so on, of all."""
+    found = Counter(one.comparison.verdict for one in acting)
+    told = [f"{found[v]} {(_ONE if found[v] == 1 else _MANY)[v]}" for v in _ONE if found[v]]
+    return f"of {len(acting)} {things} {listed(told)}"
+
+
+def _deck(findings: Findings) -> str:
+    acting = [one for one in findings.contrasts if one.comparison.verdict != "does not apply"]
+    if not acting:
+        return ""
+    shown = next((one for one in acting if one.arm == findings.best), None)
+    shown = shown or max(acting, key=lambda one: abs(one.comparison.difference))
+    return f"{_example(findings, shown)} {_sure(findings, acting)}"
+
+
+def _example(findings: Findings, one: ArmComparison) -> str:
+    """A difference as counts of examples."""
+    theirs, ours = _accuracies(findings, one)
+    of = next((of for of in (100, 1000) if round(of * theirs) != round(of * ours)), 10_000)
+    where = f" (in {row_label(findings, one.arm)})" if len(findings.contrasts) > 1 else ""
+    without, with_it = "without dropout", "with it"
+    if is_of_levels(findings):
+        without, with_it = (f"with {arm_label(findings, arm)}" for arm in (one.against, one.arm))
+        where = ""
+    elif not is_of_dropout(findings):
+        without, with_it = "without it", f"with {spaced(one.arm.trained)}"
+        where = f" ({spaced(one.arm.place)})" if one.arm.place else ""
+    return (
+        f"{_capital(without)} {round(of * theirs):,} of {of:,} test examples are classified rightly, {with_it} "
+        f"{round(of * ours):,}{where}."
+    )
+
+
+def _sure(findings: Findings, acting: Sequence[ArmComparison]) -> str:
+    """How sure that is; of what is undecided, which way it leans."""
+    most = max(one.comparison.seeds for one in acting)
+    if most == 1:
+        return "Each was trained once, so this may be chance; three random starts are the least that can tell."
+    undecided = [one for one in acting if one.comparison.verdict == "undecided"]
+    if undecided and len(undecided) == len(acting):
+        one = max(undecided, key=lambda one: abs(one.comparison.difference))
+        leans = "helping" if one.comparison.difference > 0 else "hurting"
+        return f"It leans towards {leans} ({difference_words(one)} points), but chance could make as much."
+    recommended = _ordered(findings)
+    if recommended is not None:
+        return f"Held-out examples recommend {recommended}: the simplest within one standard error of the best."
+    return (
+        f"Each was trained {most} times from different random starts; chance alone would make such a study find an "
+        f"effect in {percent(ERROR)} of cases at most."
+    )
+
+
+def _next(findings: Findings, command: str) -> Next | None:
+    """The command with as many seeds as may settle half of what is undecided, but no more than are worth it.
+
+    A study that was stopped goes on by the same command; one that asks for the best arm, and not for verdicts, needs no
+    other.
+    """
+    plan = findings.plan
+    undecided = [one for one in findings.contrasts if one.comparison.verdict == "undecided"]
+    if not undecided or not command or findings.done < findings.wanted or plan.settings.until == "best":
+        return None
+    needed = sorted(count for one in undecided if (count := _seeds_needed(one)) is not None)
+    if not needed:
+        return None
+    seeds = needed[len(needed) // 2]
+    arms = {arm.name: arm for one in undecided for arm in (one.arm, one.against)}
+    going = list(arms.values()) if plan.settings.until else plan.distinct
+    return Next(len(undecided), seeds, with_seeds(command, seeds), _seconds(findings, going, seeds))
+
+
+def _seeds_needed(one: ArmComparison) -> int | None:
+    """How many seeds may settle a comparison; `None` where no number does that is worth its time."""
+    if one.comparison.seeds < _FIRST_SEEDS:
+        return _FIRST_SEEDS
+    return one.comparison.seeds_needed.low if one.comparison.seeds_needed else None
+
+
+def _seconds(findings: Findings, arms: Sequence[Arm], seeds: int) -> float:
+    """About how long it takes until these arms have so many seeds, by what the finished networks took."""
+    plan, records = findings.plan, findings.records
+    done = sum(arm in run.arms for run in plan.runs if run.key in records for arm in arms)
+    outcomes = [record.outcome for record in records.values()]
+    each = sum(outcome.train_seconds + outcome.evaluate_seconds for outcome in outcomes) / len(outcomes)
+    return each * max(seeds * len(arms) - done, 0) / (cores() if plan.runs[0].way.device == "cpu" else 1)
+
+
+def with_seeds(command: str, seeds: int) -> str:
+    """A command with another number of seeds.
+
+    >>> with_seeds("droplab study mine.toml --seeds 3 --epochs 9", 8)
+    'droplab study mine.toml --epochs 9 --seeds 8'
+    """
+    try:
+        words, kept = iter(shlex.split(command)), []
+    except ValueError:  # no command of a shell's
+        return f"{command} --seeds {seeds}"
+    for word in words:
+        if word == "--seeds":
+            next(words, None)
+        elif not word.startswith("--seeds="):
+            kept.append(word)
+    return f"{shlex.join(kept)} --seeds {seeds}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
