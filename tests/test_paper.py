@@ -63,7 +63,7 @@ def test_a_row_is_an_arm_beside_its_control_with_true_numbers() -> None:
     found = found_of(depths=[1, 3])
     head, same, acts = rows(latex_table(found))
     assert head == ["Network", r"Control (\%)", r"With dropout 0.5 (\%)", "Difference (points)", "Verdict"]
-    assert (same[0], same[3:]) == ("no hidden layer", ["--", "does not apply"])
+    assert (same[0], same[3:]) == (r"784$\to$10", ["--", "does not apply"])
     row, one = found.arms.set_index("arm").loc["depth=3,dropout=0.5"], found.contrasts[1].comparison
     mean, spread = re.fullmatch(r"\$([\d.]+) \\pm ([\d.]+)\$", acts[2]).groups()
     assert float(mean) == pytest.approx(100 * row["test accuracy"], abs=0.5 * 10 ** -len(mean.split(".")[1]))
@@ -82,9 +82,17 @@ def test_means_are_over_the_seeds_that_the_verdict_is_of() -> None:
     assert arm - control == pytest.approx(100 * one.comparison.difference, abs=0.001)
 
 
+def test_without_regularizers_a_row_is_a_level_beside_the_baseline() -> None:
+    found = found_of(depths=[2], dropout=[], vary={"batch_size": [8, 16]}, baseline="batch_size=16")
+    head, row = rows(latex_table(found))
+    assert head[1:3] == [r"Baseline (\%)", r"This (\%)"]
+    assert row[0] == r"batch\_size 8 against batch\_size 16"
+    assert "Compared were its levels with a baseline (batch_size=16), all else alike." in methods_words(found)
+
+
 def test_one_seed_has_no_spread_and_no_interval() -> None:
     _, row = rows(latex_table(found_of(depths=[2], seeds=1)))
-    assert row == ["1 hidden layer", "$97.87$", "$97.93$", "$+0.06$", "undecided"]
+    assert row == ["dropout 0.5", "$97.87$", "$97.93$", "$+0.06$", "undecided"]
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from droplab.config import regularizer_words
 from droplab.data.catalog import CATALOG
 from droplab.model.families import TABLE
-from droplab.report.words import value_words
+from droplab.report.words import listed, value_words
 from droplab.stats.compare import percent
 from droplab.study.names import spaced
 from droplab.study.verdicts import ERROR, MARGIN
@@ -29,7 +28,7 @@ _WEIGHTS |= {"glorot": "uniform in ±√(6/(inputs + outputs))", "fan_in": "norm
 _SAID = {"data", "widths", "depths", "first_width", "dropout", "seeds", "epochs", "batch_size", "learning_rate"}
 _SAID |= {"momentum", "optimizer", "activation", "initial_weights", "regularizers", "train_examples", "until", "budget"}
 _SAID |= {"valid_fraction", "mc_samples", "groups", "vary", "name", "question", "reference", "test", "target"}
-_SAID |= {"columns", "missing"}
+_SAID |= {"columns", "missing", "baseline"}
 """Settings that have sentences of their own, or decide nothing that was done."""
 
 
@@ -59,7 +58,7 @@ def _networks(findings: Findings) -> str:
     """Architectures and recipe, but for what varies."""
     settings, arms = findings.plan.settings, findings.plan.arms
     varied, widths = _varied(findings), dict.fromkeys("-".join(map(str, arm.widths)) for arm in arms if arm.widths)
-    layers = [f"with hidden layers of {_listed(widths)} units"] if widths else []
+    layers = [f"with hidden layers of {listed([*widths])} units"] if widths else []
     layers += [] if all(arm.widths for arm in arms) else ["without hidden layer"]
     stops = any("early_stopping" in dict(arm.recipe.regularizers) for arm in arms)
     told = {
@@ -73,8 +72,8 @@ def _networks(findings: Findings) -> str:
     }
     told |= {name: f"{name} was {value_words(value)}" for name, value in settings.told().items() if name not in _SAID}
     used = f" All networks used {spaced(regularizer_words(settings.regularizers))}." if settings.regularizers else ""
-    recipe = _listed(words for name, words in told.items() if words and name not in varied)
-    return f"They were fully connected, {_listed(layers)}, and minimized the cross-entropy: {recipe}.{used}"
+    recipe = listed([words for name, words in told.items() if words and name not in varied])
+    return f"They were fully connected, {listed(layers)}, and minimized the cross-entropy: {recipe}.{used}"
 
 
 def _compared(findings: Findings) -> str:
@@ -82,15 +81,18 @@ def _compared(findings: Findings) -> str:
     compared = [arm for arm in plan.arms if not arm.is_control]
     other = [axis for axis in plan.axes if axis.name != "depth" and not all(one.regularizes for one in axis.levels)]
     varied = [f"{axis.name} ({', '.join(value_words(one.value) for one in axis.levels)})" for axis in other]
-    words = [f"What varied was {_listed(varied)}."] if varied else []
+    words = [f"What varied was {listed(varied)}."] if varied else []
     if compared:
         names = dict.fromkeys(spaced(arm.trained) for arm in compared)
         sources = dict.fromkeys(source for arm in compared for source in _sources(plan.control_of(arm), arm))
         cited = f" ({'; '.join(sources)})" if sources else ""
         words.append(
-            f"Compared were networks trained with {_listed(names)}{cited} and, as their controls, the same networks "
+            f"Compared were networks trained with {listed([*names])}{cited} and, as their controls, the same networks "
             "trained without; dropout rates are drop probabilities of hidden units."
         )
+    elif plan.settings.vary:
+        baseline = plan.settings.baseline or "the first of each"
+        words.append(f"Compared were its levels with a baseline ({baseline}), all else alike.")
     most = len(plan.settings.seeds)
     seeds = f"{'up to ' if plan.settings.until else ''}{most} random seed{'s' * (most > 1)}"
     return " ".join(words) + (
@@ -119,7 +121,7 @@ def _judged(findings: Findings) -> str:
     else:
         kind = "by Student's t"
     stops = {"decided": "an arm that was decided got no more", "best": "an arm surely worse than the best got no more"}
-    looks = f" after {_listed(map(str, settings.looks))} seeds ({stops[settings.until]})" if settings.until else ""
+    looks = f" after {listed([*map(str, settings.looks)])} seeds ({stops[settings.until]})" if settings.until else ""
     levels = " or ".join(dict.fromkeys(percent(one.confidence) for one in judged))
     return (
         "Mean differences of accuracy on test examples, with dropout off at inference, were judged over seeds "
@@ -137,10 +139,10 @@ def _trained(findings: Findings) -> str:
     for record in findings.records.values():
         for name, values in found.items():
             values |= {str(record.outcome.environment.get(name, "unknown")): None}
-    droplab, torch, python, device = (_listed(values) for values in found.values())
+    droplab, torch, python, device = (listed([*values]) for values in found.values())
     done = "" if findings.done == findings.wanted else f" of {findings.wanted:,}"
     return (
-        f"{findings.done:,}{done} networks were trained in {_listed(precision[one] for one in ways)} on {device} with "
+        f"{findings.done:,}{done} networks were trained in {listed([precision[one] for one in ways])} on {device} with "
         f"droplab {droplab}, PyTorch {torch} (Paszke et al. 2019) and Python {python}."
     )
 
@@ -155,8 +157,3 @@ def _sources(control: Arm, arm: Arm) -> list[str]:
     dropout = ["Srivastava et al. 2014"] if arm.dropout else []
     names = dict(arm.recipe.regularizers).keys() - dict(control.recipe.regularizers).keys()
     return dropout + [cited for name in sorted(names) for cited in re.findall(CITED, TABLE[name].source)]
-
-
-def _listed(parts: Iterable[str]) -> str:
-    *most, last = parts
-    return f"{', '.join(most)} and {last}" if most else last

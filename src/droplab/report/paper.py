@@ -9,10 +9,12 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from droplab import __version__
+from droplab.report.answer import difference_words, is_of_levels
 from droplab.report.methods import CITED, methods_words
-from droplab.stats.compare import percent, points
+from droplab.report.words import row_label
+from droplab.stats.compare import percent
 from droplab.study.frames import by_arm
-from droplab.study.names import place_words, spaced
+from droplab.study.names import spaced
 
 if TYPE_CHECKING:
     from droplab.study.findings import Findings
@@ -49,23 +51,23 @@ def latex(text: str) -> str:
 
 
 def latex_table(findings: Findings) -> str:
-    """Every arm beside its control, as a `tabular` that needs the package booktabs.
+    """Every arm beside its control, or level beside the baseline, as a `tabular` that needs the package booktabs.
 
     Accuracies on test, dropout off at inference, are means ± standard deviations over the seeds of the comparison, in
     percent; differences and the intervals that verdicts are read from are in percentage points.
     """
     names = dict.fromkeys(spaced(one.arm.trained) for one in findings.contrasts)
-    single = len(names) == 1
-    rows = [["Network", "Control (\\%)", latex(f"With {''.join(names) if single else 'regularizer'} (%)")]]
+    levels = bool(findings.contrasts) and is_of_levels(findings)
+    own = "This" if levels else f"With {''.join(names) if len(names) == 1 else 'regularizer'}"
+    rows = [["Network", "Baseline (\\%)" if levels else "Control (\\%)", latex(f"{own} (%)")]]
     rows[0] += ["Difference (points)", "Verdict"]
     for one in findings.contrasts:
         found, applies = one.comparison, one.comparison.verdict != "does not apply"
         values = by_arm(findings.results, [one.against, one.arm], "off", "test", "accuracy").dropna()
         first = values.reindex(findings.plan.settings.seeds).dropna()[: found.seeds]
         means = [_mean(first[arm.name].to_list()) for arm in (one.against, one.arm)]
-        ends = "" if found.low is None or found.high is None else f" [{points(found.low)}, {points(found.high)}]"
-        difference = f"${points(found.difference)}{ends}$".replace("−", "-") if applies else "--"
-        name = place_words(one.arm) if single else ", ".join((place_words(one.arm), spaced(one.arm.trained)))
+        difference = f"${difference_words(one)}$".replace("−", "-") if applies else "--"
+        name = row_label(findings, one.arm) + (f" against {row_label(findings, one.against)}" if levels else "")
         rows.append([latex(name), *means, difference, found.verdict])
     head, *body = [f"    {' & '.join(row)} \\\\" for row in rows]
     rules = ["\\begin{tabular}{lcccl}", "    \\toprule", head, "    \\midrule", *body, "    \\bottomrule"]
