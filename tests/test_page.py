@@ -279,7 +279,16 @@ def test_all_files_of_the_design_are_written_and_nothing_else(written):
     drawn = ("control", "difference", "inference", "loss", "overfitting")
     figures = [f"figures/{name}.{kind}" for name in drawn for kind in ("png", "svg")]
     assert names.pop(0) == LIST
-    tables = ("curves.csv", "curves.parquet", "results.csv", "runs.csv", "study.json", "study.schema.json")
+    tables = (
+        "curves.csv",
+        "curves.parquet",
+        "paper.bib",
+        "paper.tex",
+        "results.csv",
+        "runs.csv",
+        "study.json",
+        "study.schema.json",
+    )
     assert names == sorted([*tables, *figures, "report.html", "report.md"])
     assert sorted(str(path.relative_to(out)) for path in paths) == names
 
