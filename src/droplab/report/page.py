@@ -24,6 +24,8 @@ from droplab.report.cells import Table
 from droplab.report.conclusions import judged
 from droplab.report.document import environments
 from droplab.report.drawing import LIBRARY, PAGE
+from droplab.report.methods import methods_words
+from droplab.report.paper import bibtex, latex_table
 from droplab.report.pictures import image_png, signed_grid_png
 from droplab.report.post import agreement_words, figures_table, post_times_table
 from droplab.report.spreadsheet import csv_text
@@ -143,6 +145,9 @@ def render_page(
         times_table=cells.times_table(findings),
         device_words=words.device_words(findings),
         when_words=_when_words(origin),
+        methods=methods_words(findings),
+        latex=latex_table(findings),
+        bibtex=bibtex(findings),
         settings_table=cells.settings_table(plan.settings),
         environments=environments(findings.records.values()),
         glossary=words.GLOSSARY,
