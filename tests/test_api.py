@@ -11,9 +11,9 @@ import pytest
 import droplab
 from droplab.api import StudyResult
 from droplab.config import StudySettings
+from droplab.data.output import Folder
 from droplab.errors import ConfigError, DataError, DeviceError, DroplabError, StoreError
 from droplab.model.file import read
-from droplab.report.folder import Folder
 from droplab.study import runner
 from droplab.study.backends import InProcess
 from droplab.study.store import RunRecord, Store

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from droplab.config import StudySettings, level_values
+from droplab.data.output import Folder
 from droplab.errors import ConfigError
-from droplab.report.folder import Folder
 from droplab.report.words import answer
 from droplab.report.write import write_report, write_tables
 from droplab.study.plan import Plan

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from droplab.data.output import Folder
 from droplab.errors import DataError
 from droplab.report import charts, drawing, style
 from droplab.report.answer import difference_words
 from droplab.report.drawing import draw, with_title
 from droplab.report.figures import FIGURES, study_figures
-from droplab.report.folder import Folder
 from droplab.report.layout import Layout
 from droplab.report.write import save_figures
 from droplab.study.frames import by_seed

@@ -9,9 +9,9 @@ import pytest
 
 from droplab.api import Study
 from droplab.config import StudySettings
+from droplab.data.output import LIST, Folder
 from droplab.report import drawing
 from droplab.report.dictionary import COLUMNS, FILES, METRICS, columns_of, metrics_of, render_dictionary
-from droplab.report.folder import LIST, Folder
 from droplab.report.write import REPORT, write_dictionary, write_tables
 from report_data import ORIGIN, findings_of, made_up_study
 from study_help import Watcher, toy_spec

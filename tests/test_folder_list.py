@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from droplab.data.output import LIST, Folder, file_names
 from droplab.errors import DataError
-from droplab.report.folder import LIST, Folder, file_names
 
 
 def written(path: Path, **files: bytes) -> None:

@@ -12,9 +12,9 @@ import pytest
 from droplab.api import Study
 from droplab.cli import outputs
 from droplab.cli.tables import print_table
+from droplab.data.spreadsheet import csv_text
 from droplab.errors import DroplabError
 from droplab.report import drawing
-from droplab.report.spreadsheet import csv_text
 from study_help import droplab, toy_npz, toy_spec
 
 

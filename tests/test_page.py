@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from droplab.data.output import LIST, Folder
 from droplab.errors import DataError
 from droplab.report import page
 from droplab.report.answer import answer_of
 from droplab.report.drawing import PAGE, draw
-from droplab.report.folder import LIST, Folder
 from droplab.report.network_charts import confusion
 from droplab.report.pictures import image_png, signed_grid_png
 from droplab.report.write import write_report, write_tables

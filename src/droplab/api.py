@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from droplab.config import StudySettings, load_study
 from droplab.data.dataset import Dataset, DatasetCard
 from droplab.data.files import dataset_at_hand, dataset_name
+from droplab.data.output import Folder, file_names
 from droplab.errors import DroplabError
 from droplab.report.card import render_card
-from droplab.report.folder import Folder, file_names
 from droplab.report.markdown import render_markdown
 from droplab.report.notebook import Comparisons, StudyCharts, html_fragment, settings_fragment
 from droplab.report.write import REPORT, write_dictionary, write_page, write_report, write_tables

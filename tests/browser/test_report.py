@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 import droplab
-from droplab.report.folder import Folder
+from droplab.data.output import Folder
 from droplab.report.write import write_page
 from report_data import ORIGIN, findings_of, made_up_study
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from droplab import cli
 from droplab.api import StudyResult
-from droplab.report.folder import Folder
+from droplab.data.output import Folder
 from droplab.study import packs
 from droplab.study.filing import Filing
 from droplab.train import checkpoint

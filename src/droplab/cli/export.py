@@ -83,8 +83,8 @@ def export(
 def _write_columns(preprocessing: Preprocessing, path: Path, raw: bool) -> list[str]:
     """Write which column of the input is which, and say so."""
     from droplab.data.disk import write_atomically
+    from droplab.data.spreadsheet import csv_text
     from droplab.export import columns_table
-    from droplab.report.spreadsheet import csv_text
 
     table = columns_table(preprocessing)
     with write_atomically(path) as handle:

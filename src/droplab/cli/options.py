@@ -215,7 +215,7 @@ def seed_list(given: int | list[int]) -> list[int]:
 def model_path(data: str) -> Path:
     """Where a model goes if nothing else is said: `wine.csv` makes `wine.safetensors` in this folder."""
     from droplab.data.files import dataset_name
-    from droplab.report.folder import file_names
+    from droplab.data.output import file_names
 
     name = dataset_name(data)
     for ending in (".gz", ".csv", ".tsv", ".parquet", ".pq", ".npz", ".npy"):

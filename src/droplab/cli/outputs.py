@@ -84,8 +84,8 @@ def open_folder(
     Raises:
         DroplabError: if it cannot be made or written, or a file is read, the store's, or the user's.
     """
+    from droplab.data.output import Folder
     from droplab.errors import DroplabError
-    from droplab.report.folder import Folder
 
     files = [out / name for name in names]
     _check_apart([out, *files], inputs, store, "--out", own=True)

@@ -110,7 +110,7 @@ def predict(
 
 def _write(handle: BinaryIO, form: str, frames: Iterator[pd.DataFrame], raw: bool) -> int:
     """Write what is said, as it comes; how many rows that were."""
-    from droplab.report.spreadsheet import csv_text
+    from droplab.data.spreadsheet import csv_text
 
     rows = 0
     if form == "parquet":

@@ -62,8 +62,8 @@ def reproduce(
     found = load_reproduction(name)  # what is mistyped is said before PyTorch is imported
     from droplab.cli.live import watch
     from droplab.cli.study import typed_command
+    from droplab.data.output import Folder
     from droplab.errors import TrainingError
-    from droplab.report.folder import Folder
     from droplab.report.reproduction import REPORT, write_reproduction
     from droplab.reproduce import Reproduce
 

@@ -140,7 +140,7 @@ def report(
     settings = load_study(spec).override(**options.given(flags))
     from droplab.api import Study
     from droplab.cli.runs import warn
-    from droplab.report.spreadsheet import csv_text
+    from droplab.data.spreadsheet import csv_text
 
     wanted = Study(settings)
     if form in ("md", "csv"):
@@ -205,7 +205,7 @@ def _target(
     dry: bool = False,
 ) -> Path:
     """The output folder, checked and, unless `dry`, made."""
-    from droplab.report.folder import file_names
+    from droplab.data.output import file_names
 
     settings = wanted.settings
     out = out or Path("droplab-out", *file_names([settings.name]).values())

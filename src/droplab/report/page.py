@@ -18,6 +18,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from droplab import __version__
+from droplab.data.spreadsheet import csv_text
 from droplab.report import cells, words
 from droplab.report.answer import answer_of, is_of_dropout, is_of_levels
 from droplab.report.cells import Table
@@ -28,7 +29,6 @@ from droplab.report.methods import methods_words
 from droplab.report.paper import bibtex, latex_table
 from droplab.report.pictures import image_png, signed_grid_png
 from droplab.report.post import agreement_words, figures_table, post_times_table
-from droplab.report.spreadsheet import csv_text
 from droplab.report.style import Figure
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from droplab.data.spreadsheet import csv_text
 from droplab.errors import DataError
 from droplab.report.dictionary import render_dictionary
 from droplab.report.document import SCHEMA_FILE, study_document
@@ -17,10 +18,9 @@ from droplab.report.figures import FIGURES, study_figures
 from droplab.report.markdown import render_markdown
 from droplab.report.page import render_page
 from droplab.report.paper import bibtex, paper_tex
-from droplab.report.spreadsheet import csv_text
 
 if TYPE_CHECKING:
-    from droplab.report.folder import Folder
+    from droplab.data.output import Folder
     from droplab.report.style import Figure
     from droplab.study.exhibits import Exhibits
     from droplab.study.findings import Findings
