@@ -17,7 +17,7 @@ from droplab.data.files import load_dataset
 from droplab.errors import ConfigError, ExportError
 from droplab.export import Whole, columns_table, export, tensors
 from droplab.model.file import ModelInfo, stacked, to_bytes
-from droplab.predict import answers
+from droplab.train.answers import answers
 from study_help import droplab
 from test_tabular import FRAME
 

@@ -15,10 +15,10 @@ from droplab.data.files import load_dataset
 from droplab.fit import RECIPE, fit
 from droplab.inputs import features_of
 from droplab.model.file import read, weights_hash
-from droplab.predict import answers
 from droplab.stats.metrics import classification_metrics
 from droplab.study.lab import Lab, Ready, Warn
 from droplab.study.rates import Rates
+from droplab.train.answers import answers
 from droplab.train.examples import split_rows
 from droplab.train.outcome import Way
 from study_help import droplab

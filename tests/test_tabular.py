@@ -24,7 +24,7 @@ from droplab.data.tables import MOST_COLUMNS, read_table
 from droplab.errors import ConfigError, DataError, DroplabError
 from droplab.inputs import features_of
 from droplab.model.file import read
-from droplab.predict import answers
+from droplab.train.answers import answers
 from droplab.train.examples import Examples
 from study_help import droplab
 

@@ -32,7 +32,7 @@ from droplab.inputs import features_of, table_pieces
 from droplab.model.file import ModelInfo, separate, settings_of
 from droplab.model.general import General
 from droplab.model.network import Layer
-from droplab.predict import answers
+from droplab.train.answers import answers
 
 Ran = Literal["onnx", "torch"]
 FORMS = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".tensors.safetensors"}

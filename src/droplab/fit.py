@@ -14,7 +14,6 @@ from droplab.config import RunSettings
 from droplab.data.dataset import Dataset
 from droplab.errors import DataError
 from droplab.model.file import ModelInfo, stacked, to_bytes, weights_hash
-from droplab.predict import answers
 from droplab.report.fitted import render_fitted_card
 from droplab.stats.intervals import Estimate, metric_intervals
 from droplab.study.lab import Lab, Ready
@@ -23,6 +22,7 @@ from droplab.study.plan import Run, refit_settings
 from droplab.study.rates import Rates
 from droplab.study.records import RunRecord
 from droplab.study.runner import Summary
+from droplab.train.answers import answers
 from droplab.train.examples import split_rows
 
 RECIPE: dict[str, Any] = {

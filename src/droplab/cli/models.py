@@ -93,8 +93,8 @@ def evaluate(
 
     from droplab.data.files import load_dataset
     from droplab.model.file import read
-    from droplab.predict import answers, is_noisy
     from droplab.stats.calibration import mean_nll
+    from droplab.train.answers import answers, is_noisy
     from droplab.train.device import has_bf16_units
 
     weights, info = read(model)
