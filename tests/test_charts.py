@@ -13,14 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from droplab.errors import DataError
-from droplab.report import charts, style
-from droplab.report.charts import difference_words
+from droplab.report import charts, drawing, style
+from droplab.report.answer import difference_words
 from droplab.report.drawing import draw, with_title
 from droplab.report.figures import FIGURES, study_figures
 from droplab.report.folder import Folder
 from droplab.report.layout import Layout
 from droplab.report.write import save_figures
-from droplab.stats.compare import Comparison
 from droplab.study.frames import by_seed
 from report_data import findings_of, made_up_study
 from study_help import toy_plan
@@ -38,7 +37,7 @@ STUDIES: dict[str, tuple[dict[str, Any], str]] = {
     "three rates": ({**ONE, "dropout": [0.2, 0.5, 0.8]}, "difference control inference"),
     "two depths, three rates": ({"depths": [2, 3], "dropout": [0.2, 0.5, 0.8]}, "difference axes control inference"),
     "no hidden layer": ({"depths": [1]}, "difference"),
-    "controls only": ({"dropout": []}, "control"),
+    "controls only": ({"dropout": []}, "difference control"),
     "one epoch": ({"depths": [2], "epochs": 1}, "difference inference"),
     "forty arms": (
         {"depths": [2, 3, 4, 5], "dropout": [k / 20 for k in range(1, 11)]},
@@ -56,6 +55,15 @@ STUDIES: dict[str, tuple[dict[str, Any], str]] = {
     "two strengths": (
         {**ONE, "dropout": [], "vary": {"l2": [1e-6, 1e-4], "max_norm": [1, 2]}},
         "difference axes control",
+    ),
+    "levels beside a baseline": (
+        {
+            **ONE,
+            "dropout": [],
+            "vary": {"optimizer": ["adam", "sgd", "adamw"]},
+            "baseline": "optimizer=adam",
+        },
+        "difference",
     ),
     "levels of its own": ({**ONE, "vary": {"method": OWN}}, "difference inference"),
 }
@@ -110,7 +118,7 @@ def test_every_kind_of_study_has_its_figures(name):
 def test_a_colour_has_one_meaning_in_all_charts(name):
     for title, figure in figures_of(name).items():
         for words, colour in colours_of(figure).items():
-            if "control" in words:
+            if "control" in words or words == "baseline":
                 assert colour == style.BLUE, (title, words)
             elif "left on" in words:
                 assert colour == style.PURPLE, (title, words)
@@ -118,7 +126,7 @@ def test_a_colour_has_one_meaning_in_all_charts(name):
                 assert colour == style.ORANGE or colour in style.ramp(style.ORANGES, len(colours_of(figure)) - 1, "")
 
 
-@pytest.mark.parametrize("name", [name for name in STUDIES if name != "controls only"])
+@pytest.mark.parametrize("name", STUDIES)
 def test_every_arm_has_its_row_with_both_means_every_seed_and_the_comparisons_words(name):
     plan, records = study(name)
     results = findings_of(plan, records).results
@@ -143,31 +151,23 @@ def test_every_arm_has_its_row_with_both_means_every_seed_and_the_comparisons_wo
             assert said["said"] == ("it never acted" if one.arm.widths else "no hidden layer: dropout cannot act")
         else:
             assert said["said"] == found.verdict
-            assert said["numbers"] == difference_words(found)
+            assert said["numbers"] == difference_words(one)
             assert said["difference"] == pytest.approx(100 * found.difference, rel=1e-4)
             if found.low is not None:
                 assert [said["low"], said["high"]] == pytest.approx([100 * found.low, 100 * found.high], rel=1e-4)
+
+
+def test_levels_without_regularizers_stand_beside_their_baseline():
+    figure = figures_of("levels beside a baseline")["difference"]
+    assert {row["arm"] for row in rows_of(figure)} == {"optimizer=sgd,control", "optimizer=adamw,control"}
+    assert colours_of(figure) == {"baseline": style.BLUE, "the row’s level": style.ORANGE}
+    assert {row["row"].split("\t")[0] for row in rows_of(figure)} == {"optimizer sgd", "optimizer adamw"}
 
 
 def test_one_seed_has_no_interval_and_the_caption_says_so():
     figure = figures_of("one seed")["difference"]
     assert "low" not in json.dumps(rows_of(figure))
     assert "one seed gives no interval" in figure.caption
-
-
-@pytest.mark.parametrize(
-    ("difference", "reach", "words"),
-    [
-        (0.0194, 0.0073, "+1.94 [+1.21, +2.67]"),
-        (-0.031, 0.024, "−3.1 [−5.5, −0.7]"),
-        (-0.00001, 0.0019, "+0.00 [−0.19, +0.19]"),
-        (0.0021, 0.0008, "+0.210 [+0.130, +0.290]"),
-        (0.005, None, "+0.50"),
-    ],
-)
-def test_an_interval_has_two_digits_of_its_reach(difference, reach, words):
-    ends = (None, None) if reach is None else (difference - reach, difference + reach)
-    assert difference_words(Comparison(difference, *ends, 0.01, 3, "helps")) == words
 
 
 def test_rows_are_named_by_what_tells_them_apart():
@@ -328,6 +328,17 @@ def test_a_figure_is_drawn_once_and_its_files_are_that_drawing_with_its_title(tm
     assert figure.title not in page
     assert paths[0].read_text("utf-8") == with_title(page, figure.title)
     assert drawn["difference.pdf"].startswith(b"%PDF-")
+
+
+def test_the_pages_library_is_made_once_and_only_what_is_known_is_taken_from_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DROPLAB_CACHE_DIR", str(tmp_path))
+    library = draw({}, ("page",), pytest.fail)["library.js"]
+    (kept,) = (tmp_path / "charts").iterdir()
+    assert kept.read_bytes() == library, "the hash of the pinned version stands in drawing.py"
+    monkeypatch.setattr(drawing, "_in_child", lambda job: {"library.js": b"anew"} if job["library"] else {})
+    assert draw({}, ("page",), pytest.fail) == {"library.js": library}
+    kept.write_bytes(library + b"alert(1)")
+    assert draw({}, ("page",), pytest.fail) == {"library.js": b"anew"}
 
 
 def test_a_long_title_is_broken_into_lines_and_stays_text():

@@ -229,6 +229,8 @@ def test_a_study_writes_every_file_of_the_design_and_plain_lines(tmp_path: Path)
         "curves.parquet",
         "study.json",
         "study.schema.json",
+        "paper.tex",
+        "paper.bib",
         "report.html",
         "report.md",
         "figures",

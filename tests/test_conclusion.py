@@ -26,14 +26,13 @@ def next_of(**values: object) -> Next | None:
 def test_a_row_a_comparison_names_networks_by_their_units_and_holds_the_numbers_compared() -> None:
     findings = findings_of(*made_up_study(seeds=3))
     head, rows = answer_of(findings).rows.head, answer_of(findings).rows.rows
-    assert head == ("network", "without dropout (%)", "with dropout (%)", "difference (points)", "verdict")
+    assert head == ("network", "without dropout (%)", "with dropout (%)", "verdict: difference (points)")
     assert [row[0] for row in rows[:3]] == ["784→10", "784→512→10", "784→512→256→10"]
-    assert rows[0][2:] == ("–", "–", "does not apply: no hidden layer")
+    assert rows[0][2:] == ("–", "does not apply: no hidden layer")
     for row, one in zip(rows[1:], findings.contrasts[1:], strict=True):
         found = one.comparison
         assert float(row[2]) - float(row[1]) == pytest.approx(100 * found.difference, abs=0.011)
-        assert row[3] == f"{points(found.difference)} [{points(found.low)}, {points(found.high)}]"
-        assert row[4] == found.verdict
+        assert row[3] == f"{found.verdict}: {points(found.difference)} [{points(found.low)}, {points(found.high)}]"
 
 
 def test_where_rates_or_more_vary_each_row_says_with_what() -> None:

@@ -58,9 +58,9 @@ def test_it_says_question_answer_verdicts_arms_best_and_how_to_repeat_it() -> No
     assert seen.text.startswith(
         "mine Question. Does it help? Answer. Dropout helps with 3 hidden layers; is undecided "
     )
-    verdicts = [row for row in seen.rows if len(row) == 5 and row[0] != "network"]
+    verdicts = [row for row in seen.rows if len(row) == 4 and row[0] != "network"]
     assert [row[0].count("→") for row in verdicts] == [1, 2, 3, 4, 5]
-    assert verdicts[0][4] == "does not apply: no hidden layer"
+    assert verdicts[0][3] == "does not apply: no hidden layer"
     arms = [row for row in seen.rows if row[1].startswith("depth=")]
     assert len(arms) == 9, "one row for the network that serves both arms"
     assert arms[2][:3] == ["784→512→10, dropout 0.5", "depth=2,dropout=0.5", "3"]

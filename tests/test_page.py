@@ -157,8 +157,8 @@ def test_each_chart_has_its_numbers_as_csv_and_its_files(written, seen):
 
 
 def test_the_network_that_serves_two_arms_stands_once_and_is_explained(written, seen):
-    assert "27 networks, not 30: without a hidden layer dropout cannot act" in seen.text
-    main = [row for row in seen.rows if len(row) == 5 and row[4].startswith(("helps", "undecided", "does"))]
+    assert "27 networks: 9 settings, 3 seeds each. Where dropout cannot act, without a hidden layer" in seen.text
+    main = [row for row in seen.rows if len(row) == 4 and row[3].startswith(("helps", "undecided", "does"))]
     assert [row[0] for row in main] == [
         "784→10",
         "784→512→10",
@@ -166,7 +166,7 @@ def test_the_network_that_serves_two_arms_stands_once_and_is_explained(written, 
         "784→512→256→128→10",
         "784→512→256→128→64→10",
     ]
-    assert main[0][4] == "does not apply: no hidden layer"
+    assert main[0][3] == "does not apply: no hidden layer"
     assert len([row for row in seen.rows if row[:1] == ["784→10"] and row[1:2] == ["depth=1,control"]]) == 1
 
 
@@ -279,7 +279,16 @@ def test_all_files_of_the_design_are_written_and_nothing_else(written):
     drawn = ("control", "difference", "inference", "loss", "overfitting")
     figures = [f"figures/{name}.{kind}" for name in drawn for kind in ("png", "svg")]
     assert names.pop(0) == LIST
-    tables = ("curves.csv", "curves.parquet", "results.csv", "runs.csv", "study.json", "study.schema.json")
+    tables = (
+        "curves.csv",
+        "curves.parquet",
+        "paper.bib",
+        "paper.tex",
+        "results.csv",
+        "runs.csv",
+        "study.json",
+        "study.schema.json",
+    )
     assert names == sorted([*tables, *figures, "report.html", "report.md"])
     assert sorted(str(path.relative_to(out)) for path in paths) == names
 

@@ -22,8 +22,7 @@ from report_data import ORIGIN, findings_of, made_up_study
 pytestmark = pytest.mark.browser
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FIGURES = {
-    "difference", "control", "loss", "overfitting", "inference", "splits", "samples", "reliability", "confusion",
-    "activations",
+    "difference", "control", "loss", "overfitting", "inference", "samples", "reliability", "confusion", "activations",
 }  # fmt: skip
 PHONE, DESKTOP = 375, 1280
 
@@ -74,32 +73,39 @@ def keep(page: Page, name: str) -> None:
         page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
+def unfold(page: Page) -> None:
+    page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true; })")
+
+
 def test_every_chart_is_drawn_once_and_has_its_numbers(browser, report):
     with opened(browser, report) as page:
         ids = page.eval_on_selector_all("figure.drawn", "all => all.map(one => one.id)")
         assert {name.removeprefix("figure-") for name in ids} == FIGURES
+        unfold(page)
         for name in FIGURES:
             figure = page.locator(f"#figure-{name}")
             expect(figure.locator(".live svg")).to_be_visible()
             expect(figure.locator(".still")).to_be_hidden()
             assert figure.locator(".live svg path").count() > 3
-            details = page.locator(f"#figure-{name} + details")
-            assert details.locator("tbody tr").count() >= 2
+            box = figure.locator(".live svg").bounding_box()
+            assert box is not None
+            assert box["width"] > 300, "also one that was folded when it was drawn"
+            assert figure.locator("details tbody tr").count() >= 2
         keep(page, "light")
 
 
 def test_the_first_screen_has_question_answer_and_the_chart_that_shows_it(browser, report):
     with opened(browser, report) as page:
-        for part in (".question", ".answer", "#figure-difference .live svg"):
+        for part in (".question", "h1", ".deck", "#figure-difference .live svg", ".cards"):
             box = page.locator(part).first.bounding_box()
             assert box is not None
             assert box["y"] + box["height"] < 900
-        assert page.locator(".answer").inner_text().startswith("Training with dropout ")
+        assert "ropout" in page.locator("h1").inner_text()
 
 
 def test_the_pointer_is_told_the_numbers_of_a_mark(browser, report):
     with opened(browser, report) as page:
-        page.locator("#figure-difference .live .mark-symbol path").last.hover()
+        page.locator("#figure-difference .live .interval_group .mark-symbol path").last.hover()
         tooltip = page.locator("#vg-tooltip-element")
         expect(tooltip).to_contain_text("depth=3,dropout=0.5")
         expect(tooltip).to_contain_text(re.compile(r"difference \(points\)\s*[+−-]\d"))
@@ -132,6 +138,7 @@ def test_tables_are_sorted_by_mouse_and_by_keyboard(browser, report):
         return [float(cell.split(" ")[0]) for cell in cells]
 
     with opened(browser, report) as page:
+        unfold(page)
         head = page.locator("table.arms thead th").nth(3)
         before = column(page, 4)
         head.locator("button").click()
@@ -143,16 +150,17 @@ def test_tables_are_sorted_by_mouse_and_by_keyboard(browser, report):
         assert column(page, 4) == sorted(before, reverse=True)
         assert page.locator("table.arms th[aria-sort]").count() == 1
         page.locator("table.arms thead th").nth(1).locator("button").click()
-        widths = page.locator("table.arms tbody tr").locator("td:nth-child(2)").all_inner_texts()
-        assert widths == ["512", "512", "512-256", "512-256", "linear", "linear"]
+        arms = page.locator("table.arms tbody tr").locator("td:nth-child(2)").all_inner_texts()
+        assert arms == sorted(arms)
         page.locator("table.arms thead th").nth(0).locator("button").click()
         names = page.locator("table.arms tbody th").all_inner_texts()
         assert names == sorted(names)
+        assert len(names) == 5, "the network that serves two arms is one row"
 
 
 def test_numbers_of_a_chart_open_by_keyboard(browser, report):
     with opened(browser, report) as page:
-        details = page.locator("#figure-loss + details")
+        details = page.locator("#figure-loss details")
         expect(details.locator("table")).to_be_hidden()
         details.locator("summary").focus()
         page.keyboard.press("Enter")
@@ -195,7 +203,7 @@ def test_a_change_of_theme_draws_the_charts_anew(browser, report):
 def test_on_a_phone_nothing_is_wider_than_the_screen(browser, report):
     with opened(browser, report, width=PHONE) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE
-        for name in ("difference", "control", "loss", "samples", "activations"):
+        for name in ("difference", "control", "loss", "inference", "activations"):
             box = page.locator(f"#figure-{name} .live svg").bounding_box()
             assert box is not None
             assert box["width"] <= PHONE, name
@@ -203,20 +211,21 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(browser, report):
 
 
 def test_on_a_phone_no_verdict_stands_on_another(browser, tmp_path):
-    write_page(Folder(tmp_path), *made_up_study(epochs=12), ORIGIN)
+    write_page(Folder(tmp_path), findings_of(*made_up_study(epochs=12)), ORIGIN)
     with opened(browser, tmp_path / "report.html", width=PHONE) as page:
         words = page.locator("#figure-difference .live .mark-text.role-mark text")
         boxes = [words.nth(k).bounding_box() for k in range(words.count())]
-        ends = sorted((box["x"], box["x"] + box["width"]) for box in boxes if box)
+        ends = sorted((box["y"], box["y"] + box["height"]) for box in boxes if box)
         assert len(ends) == 5
-        assert all(left[1] <= right[0] for left, right in pairwise(ends))
+        assert all(above[1] <= below[0] for above, below in pairwise(ends))
+        assert all(box["x"] + box["width"] <= PHONE for box in boxes if box)
 
 
 def test_on_a_phone_a_grid_of_panels_becomes_a_column(browser, tmp_path):
     plan, records = made_up_study(depths=[2, 3], dropout=[0.2, 0.5], epochs=12)
     write_page(Folder(tmp_path), findings_of(plan, records), ORIGIN)
     with opened(browser, tmp_path / "report.html", width=PHONE) as page:
-        for name in ("control", "inference", "splits"):
+        for name in ("control", "inference"):
             box = page.locator(f"#figure-{name} .live svg").bounding_box()
             assert box is not None
             assert box["width"] <= PHONE, name
@@ -245,3 +254,23 @@ def test_on_paper_charts_are_pictures_on_white(browser, report, tmp_path):
 
 def test_the_file_is_one_and_small(report):
     assert report.stat().st_size < 10_000_000
+
+
+def test_a_reader_gets_to_every_section_by_the_contents_which_stay_in_sight(browser, report):
+    with opened(browser, report, width=1440) as page:
+        links = page.locator("nav.contents a")
+        assert links.count() >= 8
+        for place in range(links.count()):
+            links.nth(place).click()
+            target = page.locator(str(links.nth(place).get_attribute("href")))
+            page.wait_for_timeout(600)
+            box = target.bounding_box()
+            assert box is not None
+            assert -2 <= box["y"] < 900
+            expect(links.nth(0)).to_be_in_viewport()
+
+
+def test_the_report_is_about_six_screens_and_half_as_many_words_as_it_was(browser, report):
+    with opened(browser, report, width=1440) as page:
+        assert page.evaluate("document.documentElement.scrollHeight") < 7.5 * 900
+        assert len(page.inner_text("main").split()) < 1640

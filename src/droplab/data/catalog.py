@@ -75,6 +75,7 @@ class Entry:
         files: train images, train labels, test images, test labels; empty where a Python package holds the data.
         sources: in the order to try.
         scale: what a stored feature is multiplied by to lie in 0 … 1.
+        paper: that describes it, as it is cited.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Entry:
     files: tuple[DataFile, ...] = ()
     sources: tuple[Source, ...] = ()
     scale: float = 1 / 255
+    paper: str = ""
 
 
 _DIGITS = tuple("0123456789")
@@ -97,6 +99,7 @@ _MNIST = Entry(
     title="MNIST",
     classes=_DIGITS,
     licence="CC BY-SA 3.0 (as Keras states it)",
+    paper="LeCun et al. 1998",
     examples=(60_000, 10_000),
     files=(
         DataFile(_FILES[0], sha256="ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
@@ -127,6 +130,7 @@ _FASHION_MNIST = Entry(
         "Ankle boot",
     ),
     licence="MIT",
+    paper="Xiao et al. 2017",
     examples=(60_000, 10_000),
     files=(
         DataFile(_FILES[0], sha256="c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
@@ -146,6 +150,7 @@ _KMNIST = Entry(
     title="Kuzushiji-MNIST",
     classes=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
     licence="CC BY-SA 4.0",
+    paper="Clanuwat et al. 2018",
     examples=(60_000, 10_000),
     files=(
         DataFile(_FILES[0], gz_md5="bdb82020997e1d708af4cf47b453dcf7"),
@@ -161,6 +166,7 @@ _QMNIST = Entry(
     title="QMNIST",
     classes=_DIGITS,
     licence="BSD-style",
+    paper="Yadav & Bottou 2019",
     examples=(60_000, 60_000),
     files=(
         DataFile("qmnist-train-images-idx3-ubyte", gz_md5="ed72d4157d28c017586c42bc6afe6370"),
@@ -176,6 +182,7 @@ _OPTICAL_DIGITS = Entry(
     title="Optical digits (scikit-learn)",
     classes=_DIGITS,
     licence="CC BY 4.0 (UCI)",
+    paper="Alpaydin & Kaynak 1998",
     examples=(1_437, 360),
     image_shape=(8, 8),
     scale=1 / 16,

@@ -75,7 +75,7 @@ class Answer:
     Attributes:
         title: in one clause.
         deck: the same in two sentences of plain words.
-        rows: a row an arm and what it is compared with: network, the accuracies of both in %, difference, verdict.
+        rows: a row an arm and what it is compared with: network, the accuracies of both in %, verdict and difference.
         next: what would tell more; `None` where all is decided.
     """
 
@@ -103,13 +103,13 @@ def contrast_rows(findings: Findings) -> Table:
         theirs, ours = (f"{100 * value:.2f}" for value in _accuracies(findings, one))
         if found.verdict == "does not apply":
             reason = "no hidden layer" if not one.arm.widths else "it never acted"
-            rows.append((row_label(findings, one.arm), theirs, "–", "–", f"does not apply: {reason}"))
+            rows.append((row_label(findings, one.arm), theirs, "–", f"does not apply: {reason}"))
             continue
-        rows.append((row_label(findings, one.arm), theirs, ours, difference_words(one), found.verdict))
+        rows.append((row_label(findings, one.arm), theirs, ours, f"{found.verdict}: {difference_words(one)}"))
     if findings.contrasts and is_of_levels(findings):
-        return Table(("network", "baseline (%)", "this (%)", "difference (points)", "verdict"), rows)
+        return Table(("network", "baseline (%)", "this (%)", "verdict: difference (points)"), rows)
     kinds = ("without dropout", "with dropout") if is_of_dropout(findings) else ("control", "with it")
-    return Table(("network", *(f"{kind} (%)" for kind in kinds), "difference (points)", "verdict"), rows)
+    return Table(("network", *(f"{kind} (%)" for kind in kinds), "verdict: difference (points)"), rows)
 
 
 def _accuracies(findings: Findings, one: ArmComparison) -> tuple[float, float]:

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from droplab.report import style
+from droplab.report.answer import difference_words
 from droplab.report.cells import Table, comparison_table
 from droplab.report.layout import Layout, Spot
 from droplab.report.style import BLUE, GREENS, INK, MOST_PANELS, ORANGE, PURPLE, QUIET, SHADE, WIDTH, Figure
 from droplab.report.words import interval_kinds
-from droplab.stats.compare import Comparison
 from droplab.study.verdicts import ArmComparison
 
 MOST_POINTS, MOST_VALUES, LEAST_POINTS = 100, 4000, 10
@@ -38,7 +38,7 @@ def difference(
     layout: Layout,
     results: pd.DataFrame,
     comparisons: Sequence[ArmComparison],
-    title: str = "Test accuracy with regularizers and without",
+    title: str,
 ) -> Figure:
     """Every arm beside its control, a row each, with their difference, its intervals, the margin and the verdict.
 
@@ -53,7 +53,9 @@ def difference(
     accuracies = _accuracies(results)
     test = accuracies[(accuracies["split"] == "test") & (accuracies["inference"] == "off")]
     values = {arm: mine.set_index("seed")["percent"] for arm, mine in test.groupby("arm")}
-    named = layout.trained[0] if len(layout.trained) == 1 else _WITH
+    against, named = layout.control, layout.trained[0] if len(layout.trained) == 1 else _WITH
+    if shown[0].arm.is_control:  # levels of what is no regularizer, beside a baseline
+        against, named = "baseline", "the row’s level"
     points, rows = [], []
     for one in shown:
         found = one.comparison
@@ -61,7 +63,7 @@ def difference(
         acts = found.verdict != "does not apply"
         mine, theirs = values[one.arm.name], values[one.against.name]
         both = mine.index.intersection(theirs.index)
-        for side, percents in {layout.control: theirs[both], **({named: mine[both]} if acts else {})}.items():
+        for side, percents in {against: theirs[both], **({named: mine[both]} if acts else {})}.items():
             points += [row | {"side": side, "seed": seed, "percent": value} for seed, value in percents.items()]
             points.append(row | {"side": side, "mean": float(percents.mean())})
         numbers, said = _row_words(one)
@@ -75,13 +77,11 @@ def difference(
     labels = style.text_width([key.split("\t")[0] for key in order])
     aside = round(5.4 * frame["numbers"].str.len().max()) + 4
     words = max(aside + 74, round(5.4 * frame["said"].str.len().max()))
-    views = [
-        ("accuracy", _dumbbells(frame, pd.DataFrame(points), order, labels, {layout.control: BLUE, named: ORANGE}))
-    ]
+    views = [("accuracy", _dumbbells(frame, order, labels, {against: BLUE, named: ORANGE}))]
     how = "Test accuracy, dropout off at inference; large dots: means, pale dots: single seeds."
     if "difference" in frame:
         views.append(("interval", _intervals(frame, order, margin)))
-        how += f" Right: the difference from the control in points; {_bars(shown)}; grey: the margin of equivalence, "
+        how += f" Right: the difference in points; {_bars(shown)}; grey: the margin of equivalence, "
         how += f"±{margin:g} points."
     views.append(("verdict", _said(frame, order, aside, words)))
     left = labels + words + 22 + 12 * (len(views) - 1)
@@ -89,11 +89,13 @@ def difference(
     height = alt.Step(36 if any("\n" in key for key in order) else 26 if len(order) <= 20 else 20)
     chart = alt.hconcat(
         *(view.properties(name=name, width=round(widths.get(name, words)), height=height) for name, view in views),
-        data=style.data(frame),
+        data=style.ROWS,
         spacing=12,
     ).resolve_scale(y="shared")
     how += style.listed(len(comparisons), MOST_ROWS, "rows")
-    return Figure(title, how, style.finished(chart, left), comparison_table(comparisons))
+    return Figure(
+        title, how, style.finished(chart, left, rows=frame, points=pd.DataFrame(points)), comparison_table(comparisons)
+    )
 
 
 def _bars(comparisons: Sequence[ArmComparison]) -> str:
@@ -104,13 +106,11 @@ def _bars(comparisons: Sequence[ArmComparison]) -> str:
     return f"thin bar: {decides}, all arms at once; thick: {same}"
 
 
-def _dumbbells(
-    frame: pd.DataFrame, points: pd.DataFrame, order: list[str], labels: int, colours: dict[str, str]
-) -> Any:
+def _dumbbells(frame: pd.DataFrame, order: list[str], labels: int, colours: dict[str, str]) -> Any:
     """Of each row the means of both sides with a line between them, and below them the single seeds."""
     y, pick = _rows_axis(order, labels), style.picked("side")
     tips = [style.tip("arm:N", "network"), style.tip("side:N", "trained with")]
-    dots = alt.Chart(style.data(points)).encode(y=y, color=style.colour("side", colours))
+    dots = alt.Chart(alt.NamedData("points")).encode(y=y, color=style.colour("side", colours))
     x = alt.X("mean:Q", title="test accuracy (%)", scale=alt.Scale(zero=False, nice=False, padding=12), axis=_across())
     between = alt.Chart().mark_rule(color="#999999").encode(y=y, x=x, x2="control:Q")
     seeds = (
@@ -215,7 +215,7 @@ def control(layout: Layout, results: pd.DataFrame) -> Figure | None:
         lines.mark_rule(strokeWidth=1.5).encode(y="low:Q", y2="high:Q", opacity=style.faded(pick, 0.6)),
         lines.mark_line(strokeWidth=1.8).encode(y=y, opacity=style.faded(pick)),
         lines.mark_point(size=40, filled=True)
-        .encode(y=y, opacity=style.faded(pick), shape=style.shape("series", names))
+        .encode(y=y, opacity=style.faded(pick), **({"shape": style.shape("series", names)} if others else {}))
         .add_params(pick),
     ]
     if level.any():
@@ -262,7 +262,7 @@ def inference(layout: Layout, results: pd.DataFrame) -> Figure | None:
             parts.append(_spread(part, ["split"]).assign(row=keys[arm.name], arm=arm.name, side=side))
     pick = style.picked("side")
     names = {layout.control: BLUE, off: ORANGE, _LEFT_ON: PURPLE}
-    labels = style.text_width([key.split("\t")[0] for key in order], 130)
+    labels = style.text_width([key.split("\t")[0] for key in order], 170)
     base = alt.Chart().encode(y=_rows_axis(order, labels), color=style.colour("side", names))
     x = alt.X("mean:Q", title="accuracy (%)", scale=alt.Scale(zero=False, nice=False, padding=8), axis=_across())
     layers = alt.layer(
@@ -446,22 +446,7 @@ def _row_words(one: ArmComparison) -> tuple[str, str]:
     found = one.comparison
     if found.verdict == "does not apply":
         return "", "it never acted" if one.arm.widths else "no hidden layer: dropout cannot act"
-    return difference_words(found), found.verdict
-
-
-def difference_words(found: Comparison) -> str:
-    """A difference in points with its interval, to two digits of half the interval's width.
-
-    >>> difference_words(Comparison(0.0194, 0.0121, 0.0267, 0.001, 3, "helps"))
-    '+1.94 [+1.21, +2.67]'
-    """
-    reach = None if found.low is None or found.high is None else 50 * (found.high - found.low)
-    digits = 2 if not reach else int(np.clip(1 - np.floor(np.log10(reach)), 0, 4))
-    mean, low, high = (
-        "" if value is None else f"{round(100 * value, digits) + 0.0:+.{digits}f}".replace("-", "−")
-        for value in (found.difference, found.low, found.high)
-    )
-    return mean if reach is None else f"{mean} [{low}, {high}]"
+    return difference_words(one), found.verdict
 
 
 def _rows_axis(order: list[str], width: int) -> alt.Y:

@@ -38,6 +38,8 @@ FILES = {
     "curves.parquet": "the same as curves.csv, typed and smaller",
     "study.json": "everything about the study but its numbers by network: settings, data, verdicts, versions",
     "study.schema.json": "the JSON Schema (draft 2020-12) of study.json",
+    "paper.tex": "a table of the verdicts and a paragraph on methods, for LaTeX",
+    "paper.bib": "BibTeX entries of droplab and of what that paragraph cites",
     "figures/*": "each figure of the report as SVG, PNG and PDF",
     "models/MODEL_CARD.md": "the card of the best network",
     "models/*.safetensors": "the networks by arm and seed; best is what the valid split chose, refit the same trained "

@@ -1,14 +1,16 @@
 """Drawing: charts → the bytes of pictures, by a child process, so that the chart library's death costs only these.
 
 Where memory is limited (`ulimit -v`, a container) the library does not raise an error, it ends its process. This file
-is the child's program, too, and imports nothing of droplab.
+is the child's program, too, which imports nothing of droplab.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import textwrap
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,10 @@ FILES = ("svg", "png")
 PAGE, LIBRARY = "page", "library.js"
 """The picture that stands in a page, the SVG without its title; what draws charts there, one script of Vega's."""
 
-_PROCESSES = 2
+_LIBRARIES = {"1.9.0.post1": "3425bd951a44d478d0505c6b5d1e8d57656b6e9a4da7bfe88a718ce61d76e572"}
+"""SHA-256 of `LIBRARY` by version of `vl-convert-python`: it takes seconds to make, so what has this hash is cached."""
+
+_MOST_PROCESSES = 2
 _PATIENCE = 600  # seconds
 _TITLE = 14
 """Size of a title in pixels."""
@@ -44,19 +50,19 @@ def draw(
     Returns:
         Pictures by `NAME.KIND`, with `PAGE` also `LIBRARY`; empty if they could not be drawn.
     """
+    kept = _kept_library() if PAGE in kinds else {}
     largest = sorted(charts, key=lambda name: -len(str(charts[name])))
-    shares = [largest[k::_PROCESSES] for k in range(min(_PROCESSES, max(len(largest), 1)))]
-    jobs = [
-        {
-            "charts": {name: charts[name] for name in share},
-            "kinds": kinds,
-            "library": PAGE in kinds and share is shares[-1],
-        }
-        for share in shares
+    processes = max(1, min(_MOST_PROCESSES, os.cpu_count() or 1, len(largest)))
+    shares = [largest[k::processes] for k in range(processes)]
+    jobs: list[dict[str, Any]] = [
+        {"charts": {name: charts[name] for name in share}, "kinds": kinds} for share in shares
     ]
+    jobs[-1]["library"] = PAGE in kinds and not kept
     try:
         with ThreadPoolExecutor(len(jobs)) as threads:
-            return {name: picture for drawn in threads.map(_in_child, jobs) for name, picture in drawn.items()}
+            pictures = {name: picture for drawn in threads.map(_in_child, jobs) for name, picture in drawn.items()}
+        _keep_library(pictures)
+        return pictures | kept
     except subprocess.CalledProcessError as error:
         last = error.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
         why = last if error.returncode > 0 else f"signal {-error.returncode}, as where memory is too small"
@@ -76,6 +82,37 @@ def _in_child(job: dict[str, Any]) -> dict[str, bytes]:
         check=True,
     )
     return {name: base64.b64decode(text) for name, text in json.loads(done.stdout).items()}
+
+
+def _library_path() -> Path:
+    from droplab.data.disk import cache_folder
+
+    return cache_folder() / "charts" / f"vega-{version('vl-convert-python')}.js"
+
+
+def _is_library(content: bytes) -> bool:
+    return hashlib.sha256(content).hexdigest() == _LIBRARIES.get(version("vl-convert-python"))
+
+
+def _kept_library() -> dict[str, bytes]:
+    """The library by its name, where it is cached."""
+    with suppress(OSError):
+        content = _library_path().read_bytes()
+        return {LIBRARY: content} if _is_library(content) else {}
+    return {}
+
+
+def _keep_library(pictures: Mapping[str, bytes]) -> None:
+    """Cache a library that is among some pictures, if it can be written."""
+    from droplab.data.disk import write_atomically
+    from droplab.errors import DataError
+
+    if LIBRARY in pictures and _is_library(pictures[LIBRARY]):
+        with suppress(OSError, DataError):
+            path = _library_path()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with write_atomically(path) as handle:
+                handle.write(pictures[LIBRARY])
 
 
 def with_title(svg: str, title: str) -> str:
@@ -123,7 +160,7 @@ def _main() -> None:
         for name, (title, spec) in job["charts"].items()
         for kind, picture in _pictures(title, spec, job["kinds"]).items()
     }
-    if job["library"]:
+    if job.get("library"):
         pictures[LIBRARY] = vl_convert.javascript_bundle().encode()  # type: ignore[call-arg]  # its stub lacks the default
     json.dump({name: base64.b64encode(content).decode() for name, content in pictures.items()}, sys.stdout)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from altair.utils.schemapi import debug_mode
+
 from droplab.errors import DataError
 from droplab.report import charts, network_charts, published_charts
+from droplab.report.answer import answer_of
 from droplab.report.layout import Layout
 from droplab.report.style import Figure
 from droplab.study.exhibits import MOST_EXAMPLES
@@ -33,10 +36,15 @@ def study_figures(findings: Findings, exhibits: Exhibits | None = None) -> dict[
     """
     if not findings.done:
         raise DataError("a report needs at least one finished run; found none. Run the study first.")
+    with debug_mode(False):  # Altair checks each part of a chart, which takes longer than all else; tests do that
+        return _figures(findings, exhibits)
+
+
+def _figures(findings: Findings, exhibits: Exhibits | None) -> dict[str, Figure]:
     layout = Layout(findings.plan, findings.features, len(findings.card.classes))
     results, curves, contrasts = findings.results, findings.curves, findings.contrasts
     found = {
-        "difference": charts.difference(layout, results, contrasts) if contrasts else None,
+        "difference": charts.difference(layout, results, contrasts, answer_of(findings).title) if contrasts else None,
         "axes": charts.axes(layout, results),
         "control": charts.control(layout, results),
         "inference": charts.inference(layout, results),

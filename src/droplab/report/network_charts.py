@@ -155,7 +155,7 @@ def confusion(frame: pd.DataFrame, network: str) -> Figure:
     drawn = frame[frame["true"].isin(classes) & frame["predicted"].isin(classes)]
     percent = 100 * drawn["share"]
     drawn = drawn.assign(percent=percent, wrong=percent.where(drawn["true"] != drawn["predicted"]))
-    base = alt.Chart(style.data(drawn)).encode(
+    base = alt.Chart(style.ROWS).encode(
         x=alt.X("predicted:N", sort=classes, title="predicted class", axis=alt.Axis(orient="top", labelAngle=0)),
         y=alt.Y("true:N", sort=classes, title="true class"),
         tooltip=[
@@ -182,7 +182,7 @@ def confusion(frame: pd.DataFrame, network: str) -> Figure:
     return Figure(
         "What the best network takes for what",
         f"{network}: number of test examples, dropout off; grey on the diagonal is right.{others}",
-        style.finished(alt.layer(cells, numbers).properties(width=side, height=side), 180),
+        style.finished(alt.layer(cells, numbers).properties(width=side, height=side), 180, rows=drawn),
         _confusion_table(frame),
     )
 
@@ -200,7 +200,7 @@ def activations(sparsity: pd.DataFrame, histogram: pd.DataFrame, examples: int) 
     controls = [name for name in names if "control" in name]
     colours = style.arms_colour("trained", controls, [name for name in names if name not in controls])
     pick = style.picked("trained")
-    base = alt.Chart(style.data(sparsity)).encode(
+    base = alt.Chart(style.ROWS).encode(
         x=alt.X("layer:O", title="hidden layer", axis=alt.Axis(labelAngle=0, grid=False)),
         y=alt.Y("percent:Q", title="units active for an example (%)", scale=alt.Scale(nice=False, padding=8)),
         color=colours,
@@ -225,7 +225,7 @@ def activations(sparsity: pd.DataFrame, histogram: pd.DataFrame, examples: int) 
     shares = shares.assign(percent=100 * shares["share"])
     logarithmic = style.log_axis(float(shares["percent"].min()), float(shares["percent"].max()))
     right = (
-        alt.Chart(style.data(shares))
+        alt.Chart(alt.NamedData("shares"))
         .mark_line(interpolate="step-after", strokeWidth=1.8)
         .encode(
             x=alt.X("low:Q", title="activation, first hidden layer", axis=alt.Axis(grid=False)),
@@ -240,7 +240,7 @@ def activations(sparsity: pd.DataFrame, histogram: pd.DataFrame, examples: int) 
         "How sparse the hidden layers are",
         f"On test (the first {examples:,} examples), dropout off at inference. Left: point, one seed; line, mean. "
         "Right: all seeds, zeros in the first bin; the scale is logarithmic.",
-        style.finished(panels, 10, 55),
+        style.finished(panels, 10, 55, rows=sparsity, shares=shares),
         _activations_table(sparsity),
     )
 

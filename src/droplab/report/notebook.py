@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from droplab.errors import ConfigError, DataError
 from droplab.report.answer import answer_of
 from droplab.report.cells import Table, arms_table, comparison_table
-from droplab.report.drawing import PAGE, draw
+from droplab.report.drawing import draw
 from droplab.report.figures import study_figures
 from droplab.report.words import arm_label, missing_words, regime_words, sure_words
 from droplab.study.plan import study_arms
@@ -88,9 +88,10 @@ class _Offline:
         if alt.renderers.active != "default":
             return super()._repr_mimebundle_(*args, **kwargs)  # type: ignore[misc]
         chart = self.to_dict()
-        pictures = draw({"chart": ("", chart)}, (PAGE,), lambda text: warnings.warn(text, stacklevel=2))
+        drawing = {"chart": ("", chart)}  # its title is its own
+        pictures = draw(drawing, ("svg",), lambda text: warnings.warn(text, stacklevel=2))
         shown = {VEGA_LITE: chart | {"$schema": "https://vega.github.io/schema/vega-lite/v5.json"}}
-        return shown | ({"image/svg+xml": pictures[f"chart.{PAGE}"].decode()} if pictures else {})
+        return shown | ({"image/svg+xml": pictures["chart.svg"].decode()} if pictures else {})
 
 
 def offline(chart: alt.TopLevelMixin) -> alt.TopLevelMixin:

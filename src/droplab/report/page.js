@@ -51,7 +51,9 @@
   async function draw(figure) {
     const spec = JSON.parse(figure.querySelector("script").textContent);
     const live = figure.querySelector(".live");
-    const shown = await vegaEmbed(live, fitted(recoloured(spec), figure.clientWidth), {
+    let room = figure;
+    while (!room.clientWidth) room = room.parentElement; // what is folded away has no width yet
+    const shown = await vegaEmbed(live, fitted(recoloured(spec), room.clientWidth), {
       actions: false, renderer: "svg", tooltip: { theme: dark.matches ? "dark" : "light" },
     });
     figure.classList.add("drawn");

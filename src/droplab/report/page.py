@@ -117,6 +117,7 @@ def render_page(
         looks=words.looks_words(findings),
         notices=[one for one in (words.published_differences(plan.settings), *origin.findings, *origin.notices) if one],
         best_label=words.arm_label(findings, best),
+        best_seed=findings.best_run.settings.seed,
         best_accuracies=[cells.mean_and_spread(best_row, f"{split} accuracy", 100, 2) for split in ("valid", "test")],
         refit=words.refit_words(findings),
         compared_words=_compared_words(findings),
@@ -176,7 +177,7 @@ def _images(exhibits: Exhibits | None) -> tuple[dict[int, str], dict[str, str]]:
 
 def _drawn(figure: Figure, name: str, pictures: Mapping[str, bytes]) -> _Drawn:
     """The figure as the page has it."""
-    spec = json.dumps(figure.chart.to_dict(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    spec = json.dumps(figure.spec, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     table = csv_text(pd.DataFrame(figure.numbers.rows, columns=list(figure.numbers.head)))
     return _Drawn(
         figure.title,

@@ -105,8 +105,9 @@ def reproduction(reproduced: Reproduced) -> Figure:
         f"Test error on {reproduced.dataset.name}; {updates}, {seeds} seed{'s' if seeds > 1 else ''}; {bar}. "
         f"{what.source}"
     )
+    frame = frame.assign(beside=_beside(frame, what.logarithmic)) if what.across else frame
     layers, labels = _figure(frame, what.across, what.logarithmic) if what.across else _table(frame)
-    chart = style.finished(layers.properties(width=WIDTH - labels), labels)
+    chart = style.finished(layers.properties(width=WIDTH - labels), labels, rows=frame)
     rows = [
         (one["name"], one["side"], *(f"{one[part]:.2f}" for part in ("value", "low", "high")))
         for one in frame.to_dict("records")
@@ -144,7 +145,7 @@ def _table(frame: pd.DataFrame) -> tuple[Any, int]:
     sides = [side for side in _SIDES if (frame["side"] == side).any()]
     names = list(dict.fromkeys(frame["name"]))
     labels = style.text_width(names, 300)
-    base = alt.Chart(style.data(frame)).encode(
+    base = alt.Chart(style.ROWS).encode(
         y=alt.Y("name:N", title=None, sort=names, axis=alt.Axis(labelLimit=labels, grid=True)),
         yOffset=alt.YOffset("side:N", sort=sides, scale=alt.Scale(paddingInner=0.5, paddingOuter=0.5)),
         color=style.colour("side", {side: _SIDES[side] for side in sides}),
@@ -165,11 +166,10 @@ def _figure(frame: pd.DataFrame, across: str, log: bool) -> tuple[Any, int]:
     names = list(dict.fromkeys(frame["series"]))
     controls = [name for name in names if name.startswith(("control", "without dropout"))]
     others = [name for name in names if name not in controls]
-    frame = frame.assign(beside=_beside(frame, log))
     x = style.numbers_axis("beside", across, list(frame["x"].unique()), log)
     shades = dict(zip(controls, style.ramp(("#6FB7E0", BLUE), len(controls), BLUE), strict=True))
     shades |= dict(zip(others, style.ramp(ORANGES, len(others), style.ORANGE), strict=True))
-    base = alt.Chart(style.data(frame)).encode(x=x, color=style.colour("series", shades, len(names) > 1))
+    base = alt.Chart(style.ROWS).encode(x=x, color=style.colour("series", shades, len(names) > 1))
     y = _upwards(frame)
     ours, published = (base.transform_filter(alt.datum.side == side) for side in _SIDES)
     point = ours.mark_point(size=55, filled=True, opacity=1).encode(y=y, tooltip=_tips())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import altair as alt
@@ -27,8 +28,44 @@ WIDTH = 662
 GAP = 14
 """Between panels."""
 
+ROWS = alt.NamedData("rows")
+"""What a chart's marks are drawn of; its values are given to `finished`."""
+
 MOST_PANELS = 12
 """Of a figure with a panel for each place in a study."""
+
+
+_CONFIG = {
+    "background": "white",
+    "font": "sans-serif",
+    "padding": 5,
+    "aria": False,
+    "view": {"stroke": LINE},
+    "header": {"title": None, "labelFontSize": 12, "labelFontWeight": "bold", "labelColor": INK, "labelLimit": 300},
+    "legend": {
+        "orient": "top",
+        "title": None,
+        "labelColor": INK,
+        "titleColor": INK,
+        "labelFontSize": 12,
+        "labelLimit": 300,
+        "symbolOpacity": 1,
+        "symbolStrokeWidth": 2,
+        "padding": 2,
+        "offset": 8,
+        "columns": 4,
+    },
+    "axis": {
+        "labelFontSize": 11,
+        "labelColor": INK,
+        "titleFontSize": 11.5,
+        "titleFontWeight": "normal",
+        "titleColor": INK,
+        "gridColor": GRID,
+        "tickColor": LINE,
+        "domain": False,
+    },
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,10 +84,15 @@ class Figure:
     chart: alt.TopLevelMixin
     numbers: Table
 
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        """The chart as Vega-Lite has it."""
+        return self.chart.to_dict(validate=False)  # tests validate every chart
+
     @property
     def drawing(self) -> tuple[str, dict[str, Any]]:
         """What `drawing.draw` takes."""
-        return self.title, self.chart.to_dict()
+        return self.title, self.spec
 
     @property
     def titled(self) -> alt.TopLevelMixin:
@@ -61,43 +103,19 @@ class Figure:
         return titled
 
 
-def finished(chart: Any, left: float, each: float = 0) -> alt.TopLevelMixin:
-    """The chart with its legend on top and quiet lines.
+def finished(chart: Any, left: float, each: float = 0, **frames: pd.DataFrame) -> alt.TopLevelMixin:
+    """The chart with its legend on top, quiet lines, and its data, which Altair would copy at every earlier step.
 
     Args:
-        chart: layers, panels, or views side by side.
+        chart: layers, panels, or views side by side; it is changed.
         left: how much of its width are labels, so that the page can fit the rest to its own.
         each: how much beside that stands left of each panel.
+        frames: the data by the names that the chart has for them.
     """
-    finished: alt.TopLevelMixin = (
-        chart.properties(usermeta={"left": round(left), "each": round(each)})
-        .configure(background="white", font="sans-serif", padding=5, aria=False)
-        .configure_legend(
-            orient="top",
-            title=None,
-            labelColor=INK,
-            titleColor=INK,
-            labelFontSize=12,
-            labelLimit=300,
-            symbolOpacity=1,
-            symbolStrokeWidth=2,
-            padding=2,
-            offset=8,
-            columns=4,
-        )
-        .configure_axis(
-            labelFontSize=11,
-            labelColor=INK,
-            titleFontSize=11.5,
-            titleFontWeight="normal",
-            titleColor=INK,
-            gridColor=GRID,
-            tickColor=LINE,
-            domain=False,
-        )
-        .configure_header(title=None, labelFontSize=12, labelFontWeight="bold", labelColor=INK, labelLimit=300)
-        .configure_view(stroke=LINE)
-    )
+    chart.usermeta = {"left": round(left), "each": round(each)}
+    chart.config = _CONFIG
+    chart.datasets = {name: _values(frame) for name, frame in frames.items()}
+    finished: alt.TopLevelMixin = chart
     return finished
 
 
@@ -119,17 +137,16 @@ def panels(
     width = (WIDTH - left - GAP * (columns - 1)) / columns - each
     facet = alt.Facet(f"{field}:N", sort=list(names))
     chart = layers.properties(width=round(width), height=height).facet(
-        data=data(frame), facet=facet, columns=columns, spacing=GAP
+        data=ROWS, facet=facet, columns=columns, spacing=GAP
     )
     chart = chart.resolve_scale(y="independent") if each else chart.resolve_axis(x="independent")
-    return finished(chart.resolve_scale(x="independent") if free_x else chart, left, each)
+    return finished(chart.resolve_scale(x="independent") if free_x else chart, left, each, rows=frame)
 
 
-def data(frame: pd.DataFrame) -> alt.InlineData:
+def _values(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows as they go into a chart: six digits a number, nothing for NaN."""
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    values = [{str(k): float(f"{v:.6g}") if isinstance(v, float) else v for k, v in row.items()} for row in rows]
-    return alt.InlineData(values=values)
+    return [{str(k): float(f"{v:.6g}") if isinstance(v, float) else v for k, v in row.items()} for row in rows]
 
 
 def ramp(ends: tuple[str, str], count: int, one: str) -> list[str]:
@@ -144,7 +161,8 @@ def ramp(ends: tuple[str, str], count: int, one: str) -> list[str]:
 def arms_colour(field: str, controls: Sequence[str], others: Sequence[str]) -> alt.Color:
     """Blue for controls; for what is compared with them orange, from light to dark where there are several."""
     oranges = zip(others, ramp(ORANGES, len(others), ORANGE), strict=True)
-    return colour(field, {**dict.fromkeys(controls, BLUE), **dict(oranges)})
+    colours = {**dict.fromkeys(controls, BLUE), **dict(oranges)}
+    return colour(field, colours, legend=len(colours) > 1)
 
 
 def colour(field: str, colours: dict[str, str], legend: bool = True) -> alt.Color:
@@ -208,7 +226,10 @@ def numbers_axis(field: str, title: str, values: Sequence[float], log: bool) -> 
 
 def text_width(words: Sequence[str], most: int = 180) -> int:
     """About how many pixels the longest line of `words` takes in labels, `most` at most."""
-    return min(most, 8 + round(6.1 * max((len(line) for one in words for line in one.split("\n")), default=0)))
+    return min(
+        most,
+        8 + round(6.1 * max((len(line) + line.count("→") for one in words for line in one.split("\n")), default=0)),
+    )
 
 
 def seeds(frame: pd.DataFrame) -> str:

@@ -267,14 +267,16 @@ def count_words(findings: Findings) -> str:
     plan, settings = findings.plan, findings.plan.settings
     count = f"{findings.done} networks"
     twins = len(plan.arms) - len(plan.distinct)
+    each = f"{len(plan.distinct)} settings, {seeds_words(len(settings.seeds))} each"
     if settings.until is not None:
-        return f"{count}: an arm that is decided gets no more seeds."
+        each = f"{len(plan.distinct)} settings, and an arm that is decided gets no more seeds"
+    elif findings.done < findings.wanted:
+        each = "the others are not finished"
     if not twins:
-        return f"{count}: {len(plan.arms)} arms, {seeds_words(len(settings.seeds))} each."
-    all_of_them = len(plan.arms) * len(settings.seeds)
+        return f"{count}: {each}."
     return (
-        f"{count}, not {all_of_them}: without a hidden layer dropout cannot act, so that such a network stands for "
-        "both, with it and without."
+        f"{count}: {each}. Where dropout cannot act, without a hidden layer, one network stands for both, with it and "
+        "without."
     )
 
 

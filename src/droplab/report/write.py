@@ -16,6 +16,7 @@ from droplab.report.drawing import FILES, PAGE, draw
 from droplab.report.figures import FIGURES, study_figures
 from droplab.report.markdown import render_markdown
 from droplab.report.page import render_page
+from droplab.report.paper import bibtex, paper_tex
 from droplab.report.spreadsheet import csv_text
 
 if TYPE_CHECKING:
@@ -27,14 +28,14 @@ if TYPE_CHECKING:
 
 REPORT = (
     *("README.md", "results.csv", "runs.csv", "curves.csv", "curves.parquet", "study.json", SCHEMA_FILE),
-    *("report.html", "report.md"),
+    *("paper.tex", "paper.bib", "report.html", "report.md"),
     *(f"figures/{name}.{kind}" for name in FIGURES for kind in FILES),
 )
 """The files that a report may have, models and probabilities aside."""
 
 
 def write_tables(folder: Folder, findings: Findings, origin: Origin, raw: bool = False) -> list[Path]:
-    """Write `results.csv`, `runs.csv`, `curves.csv`, `curves.parquet`, `study.json` and its schema, without figures.
+    """Write the tables, `study.json` with its schema, and what a paper takes; no figure is needed for them.
 
     Args:
         folder: of the output.
@@ -61,6 +62,8 @@ def write_tables(folder: Folder, findings: Findings, origin: Origin, raw: bool =
             folder.write(name, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False).encode())
             for name, document in documents.items()
         ),
+        folder.write("paper.tex", paper_tex(findings).encode()),
+        folder.write("paper.bib", bibtex(findings).encode()),
     ]
 
 

@@ -1,6 +1,7 @@
 """Studies: planned, trained, kept, and what they come to.
 
-`droplab.study(data="wine.csv", dropout=(0.2, 0.5))` declares one: the package can be called, as `droplab.Study.of`.
+`droplab.study("wine.csv", target="class", dropout=[0.2, 0.5])` declares one: the package can be called, as
+`droplab.Study.of`.
 """
 
 import sys
@@ -10,9 +11,9 @@ from typing import Any
 
 
 class _Package(ModuleType):
-    def __call__(self, **settings: Any) -> Any:
+    def __call__(self, *data: Any, **settings: Any) -> Any:
         """A study of these settings, as `droplab.Study.of` makes it."""
-        return import_module("droplab.api").Study.of(**settings)
+        return import_module("droplab.api").Study.of(*data, **settings)
 
 
 sys.modules[__name__].__class__ = _Package
