@@ -392,7 +392,7 @@ def test_on_a_terminal_a_live_table_shows_a_line_an_arm(
     last = shown[[match.start() for match in re.finditer(head, shown)][-1] :]
     assert "depth=1,dropout=0.5" not in shown, "without a hidden layer it is its control"
     for arm in ("depth=1,control", "depth=2,control", "depth=2,dropout=0.5"):
-        against = "" if arm.endswith("control") else r"[+-]\d+\.\d\d"
+        against = "" if arm.endswith("control") else r"(0.00|[+−]\d+\.\d\d)"
         row = rf"^{arm} +2/2 +[01] +400/400 +\d\.\d{{4}} +\d+\.\d\d +{against} *$"
         assert len(re.findall(row, last, re.M)) == 1, last
     assert re.search(r"^\d+% done, \d+:\d\d passed, about \d+:\d\d left", shown, re.MULTILINE)
