@@ -16,7 +16,7 @@ from droplab.report import style
 from droplab.report.answer import difference_words
 from droplab.report.cells import Table, comparison_table
 from droplab.report.layout import Layout
-from droplab.report.style import BLUE, GREENS, INK, MOST_PANELS, ORANGE, PURPLE, QUIET, SHADE, WIDTH, Figure
+from droplab.report.style import BLUE, GREENS, INK, MOST_PANELS, MOST_ROWS, ORANGE, PURPLE, QUIET, SHADE, WIDTH, Figure
 from droplab.report.words import interval_kinds
 from droplab.stats.compare import points
 from droplab.study.verdicts import ArmComparison
@@ -24,8 +24,8 @@ from droplab.study.verdicts import ArmComparison
 MOST_POINTS, MOST_VALUES, LEAST_POINTS = 100, 4000, 10
 """Points of a line that are drawn, since more cannot be seen; and of all lines of a chart, but so many of each."""
 
-MOST_ROWS, _MOST_EPOCHS = 60, 20
-"""Of a chart with a row an arm; of a table of curves, evenly chosen."""
+_MOST_EPOCHS = 20
+"""Of a table of curves, evenly chosen."""
 
 _LEAST_LOSS = 1e-7
 """Smaller losses, zero among them, are drawn here: `float32` tells no probability from 1 that is closer to it."""
@@ -37,11 +37,7 @@ _LEAST_RANGE = 1.0
 def difference(layout: Layout, results: pd.DataFrame, comparisons: Sequence[ArmComparison], title: str) -> Figure:
     """Every arm beside its control, a row each, with their difference, its intervals, the margin and the verdict.
 
-    Args:
-        layout: as in all charts.
-        results: as in all charts.
-        comparisons: of `Findings.contrasts`, at least one.
-        title: what they come to.
+    `comparisons` are of `Findings.contrasts`, and at least one; `title` is what they come to.
     """
     shown = list(comparisons[:MOST_ROWS])
     keys, order = layout.rows(one.arm.name for one in shown)
@@ -298,8 +294,7 @@ def overfitting(layout: Layout, curves: pd.DataFrame) -> Figure:
 def _learning(layout: Layout, curves: pd.DataFrame, kinds: Mapping[str, str], title: str, words: str) -> Figure:
     """Loss over epochs, a panel a place, a colour a regularizer, a dash for each of `kinds` (split → its name)."""
     chosen = curves[(curves["quantity"] == "loss") & curves["split"].isin(list(kinds))]
-    means = _spread(chosen, ["arm", "split", "epoch"], "value")
-    means = means.assign(kind=means["split"].map(kinds))
+    means = _spread(chosen.assign(kind=chosen["split"].map(kinds)), ["arm", "split", "kind", "epoch"], "value")
     frame = layout.placed(layout.distinct(means), "place", "trained")
     frame, places, left_out = style.first(frame, "place", MOST_PANELS, "panels")
     frame = _thinned(frame)

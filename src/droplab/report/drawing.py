@@ -59,7 +59,8 @@ def draw(
     try:
         with ThreadPoolExecutor(len(jobs)) as threads:
             pictures = {name: picture for drawn in threads.map(_in_child, jobs) for name, picture in drawn.items()}
-        _keep_library(pictures)
+        if _is_library(pictures.get(LIBRARY, b"")):
+            _keep_library(pictures[LIBRARY])
         return pictures | kept
     except subprocess.CalledProcessError as error:
         last = error.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
@@ -77,14 +78,14 @@ def _in_child(job: dict[str, Any]) -> dict[str, bytes]:
     return {name: base64.b64decode(text) for name, text in json.loads(done.stdout).items()}
 
 
+def _is_library(content: bytes) -> bool:
+    return hashlib.sha256(content).hexdigest() == _LIBRARIES.get(version("vl-convert-python"))
+
+
 def _library_path() -> Path:
     from droplab.data.disk import cache_folder
 
     return cache_folder() / "charts" / f"vega-{version('vl-convert-python')}.js"
-
-
-def _is_library(content: bytes) -> bool:
-    return hashlib.sha256(content).hexdigest() == _LIBRARIES.get(version("vl-convert-python"))
 
 
 def _kept_library() -> dict[str, bytes]:
@@ -95,16 +96,15 @@ def _kept_library() -> dict[str, bytes]:
     return {}
 
 
-def _keep_library(pictures: Mapping[str, bytes]) -> None:
-    """Cache a library that is among some pictures, if it can be written."""
+def _keep_library(library: bytes) -> None:
+    """Cache a library, if it can be written."""
     from droplab.data.disk import write_atomically
     from droplab.errors import DataError
 
-    if LIBRARY in pictures and _is_library(pictures[LIBRARY]):
-        with suppress(OSError, DataError):
-            _library_path().parent.mkdir(parents=True, exist_ok=True)
-            with write_atomically(_library_path()) as handle:
-                handle.write(pictures[LIBRARY])
+    with suppress(OSError, DataError):
+        _library_path().parent.mkdir(parents=True, exist_ok=True)
+        with write_atomically(_library_path()) as handle:
+            handle.write(library)
 
 
 def with_title(svg: str, title: str) -> str:

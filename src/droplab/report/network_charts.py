@@ -1,6 +1,7 @@
 """Charts of what networks do: whether they can be believed, how many masks it takes, what they confuse, how sparse.
 
-A `layout` is where the study's arms stand; every frame has at least one row.
+A `layout` is where the study's arms stand; frames are those of `reliability_frame`, `samples_frame`, `confusion_frame`
+and `activation_frames`, with at least one row.
 """
 
 from __future__ import annotations
@@ -24,10 +25,6 @@ def reliability(layout: Layout, curves: pd.DataFrame) -> Figure:
     """Accuracy − confidence from the least sure examples to the surest, a panel a place, a colour a regularizer.
 
     The usual diagram has confidence as its axis, on which nearly all examples of a good network lie at one end.
-
-    Args:
-        layout: of the study.
-        curves: of `reliability_frame`.
     """
     grouped = curves.groupby(["arm", "calibrated", "bin"], sort=False)[["confidence", "accuracy", "examples"]]
     means = grouped.mean().reset_index()
@@ -68,12 +65,7 @@ def reliability(layout: Layout, curves: pd.DataFrame) -> Figure:
 
 
 def samples(layout: Layout, samples: pd.DataFrame) -> Figure:
-    """Error, NLL and calibration error against the number of masks, beside weight scaling (figure 11 of the paper).
-
-    Args:
-        layout: of the study.
-        samples: of `samples_frame`.
-    """
+    """Error, NLL and calibration error against the number of masks, beside weight scaling (figure 11 of the paper)."""
     means = samples.groupby(["arm", "masks", "metric"], sort=False)["value"].mean().reset_index()
     value = means["value"].where(means["metric"] != "accuracy", 1 - means["value"])
     means = means.assign(shown=value.where(means["metric"] == "nll", 100 * value), what=means["metric"].map(_MEASURES))
@@ -115,9 +107,7 @@ def _networks(placed: pd.DataFrame) -> pd.Series[str]:
 def confusion(frame: pd.DataFrame, network: str) -> Figure:
     """True classes down, predicted ones across; only what is wrong is coloured.
 
-    Args:
-        frame: of `confusion_frame`; of more than `MOST_CLASSES` classes those most often mistaken are drawn.
-        network: names it.
+    Of more than `MOST_CLASSES` classes those most often mistaken are drawn. `network` names it.
     """
     everyone = list(dict.fromkeys(frame["true"]))
     counts = frame.pivot(index="true", columns="predicted", values="examples").loc[everyone, everyone]
@@ -134,8 +124,7 @@ def confusion(frame: pd.DataFrame, network: str) -> Figure:
         y=alt.Y("true:N", sort=classes, title="true class"),
         tooltip=style.tips(seen | {"examples:N": "test examples", "percent:Q": "of the true class (%)"}, ".2f"),
     )
-    most = float(drawn["wrong"].max()) if drawn["wrong"].notna().any() else 0.0
-    scale = alt.Scale(range=list(PURPLES), domain=[0, most or 1.0])
+    scale = alt.Scale(range=list(PURPLES), domain=[0, float(drawn["wrong"].fillna(0).max()) or 1.0])
     legend = alt.Legend(title="of the true class (%)", orient="right", format=".2~f")
     colour = alt.Color("wrong:Q", scale=scale, legend=legend)
     fill = alt.condition("isValid(datum.wrong) && datum.examples > 0", colour, alt.value("white"))
@@ -155,10 +144,7 @@ def confusion(frame: pd.DataFrame, network: str) -> Figure:
 def activations(sparsity: pd.DataFrame, histogram: pd.DataFrame, examples: int) -> Figure:
     """Left the share of active units by layer, right how strong the activations of the first layer are.
 
-    Args:
-        sparsity: the first of `activation_frames`.
-        histogram: the second.
-        examples: of test, over which activations are counted, at most.
+    Activations are counted over so many `examples` of test, at most.
     """
     sparsity = sparsity.assign(percent=100 * sparsity["active"], never=100 * sparsity["dead"])
     names = list(dict.fromkeys(sparsity["trained"]))

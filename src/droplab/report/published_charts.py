@@ -25,10 +25,8 @@ _SIDES = {OURS: GREEN, PUBLISHED: QUIET}
 
 _PANELS = {"off": "dropout off at inference", "on": "dropout left on: its “no dropout”"}
 _AGREES = {"the post is within": GREEN, "the post is outside": PURPLE, "no interval": QUIET}
-_TIPS = style.tips(
-    {"name:N": "row", "side:N": "value", "value:Q": "test error (%)"} | {"low:Q": "95 % interval from", "high:Q": "to"},
-    ".2f",
-)
+_ENDS = {"low:Q": "95 % interval from", "high:Q": "to"}
+_TIPS = style.tips({"name:N": "row", "side:N": "value", "value:Q": "test error (%)"} | _ENDS, ".2f")
 
 
 def post(figures: Sequence[PostFigure]) -> Figure:
@@ -64,8 +62,8 @@ def _post_frame(figures: Sequence[PostFigure]) -> pd.DataFrame:
     rows = []
     for one in figures:
         if one.ours:
-            ours, (low, high) = fmean(one.ours), one.interval or (np.nan, np.nan)
-            values = {"theirs": one.theirs, "ours": ours, "difference": ours - one.theirs}
+            low, high = one.interval or (np.nan, np.nan)
+            values = {"theirs": one.theirs, "ours": fmean(one.ours), "difference": fmean(one.ours) - one.theirs}
             values |= {"low": low - one.theirs, "high": high - one.theirs}
             agrees = {True: within, False: outside, None: unknown}[one.agrees]
             names = {"panel": _PANELS[one.inference], "name": f"depth {one.depth}, {one.split}", "agrees": agrees}
@@ -88,8 +86,8 @@ def reproduction(reproduced: Reproduced) -> Figure:
         bar += "; diamond, dashed: published"
     caption = f"Test error on {reproduced.dataset.name}; {trained}; {bar}. {what.source}"
     chart = _figure(frame, what.across, what.logarithmic) if what.across else _table(frame)
-    columns = {"row": "{name}", "value": "{side}"}
-    columns |= {"test error (%)": "{value:.2f}", "from": "{low:.2f}", "to": "{high:.2f}"}
+    columns = {"row": "{name}", "value": "{side}", "test error (%)": "{value:.2f}"}
+    columns |= {"from": "{low:.2f}", "to": "{high:.2f}"}
     return Figure(what.title, caption, chart, style.numbers(frame, columns))
 
 

@@ -22,11 +22,12 @@ BLUES, ORANGES, GREENS, PURPLES = ("#6FB7E0", BLUE), ("#F2A65A", "#A34700"), ("#
 INK, QUIET, LINE, GRID, SHADE = "#333333", "#555555", "#cccccc", "#e6e6e6", "#eeeeee"
 """Text and zero lines, lesser text, frames, grids and areas; the page has others for these on dark paper."""
 
-WIDTH = 662
-"""Of a figure in pixels: 6.9 inches at 96 pixels an inch, the text width of a paper; the page fits it to its own."""
+WIDTH, GAP, LINE_WIDTH = 662, 14, 1.7
+"""In pixels: of a figure, 6.9 inches at 96 pixels an inch, the text width of a paper, which the page fits to its own;
+between panels; of lines."""
 
-GAP, LINE_WIDTH = 14, 1.7
-"""Between panels; of lines."""
+MOST_PANELS, MOST_ROWS = 12, 60
+"""Of a figure with a panel for each place in a study; of one with a row an arm."""
 
 FEW_TICKS = alt.Axis(tickCount=4, grid=False, labelFlush=False)
 """The axis across of a chart with a row an arm."""
@@ -37,9 +38,7 @@ NUMBER = "format(datum.value, datum.value > 0 && datum.value < 0.001 ? '~e' : ',
 ROWS = alt.NamedData("rows")
 """What a chart's marks are drawn of; its values are given to `finished`."""
 
-MOST_PANELS = 12
-"""Of a figure with a panel for each place in a study."""
-
+_SHAPES = ["circle", "triangle-up", "square", "diamond", "triangle-down", "cross"]  # again from the first on
 _TEXT = {"labelColor": INK, "titleColor": INK}
 _CONFIG = {
     "background": "white",
@@ -156,13 +155,6 @@ def colour(field: str, colours: dict[str, str], legend: bool = True) -> alt.Colo
     return alt.Color(f"{field}:N", sort=list(colours), scale=scale, legend=alt.Undefined if legend else None)
 
 
-def shape(field: str, names: Sequence[str]) -> alt.Shape:
-    """A shape a name, in the legend of its colour; shapes repeat where colours do the telling."""
-    shapes = ["circle", "triangle-up", "square", "diamond", "triangle-down", "cross"]
-    cycle = [shapes[i % len(shapes)] for i in range(len(names))]
-    return alt.Shape(f"{field}:N", sort=list(names), scale=alt.Scale(domain=list(names), range=cycle))
-
-
 def dash(field: str, names: Sequence[str]) -> alt.StrokeDash:
     """The first name a full line, the second a dashed one."""
     scale = alt.Scale(domain=list(names), range=[[1, 0], [4, 3]][: len(names)])
@@ -200,12 +192,11 @@ def marks(
     """The marks of some values: bars from `low` to `high`, a line through the values, and points.
 
     `base` is what they share, `place` the values' axis, and `tips` what is said of a point; each of `names`, of which
-    `field` has one, has a shape of its own and can be `picked`.
+    `field` has one, has a shape in the legend of its colour, and can be `picked`.
     """
     ends = {"x": "low:Q", "x2": "high:Q"} if isinstance(place, alt.X) else {"y": "low:Q", "y2": "high:Q"}
-    points = base.mark_point(size=50, filled=True).encode(
-        place, shape(field, names), opacity=faded(field), tooltip=tips
-    )
+    shape = alt.Shape(f"{field}:N", sort=list(names), scale=alt.Scale(domain=list(names), range=_SHAPES))
+    points = base.mark_point(size=50, filled=True).encode(place, shape, opacity=faded(field), tooltip=tips)
     return [
         *([base.mark_rule(strokeWidth=2.5).encode(opacity=faded(field, 0.5), **ends)] if bars else []),
         *([base.mark_line(strokeWidth=LINE_WIDTH).encode(place, opacity=faded(field))] if line else []),
