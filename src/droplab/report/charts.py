@@ -300,7 +300,7 @@ def _learning(layout: Layout, curves: pd.DataFrame, kinds: Mapping[str, str], ti
     frame = _thinned(frame)
     frame[["mean", "low", "high"]] = frame[["mean", "low", "high"]].clip(lower=_LEAST_LOSS)
     base = alt.Chart().encode(
-        x=alt.X("epoch:Q", scale=alt.Scale(nice=False), axis=alt.Axis(grid=False, tickMinStep=1, tickCount=5)),
+        x=alt.X("epoch:Q", scale=alt.Scale(nice=False), axis=alt.Axis(tickMinStep=1, tickCount=5)),
         color=style.arms_colour("trained", [layout.control], layout.trained),
         detail="kind:N",
     )

@@ -38,7 +38,7 @@ def reliability(layout: Layout, curves: pd.DataFrame) -> Figure:
     )
     frame = layout.placed(layout.distinct(means), "place", "trained")
     frame, places, left_out = style.first(frame, "place", MOST_PANELS, "panels")
-    ends = alt.Axis(grid=False, values=[0, 50, 100], labelFlush=True)
+    ends = alt.Axis(values=[0, 50, 100], labelFlush=True)
     states = [state for state in _STATES.values() if (frame["state"] == state).any()]
     tips = style.tips({"trained:N": "trained with", "state:N": "temperature"})
     tips += style.tips({"confidence:Q": "mean confidence (%)", "accuracy:Q": "right (%)"}, ".2f")
@@ -71,14 +71,11 @@ def samples(layout: Layout, samples: pd.DataFrame) -> Figure:
     means = means.assign(shown=value.where(means["metric"] == "nll", 100 * value), what=means["metric"].map(_MEASURES))
     frame = layout.placed(layout.distinct(means), "place", "trained")
     frame, names, left_out = style.first(frame.assign(network=_networks(frame)), "network", MOST_LINES, "networks")
-    most = int(frame["masks"].max())
-    ticks = [step * 10**power for power in range(len(str(most))) for step in (1, 2, 5) if step * 10**power <= most]
     masks = "masks averaged (0: dropout off)"
     tips = style.tips({"network:N": "network", "masks:N": masks, "shown:Q": "value"}, ".4~g")
     greens = style.ramp(style.GREENS, len(names), style.GREEN)
     base = alt.Chart().encode(color=style.colour("network", dict(zip(names, greens, strict=True))))
-    axis = alt.Axis(values=ticks, grid=False)
-    x = alt.X("masks:Q", title="masks averaged", scale=alt.Scale(type="log", nice=False), axis=axis)
+    x = alt.X("masks:Q", title="masks averaged", **style.log_axis(1, int(frame["masks"].max())))
     y = alt.Y("shown:Q", title=None, scale=style.close())
     columns = {"arm": "{arm}", masks: "{masks}", "error (%)": "{accuracy:.2f}"}
     columns |= {"NLL (nats)": "{nll:.4f}", "ECE (%)": "{ece:.2f}"}
@@ -151,7 +148,7 @@ def activations(sparsity: pd.DataFrame, histogram: pd.DataFrame, examples: int) 
     controls = [name for name in names if "control" in name]
     colour = style.arms_colour("trained", controls, [name for name in names if name not in controls])
     seen = {"trained:N": "trained with", "seed:N": "seed", "layer:N": "hidden layer"}
-    x = alt.X("layer:O", title="hidden layer", axis=alt.Axis(labelAngle=0, grid=False))
+    x = alt.X("layer:O", title="hidden layer", axis=alt.Axis(labelAngle=0))
     y = alt.Y("percent:Q", title="units active for an example (%)", scale=alt.Scale(nice=False, padding=8))
     base = alt.Chart(style.ROWS).encode(x=x, color=colour)
     tips = style.tips(seen | {"percent:Q": "units active (%)", "mean:Q": "mean activation"}, ".3~f")
@@ -164,7 +161,7 @@ def activations(sparsity: pd.DataFrame, histogram: pd.DataFrame, examples: int) 
     logarithmic = style.log_axis(float(shares["percent"].min()), float(shares["percent"].max()))
     strengths = alt.Chart(alt.NamedData("shares")).mark_line(interpolate="step-after", strokeWidth=style.LINE_WIDTH)
     right = strengths.encode(
-        x=alt.X("low:Q", title="activation, first hidden layer", axis=alt.Axis(grid=False)),
+        x=alt.X("low:Q", title="activation, first hidden layer"),
         y=alt.Y("percent:Q", title="share of activations (%)", **logarithmic),
         color=colour,
         opacity=style.faded("trained"),

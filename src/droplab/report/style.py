@@ -29,7 +29,7 @@ between panels; of lines."""
 MOST_PANELS, MOST_ROWS = 12, 60
 """Of a figure with a panel for each place in a study; of one with a row an arm."""
 
-FEW_TICKS = alt.Axis(tickCount=4, grid=False, labelFlush=False)
+FEW_TICKS = alt.Axis(tickCount=4, labelFlush=False)
 """The axis across of a chart with a row an arm."""
 
 NUMBER = "format(datum.value, datum.value > 0 && datum.value < 0.001 ? '~e' : ',.6~g')"
@@ -50,6 +50,7 @@ _CONFIG = {
     "legend": {"orient": "top", "title": None, "columns": 4, "padding": 2, "offset": 8}
     | {"labelFontSize": 12, "labelLimit": 300, "symbolOpacity": 1, "symbolStrokeWidth": 2}
     | _TEXT,
+    "axisX": {"grid": False},
     "axis": {"labelFontSize": 11, "titleFontSize": 11.5, "titleFontWeight": "normal"}
     | {"gridColor": GRID, "tickColor": LINE, "domain": False}
     | _TEXT,
@@ -228,7 +229,7 @@ def numbers_axis(field: str, title: str, values: Sequence[float], log: bool) -> 
         f"{field}:Q",
         title=f"{title} (logarithmic)" if log else title,
         scale=alt.Scale(type="log", nice=False, padding=12) if log else close(12),
-        axis=alt.Axis(grid=False, labelAngle=0, labelOverlap=True, labelExpr=NUMBER, values=sorted(values)),
+        axis=alt.Axis(labelAngle=0, labelOverlap=True, labelExpr=NUMBER, values=sorted(values)),
     )
 
 
