@@ -41,7 +41,7 @@ def signed_grid_png(values: NDArray[np.float32], shape: tuple[int, ...]) -> byte
 
 
 def _signed(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    largest = max(float(np.abs(values).max()), np.finfo(np.float32).tiny)
+    largest = float(np.abs(values).max()) or 1.0
     mixed: NDArray[np.uint8] = np.rint(127.5 * (1 + values / largest)).astype(np.uint8)
     return mixed
 
