@@ -227,7 +227,7 @@ def _example(findings: Findings, one: ArmComparison) -> str:
         without, with_it = "without it", f"with {spaced(one.arm.trained)}"
         where = f" ({spaced(one.arm.place)})" if one.arm.place else ""
     return (
-        f"{_capital(without)} {round(of * theirs):,} of {of:,} test examples are classified rightly, {with_it} "
+        f"{_capital(without)}, {round(of * theirs):,} of {of:,} test examples are classified rightly; {with_it}, "
         f"{round(of * ours):,}{where}."
     )
 
