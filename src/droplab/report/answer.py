@@ -97,13 +97,14 @@ def answer_of(findings: Findings, command: str = "") -> Answer:
 
 def contrast_rows(findings: Findings) -> Table:
     """A row an arm and what it is compared with; accuracies on test with dropout off, in %, means over the seeds."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for one in findings.contrasts:
         found = one.comparison
         theirs, ours = (f"{100 * value:.2f}" for value in _accuracies(findings, one))
         if found.verdict == "does not apply":
             reason = "no hidden layer" if not one.arm.widths else "it never acted"
-            rows.append((row_label(findings, one.arm), theirs, "–", f"does not apply: {reason}"))
+            row = (row_label(findings, one.arm), theirs, "–", f"does not apply: {reason}")
+            rows += [] if row in rows else [row]  # one network may serve several rates
             continue
         rows.append((row_label(findings, one.arm), theirs, ours, f"{found.verdict}: {difference_words(one)}"))
     if findings.contrasts and is_of_levels(findings):
