@@ -12,13 +12,13 @@ from droplab import __version__
 from droplab.config import regularizer_words
 from droplab.data.spreadsheet import csv_text
 from droplab.report.cells import Table
-from droplab.report.document import environments
 from droplab.report.drawing import FILES
 from droplab.report.markdown import code, escaped, table
 from droplab.report.published_charts import reproduction
 from droplab.report.words import duration_words, value_words
 from droplab.report.write import save_figures
 from droplab.stats.compare import points
+from droplab.study.origin import environments
 from droplab.study.published import Beside, beside, claims_told
 
 if TYPE_CHECKING:
