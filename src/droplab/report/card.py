@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from droplab import __version__
@@ -65,7 +65,7 @@ def render_card(findings: Findings, origin: Origin, info: ModelInfo, file: str) 
             words,
             weakest and f"{weakest} All classes are in `report.html` and `results.csv`.",
         ],
-        "What this says nothing about": [_listed(*_unseen(info.classes), *_limits(findings))],
+        "What this says nothing about": [bullets([*_unseen(info.classes), *_limits(findings)])],
         "How to repeat it": [
             code(origin.command),
             f"To evaluate the file on data of its shape: `droplab evaluate {file} --data PATH`.",
@@ -135,7 +135,7 @@ def render_fitted_card(
             _weakest_class(by_class, info.classes),
         ],
         "What this says nothing about": [
-            _listed(*_unseen(info.classes), f"{_calibration(calibration_error)}.", untried),
+            bullets([*_unseen(info.classes), f"{_calibration(calibration_error)}.", untried]),
         ],
         "How to use it": [
             f"`droplab predict {file} FILE` says the class of new rows; `droplab export {file} --to onnx --check FILE` "
@@ -156,7 +156,8 @@ def _card(title: str, opening: str, sections: Mapping[str, Sequence[str]], recor
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
-def _listed(*lines: str) -> str:
+def bullets(lines: Iterable[str]) -> str:
+    """Lines as a list in Markdown; they are not escaped."""
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -168,7 +169,7 @@ def _data(origin: Origin, info: ModelInfo, name: str, split: str) -> str:
     made = f" {escaped(info.preprocessing.words)}" if info.preprocessing else ""
     counts = f" Examples a class: {escaped(origin.counts)}." if origin.counts else ""
     form = f" (images of {shape_words(info.image_shape)})" if info.image_shape else ""
-    found = f"\n\nA first look found:\n\n{_listed(*map(escaped, origin.findings))}" if origin.findings else ""
+    found = f"\n\nA first look found:\n\n{bullets(map(escaped, origin.findings))}" if origin.findings else ""
     return (
         f"{escaped(origin.data)}, from {source}: {split} "
         f"{len(info.classes)} classes; {info.features} features{form}, multiplied by {info.scale:g} before the first "
