@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from droplab.data.spreadsheet import csv_text
 from droplab.errors import ConfigError, DataError
 from droplab.report.dictionary import render_dictionary
-from droplab.report.document import SCHEMA_FILE, study_document
-from droplab.report.document_schema import document_schema
+from droplab.report.document import SCHEMA_FILE, document_schema, study_document
 from droplab.report.drawing import FILES, PAGE, draw
 from droplab.report.figures import FIGURES, study_figures
 from droplab.report.markdown import render_markdown
