@@ -145,12 +145,13 @@ def _title(findings: Findings) -> str:
         return "Nothing can be said yet"
     if is_of_levels(findings):
         return _title_of_levels(findings, acting) if acting else "What varies never acted: the networks are the same"
-    what = "Dropout" if is_of_dropout(findings) else "What is compared"
+    dropout = is_of_dropout(findings)
     if not acting:
-        return f"{what} cannot act in these networks"
+        never = "What is compared never acted: the networks are those of the control"
+        return "Dropout cannot act in these networks" if dropout else never
     if all(one.comparison.seeds == 1 for one in acting):
-        return f"One seed cannot tell whether {what[0].lower()}{what[1:]} helps"
-    if not is_of_dropout(findings):
+        return f"One seed cannot tell {'whether dropout helps' if dropout else 'which regularizers help'}"
+    if not dropout:
         return _title_of_many(acting)
     found = {verdict: [one for one in acting if one.comparison.verdict == verdict] for verdict in _ONE}
     found = {verdict: mine for verdict, mine in found.items() if mine}
