@@ -83,7 +83,10 @@ def test_a_study_without_anything_to_compare_says_so() -> None:
     assert answer_of(never).title == "What is compared never acted: the networks are those of the control"
     alone = findings_of(*made_up_study(vary={"regularizer": ["l2", "dropout"]}, seeds=1, **ONE))
     assert answer_of(alone).title == "One seed cannot tell which regularizers help"
-    assert answer_of(findings_of(*made_up_study(depths=[2], dropout=[], epochs=3))).title == "Nothing can be said yet"
+    alike = findings_of(*made_up_study(depths=[2], dropout=[], epochs=3))
+    assert answer_of(alike).title == "Nothing is compared: all networks are alike but for their seeds"
+    begun = findings_of(*made_up_study(missing=26, epochs=3))
+    assert answer_of(begun).title == "Nothing can be said yet"
     linear = answer_of(findings_of(*made_up_study(depths=[1], epochs=3)))
     assert (linear.title, linear.deck) == ("Dropout cannot act in these networks", "")
 

@@ -304,8 +304,8 @@ def test_a_report_replaces_an_older_one_and_controls_alone_make_one(tmp_path):
     Folder(tmp_path).write("report.html", b"old")
     reported(tmp_path, plan, records)
     text = Seen((tmp_path / "report.html").read_text("utf-8")).text
-    assert "Nothing can be said yet" in text
-    assert "No network is finished both with what is compared and without it." in text
+    assert "Nothing is compared: all networks are alike but for their seeds" in text
+    assert "The study compares nothing." in text
 
 
 def test_an_output_that_is_a_file_is_one_clear_error(tmp_path):

@@ -78,7 +78,7 @@ class Study:
         data: str | Path = "mnist",
         *,
         dropout: float | Sequence[float] = 0.5,
-        depths: Sequence[int] | None = None,
+        depths: int | Sequence[int] | None = None,
         widths: Sequence[int] | None = None,
         seeds: int | Sequence[int] = 3,
         **settings: Any,
@@ -105,8 +105,11 @@ class Study:
         name = re.sub(r"[^\w.-]+", "-", dataset_name(str(data))).strip("-.") or "study"
         usual = {"name": name, "epochs": 100, "batch_size": 100}
         usual |= {} if "optimizer" in settings else {"momentum": 0.9}
-        networks = {"depths": depths or (2, 3)} if widths is None else {"widths": widths, "depths": depths or ()}
-        given = {"data": str(data), "dropout": dropout, "seeds": seeds, **networks, **settings}
+        networks = {"depths": (2, 3) if depths is None and widths is None else depths, "widths": widths}
+        numbers: dict[str, Any] = {"dropout": dropout, "seeds": seeds, **networks}
+        plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in numbers.items()}
+        plain["depths"] = (depths,) if isinstance(depths, int) else plain["depths"] or ()
+        given = {"data": str(data), **plain, **settings}
         return cls(StudySettings.parse(usual | given, "study"))
 
     def run(

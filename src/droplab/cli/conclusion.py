@@ -24,10 +24,12 @@ def conclude(findings: Findings, command: str) -> None:
         command: what repeats it.
     """
     from droplab.report.answer import answer_of
-    from droplab.report.words import refit_words, regime_words
+    from droplab.report.words import missing_words, refit_words, regime_words
 
     told = answer_of(findings, command)
     say(findings.plan.settings.question)
+    if missing := missing_words(findings):
+        say(f"{missing}:")
     say(f"{told.title}. {told.deck}".rstrip())
     if told.rows.rows:
         print_table(told.rows.head, told.rows.rows[:MOST_ROWS])

@@ -120,7 +120,8 @@ def enough_words(states: Sequence[ArmState]) -> str:
     known = [one.regime for state in states for one in state.networks.values()]
     if not known or None in known:
         return "Not known: too little was held out, or too few epochs were evaluated, to tell."
-    return "Yes: when training stopped the networks had levelled off, and the control had overfitted."
+    fitted = any(state.arm == state.control and state.has_overfitted for state in states)
+    return f"Yes: when training stopped the networks had levelled off{', and a control had overfitted' * fitted}."
 
 
 def _improving_words(states: Sequence[ArmState]) -> str:
@@ -210,9 +211,10 @@ def count_words(findings: Findings) -> str:
     twins = len(plan.arms) - len(plan.distinct)
     each = f"{len(plan.distinct)} settings, {seeds_words(len(settings.seeds))} each"
     if settings.until is not None:
-        each = f"{len(plan.distinct)} settings, and an arm that is decided gets no more seeds"
+        leaves = "is decided" if settings.until == "decided" else "is surely worse on valid than the best"
+        each = f"{len(plan.distinct)} settings, and an arm that {leaves} gets no more seeds"
     elif findings.done < findings.wanted:
-        each = "the others are not finished"
+        each = "the others are not finished, or could not be trained"
     if not twins:
         return f"{count}: {each}."
     return (
