@@ -30,8 +30,7 @@ def conclude(findings: Findings, command: str) -> None:
     say(findings.plan.settings.question)
     say(f"{told.title}. {told.deck}".rstrip())
     if told.rows.rows:
-        rows = [(*cells, verdict.partition(":")[0]) for *cells, verdict in told.rows.rows[:MOST_ROWS]]
-        print_table(told.rows.head, rows)
+        print_table(told.rows.head, told.rows.rows[:MOST_ROWS])
     if len(told.rows.rows) > MOST_ROWS:
         say(f"and {len(told.rows.rows) - MOST_ROWS} more in the report")
     for words in (regime_words(findings.states), refit_words(findings)):

@@ -97,13 +97,14 @@ def answer_of(findings: Findings, command: str = "") -> Answer:
 
 def contrast_rows(findings: Findings) -> Table:
     """A row an arm and what it is compared with; accuracies on test with dropout off, in %, means over the seeds."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for one in findings.contrasts:
         found = one.comparison
         theirs, ours = (f"{100 * value:.2f}" for value in _accuracies(findings, one))
         if found.verdict == "does not apply":
             reason = "no hidden layer" if not one.arm.widths else "it never acted"
-            rows.append((row_label(findings, one.arm), theirs, "–", f"does not apply: {reason}"))
+            row = (row_label(findings, one.arm), theirs, "–", f"does not apply: {reason}")
+            rows += [] if row in rows else [row]  # one network may serve several rates
             continue
         rows.append((row_label(findings, one.arm), theirs, ours, f"{found.verdict}: {difference_words(one)}"))
     if findings.contrasts and is_of_levels(findings):
@@ -144,12 +145,13 @@ def _title(findings: Findings) -> str:
         return "Nothing can be said yet"
     if is_of_levels(findings):
         return _title_of_levels(findings, acting) if acting else "What varies never acted: the networks are the same"
-    what = "Dropout" if is_of_dropout(findings) else "What is compared"
+    dropout = is_of_dropout(findings)
     if not acting:
-        return f"{what} cannot act in these networks"
+        never = "What is compared never acted: the networks are those of the control"
+        return "Dropout cannot act in these networks" if dropout else never
     if all(one.comparison.seeds == 1 for one in acting):
-        return f"One seed cannot tell whether {what[0].lower()}{what[1:]} helps"
-    if not is_of_dropout(findings):
+        return f"One seed cannot tell {'whether dropout helps' if dropout else 'which regularizers help'}"
+    if not dropout:
         return _title_of_many(acting)
     found = {verdict: [one for one in acting if one.comparison.verdict == verdict] for verdict in _ONE}
     found = {verdict: mine for verdict, mine in found.items() if mine}
@@ -227,7 +229,7 @@ def _example(findings: Findings, one: ArmComparison) -> str:
         without, with_it = "without it", f"with {spaced(one.arm.trained)}"
         where = f" ({spaced(one.arm.place)})" if one.arm.place else ""
     return (
-        f"{_capital(without)} {round(of * theirs):,} of {of:,} test examples are classified rightly, {with_it} "
+        f"{_capital(without)}, {round(of * theirs):,} of {of:,} test examples are classified rightly; {with_it}, "
         f"{round(of * ours):,}{where}."
     )
 

@@ -14,7 +14,8 @@ from pydantic import TypeAdapter
 from droplab import __version__
 from droplab.config import StudySettings
 from droplab.data.look import Look
-from droplab.report.words import answer, published_differences
+from droplab.report.answer import answer_of
+from droplab.report.words import published_differences
 from droplab.stats.compare import Comparison
 from droplab.stats.trend import Trend
 from droplab.study.findings import DepthTrend
@@ -49,7 +50,7 @@ def study_document(findings: Findings, origin: Origin) -> dict[str, Any]:
         findings: the study's, with at least one finished run.
         origin: where they come from.
     """
-    plan, records = findings.plan, findings.records
+    plan, records, told = findings.plan, findings.records, answer_of(findings)
     runs = [
         {
             "key": run.key,
@@ -78,7 +79,7 @@ def study_document(findings: Findings, origin: Origin) -> dict[str, Any]:
             "look": origin.look and asdict(origin.look),
         },
         "complete": findings.done == findings.wanted,
-        "answer": answer(findings.contrasts),
+        "answer": f"{told.title}. {told.deck}".strip(),
         "best_arm": findings.best.name,
         "verdicts": {
             "against_control": _verdicts(findings.contrasts),

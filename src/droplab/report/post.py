@@ -8,7 +8,6 @@ from statistics import fmean
 from typing import NamedTuple
 
 from droplab.report.cells import Table
-from droplab.report.words import answer
 from droplab.stats.compare import Comparison, percent, points
 from droplab.stats.intervals import CONFIDENCE
 from droplab.study.names import hidden_words
@@ -131,7 +130,9 @@ def _labels(beside: PostBeside, conclusion: Conclusion) -> tuple[str, Table | No
 
 def _better(beside: PostBeside, _: Conclusion) -> tuple[str, Table | None]:
     """Dropout against the true control on test."""
-    return answer(beside.against_control), _numbers(_by_depth(beside), "dropout − control")
+    found = _by_depth(beside)
+    words = f"Against the true control, on test: {_by_verdict(found)}." if found else _NOTHING
+    return words, _numbers(found, "dropout − control")
 
 
 def _large(beside: PostBeside, conclusion: Conclusion) -> tuple[str, Table | None]:
