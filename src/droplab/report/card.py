@@ -11,6 +11,7 @@ from droplab.data.catalog import CATALOG
 from droplab.data.images import shape_words
 from droplab.report.cells import Table
 from droplab.report.markdown import code, escaped, table
+from droplab.report.words import seeds_words
 from droplab.stats.calibration import BINS
 from droplab.stats.compare import percent, points
 from droplab.stats.intervals import CONFIDENCE, Estimate, t_interval
@@ -28,6 +29,7 @@ _SHARES = ("accuracy", "balanced accuracy", "macro F1")
 _KINDS = [*(("test", name) for name in (*_SHARES, "nll")), ("valid", "accuracy"), ("train", "accuracy")]
 _CLASS = "accuracy_class_"
 _INTERVAL = f"{100 * CONFIDENCE:g} % interval"
+_BINS = f"{BINS} bins of equal mass"
 
 
 def render_card(findings: Findings, origin: Origin, info: ModelInfo, file: str) -> str:
@@ -203,12 +205,12 @@ def _network(run: Run, info: ModelInfo, seeds: str) -> str:
 
 
 def _choice(findings: Findings, seeds: Sequence[int]) -> str:
-    arms = {one.name for run in findings.plan.runs if run.key in findings.records for one in run.arms}
+    arms = len({one.name for run in findings.plan.runs if run.key in findings.records for one in run.arms})
     listed = ", ".join(map(str, seeds)) if len(seeds) <= 20 else f"{seeds[0]} … {seeds[-1]}"
     text = (
-        f"On valid, never on test. Of {_count(len(arms), 'arm')} {escaped(findings.best.name)} is the simplest whose "
-        "mean accuracy on valid, dropout off at inference, is within one standard error of the highest; of its "
-        f"{_count(len(seeds), 'seed')} ({listed}), seed {findings.best_run.settings.seed} has the highest. The test "
+        f"On valid, never on test. Of {arms} arm{'s' * (arms != 1)} {escaped(findings.best.name)} is the simplest "
+        "whose mean accuracy on valid, dropout off at inference, is within one standard error of the highest; of its "
+        f"{seeds_words(len(seeds))} ({listed}), seed {findings.best_run.settings.seed} has the highest. The test "
         "split decided nothing: each network was evaluated on it once, when its training was done. The accuracy on "
         "valid is that of a winner and therefore flatters; that on test does not, as long as nobody chooses by it."
     )
@@ -313,10 +315,5 @@ def _limits(findings: Findings) -> tuple[str, ...]:
 
 
 def _calibration(error: float) -> str:
-    """What the probabilities are off by, a fraction; the sentence is not ended."""
-    told = f"On test their expected calibration error is {100 * error:.2f} % ({BINS} bins of equal mass)"
-    return f"Probabilities on other data. {told}"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+    """By what fraction the probabilities are off; the sentence is not ended."""
+    return f"Probabilities on other data. On test their expected calibration error is {100 * error:.2f} % ({_BINS})"

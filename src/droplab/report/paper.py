@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from droplab import __version__
 from droplab.config import regularizer_words
@@ -17,6 +17,7 @@ from droplab.report.words import listed, row_label, value_words
 from droplab.stats.compare import percent
 from droplab.study.frames import by_arm
 from droplab.study.names import spaced
+from droplab.study.origin import environments
 from droplab.study.verdicts import ERROR, MARGIN
 
 if TYPE_CHECKING:
@@ -46,8 +47,7 @@ _GROUP = re.compile(rf" \(({CITED}(?:; {CITED})*)\)")
 
 def methods_words(findings: Findings) -> str:
     """What was done, in sentences for the methods of a paper; sources are cited as `(Dunnett 1955)`."""
-    said = (_data(findings), _networks(findings), _compared(findings), _judged(findings), _trained(findings))
-    return " ".join(said)
+    return " ".join(part(findings) for part in (_data, _networks, _compared, _judged, _trained))
 
 
 def latex(text: str) -> str:
@@ -69,28 +69,25 @@ def latex_table(findings: Findings) -> str:
     names = dict.fromkeys(spaced(one.arm.trained) for one in findings.contrasts)
     levels = bool(findings.contrasts) and is_of_levels(findings)
     own = "This" if levels else f"With {''.join(names) if len(names) == 1 else 'regularizer'}"
-    rows = [["Network", "Baseline (\\%)" if levels else "Control (\\%)", latex(f"{own} (%)")]]
-    rows[0] += ["Difference (points)", "Verdict"]
+    head = ["Network", *(latex(f"{one} (%)") for one in ("Baseline" if levels else "Control", own))]
+    rows = [[*head, "Difference (points)", "Verdict"]]
     for one in findings.contrasts:
         found, applies = one.comparison, one.comparison.verdict != "does not apply"
         values = by_arm(findings.results, [one.against, one.arm], "off", "test", "accuracy").dropna()
-        first = values.reindex(findings.plan.settings.seeds).dropna()[: found.seeds]
-        means = [_mean(first[arm.name].to_list()) for arm in (one.against, one.arm)]
+        paired = values.reindex(findings.plan.settings.seeds).dropna()[: found.seeds]
+        means = [_mean(paired[arm.name].to_list()) for arm in (one.against, one.arm)]
         difference = f"${difference_words(one)}$".replace("−", "-") if applies else "--"
         name = row_label(findings, one.arm) + (f" against {row_label(findings, one.against)}" if levels else "")
         rows.append([latex(name), *means, difference, found.verdict])
-    head, *body = [f"    {' & '.join(row)} \\\\" for row in rows]
-    rules = ["\\begin{tabular}{lcccl}", "    \\toprule", head, "    \\midrule", *body, "    \\bottomrule"]
+    first, *body = [f"    {' & '.join(row)} \\\\" for row in rows]
+    rules = ["\\begin{tabular}{lcccl}", "    \\toprule", first, "    \\midrule", *body, "    \\bottomrule"]
     return "\n".join([*rules, "\\end{tabular}"]) + "\n"
 
 
 def bibtex(findings: Findings) -> str:
     """BibTeX entries of droplab and of what `methods_words` cites, as far as it is known."""
-    note = f"Python package, version {__version__}"
-    title = "{droplab}: a laboratory for the regularization of fully-connected classifiers"
-    own = f"@misc{{droplab,\n  key = {{droplab}},\n  title = {{{title}}},\n  note = {{{note}}},\n}}"
-    known, keys = _references(), _keys(methods_words(findings))
-    return "\n\n".join([own, *(entry for key, entry in known.items() if key in keys)]) + "\n"
+    keys = {"droplab", *_keys(methods_words(findings))}
+    return "\n\n".join(entry for key, entry in _references().items() if key in keys) + "\n"
 
 
 def paper_tex(findings: Findings) -> str:
@@ -206,11 +203,11 @@ def _judged(findings: Findings) -> str:
 def _trained(findings: Findings) -> str:
     ways = dict.fromkeys(record.way.precision for record in findings.records.values())
     precision = {"fp32": "fp32", "bf16": "bf16 products with fp32 weights"}
-    found: dict[str, dict[str, Any]] = {name: {} for name in ("droplab", "torch", "python", "device")}
-    for record in findings.records.values():
-        for name, values in found.items():
-            values |= {str(record.outcome.environment.get(name, "unknown")): None}
-    droplab, torch, python, device = (listed([*values]) for values in found.values())
+    found = environments(findings.records.values())
+    droplab, torch, python, device = (
+        listed([*dict.fromkeys(str(one.get(name, "unknown")) for one in found)])
+        for name in ("droplab", "torch", "python", "device")
+    )
     done = "" if findings.done == findings.wanted else f" of {findings.wanted:,}"
     return (
         f"{findings.done:,}{done} networks were trained in {listed([precision[one] for one in ways])} on {device} with "
@@ -243,6 +240,7 @@ def _mean(shares: Sequence[float]) -> str:
 def _references() -> dict[str, str]:
     """The entries that are known, by key: first author and year, as in `dunnett1955`."""
     text = resources.files("droplab.report").joinpath("references.bib").read_text("utf-8")
+    text = text.replace("VERSION", __version__)
     return {entry.split("{")[1].split(",")[0]: entry for entry in text.strip().split("\n\n")}
 
 

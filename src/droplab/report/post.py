@@ -118,13 +118,12 @@ def _labels(beside: PostBeside, conclusion: Conclusion) -> tuple[str, Table | No
         ("ours: the control, without dropout", *(_cells(control)[1] for _, control in both)),
     ]
     numbers = Table(("test accuracy (%)", *(hidden_words(on.depth) for on, _ in both)), rows)
-    known = [(bool(on.agrees), bool(control.agrees)) for on, control in both if on.interval and control.interval]
-    if not known:
+    if not beside.could_be:
         return "One seed gives no interval that a figure could lie in.", numbers
-    like_on, like_control = (sum(agree) for agree in zip(*known, strict=True))
+    on, control = (sum(agree) for agree in zip(*beside.could_be, strict=True))
     words = (
-        f"Of {len(known)} such figures on test, {like_on} could be another seed of our networks with dropout left on, "
-        f"{like_control} of our control, trained without dropout (95 % intervals for one more seed)."
+        f"Of {len(beside.could_be)} such figures on test, {on} could be another seed of our networks with dropout left "
+        f"on, {control} of our control, trained without dropout (95 % intervals for one more seed)."
     )
     return words, numbers
 
@@ -148,13 +147,12 @@ def _large(beside: PostBeside, conclusion: Conclusion) -> tuple[str, Table | Non
         "ours: off − left on": [off - on for off, on in ours],
     }
     _, no = beside.sides(conclusion)
-    words = "The difference of one seed from its control may be chance."
-    if no:
-        words = (
-            "What training with dropout changes from the true control is less than this gap, by its whole interval, "
-            f"at {sum(no)} of {len(no)} depths."
-        )
-    return words, _numbers(found, "ours: dropout − control", rows)
+    words = (
+        "What training with dropout changes from the true control is less than this gap, by its whole interval, "
+        f"at {sum(no)} of {len(no)} depths."
+    )
+    numbers = _numbers(found, "ours: dropout − control", rows)
+    return words if no else "The difference of one seed from its control may be chance.", numbers
 
 
 def _overfitting(beside: PostBeside, _: Conclusion) -> tuple[str, Table | None]:
@@ -178,14 +176,15 @@ def _falls(beside: PostBeside, _: Conclusion) -> tuple[str, Table | None]:
     steps = {(one.against.depth, one.arm.depth): one for one in beside.findings.deeper if one.arm.is_control}
     controls = [steps.get((shallow.depth, deep.depth)) for shallow, deep in ends]
     rows: dict[str, list[float | None]] = {
-        "the post: dropout off": [deeper.off.test - one.off.test for one, deeper in ends],
-        "the post: dropout left on": [deeper.on.test - one.on.test for one, deeper in ends],
+        "the post: dropout off": [deep.off.test - shallow.off.test for shallow, deep in ends],
+        "the post: dropout left on": [deep.on.test - shallow.on.test for shallow, deep in ends],
         "ours: without dropout": [None if one is None else one.comparison.difference for one in controls],
     }
-    rises = sum(deeper.off.test > one.off.test for one, deeper in pairwise(beside.post.networks))
-    rises_on = sum(deeper.on.test > one.on.test for one, deeper in pairwise(beside.post.networks))
+    steps_of_post = list(pairwise(beside.post.networks))
+    rises = sum(deep.off.test > shallow.off.test for shallow, deep in steps_of_post)
+    rises_on = sum(deep.on.test > shallow.on.test for shallow, deep in steps_of_post)
     words = (
-        f"In the post itself test accuracy rises in {rises} of {len(networks) - 1} steps with dropout off, in "
+        f"In the post itself test accuracy rises in {rises} of {len(steps_of_post)} steps with dropout off, in "
         f"{rises_on} with dropout left on. That a layer more helps here, with dropout: {_by_verdict(found)}."
     )
     return words, _numbers(found, "ours: with dropout", rows)

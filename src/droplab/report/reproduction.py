@@ -30,7 +30,7 @@ SMOKE = (
     "For numbers there is --budget short, and paper for the full count."
 )
 
-_FEWER_EXAMPLES = "A network with fewer updates than an epoch has is trained on fewer examples."
+_SMALL = f"**{SMOKE}** A network with fewer updates than an epoch has is trained on fewer examples."
 
 _OWN_ERROR = (
     "The interval of the difference also counts the published value's own standard error: the one printed behind ±, or "
@@ -83,7 +83,7 @@ def render_reproduction(reproduced: Reproduced, command: str) -> str:
         f"# {escaped(what.title)}",
         f"{escaped(what.source)}. Budget `{budget}`: {what.updates[budget]:,} updates a network (to whole epochs), "
         f"{seeds_words(len(reproduced.seeds))}{full}.",
-        f"**{SMOKE}** {_FEWER_EXAMPLES}" if budget == "smoke" else "",
+        _SMALL if budget == "smoke" else "",
         reproduced.missing and f"**{reproduced.missing}.** The others are not finished, or could not be trained.",
         code(command),
         "![Test error of every row, with 95 % intervals](figures/reproduction.png)",

@@ -288,6 +288,12 @@ class PostBeside:
         both = [(self.figure(one, "on", "test"), self.figure(one, "on", "test", control=True)) for one in hidden]
         return [(on, control) for on, control in both if on.ours and control.ours]
 
+    @property
+    def could_be(self) -> list[tuple[bool, bool]]:
+        """Whether each of these could be one more seed of ours left on, and of our control; where that is known."""
+        known = [(on, control) for on, control in self.labelled if on.interval and control.interval]
+        return [(bool(on.agrees), bool(control.agrees)) for on, control in known]
+
     @cached_property
     def narrower(self) -> list[Narrower]:
         """What dropout does to the gap between train and test, for each of `against_control`."""
@@ -337,8 +343,7 @@ class PostBeside:
         """
         kind = conclusion.kind
         if kind == "labels":
-            known = [(on.agrees, control.agrees) for on, control in self.labelled if on.interval and control.interval]
-            return [not on and bool(it) for on, it in known], [bool(on) and not it for on, it in known]
+            return [it and not on for on, it in self.could_be], [on and not it for on, it in self.could_be]
         if kind == "large":
             gaps = {network.depth: network.gap for network in self.post.networks}
             sure = [(gaps[one.arm.depth], one.comparison) for one in self.against_control if one.comparison.seeds > 1]
