@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from droplab import __version__
 from droplab.config import StudySettings
 from droplab.data.look import Look
-from droplab.report.answer import answer_of
+from droplab.report.answer import answer_of, is_of_levels
 from droplab.report.words import published_differences
 from droplab.stats.compare import Comparison
 from droplab.stats.trend import Trend
@@ -82,7 +82,8 @@ def study_document(findings: Findings, origin: Origin) -> dict[str, Any]:
         "answer": f"{told.title}. {told.deck}".strip(),
         "best_arm": findings.best.name,
         "verdicts": {
-            "against_control": _verdicts(findings.contrasts),
+            "against_control": _verdicts([] if is_of_levels(findings) else findings.contrasts),
+            "against_baseline": _verdicts(findings.contrasts if is_of_levels(findings) else findings.levels),
             "against_best_on_valid": _verdicts(findings.ranking),
             "deeper_against_shallower": _verdicts(findings.deeper),
         },
@@ -108,7 +109,7 @@ def document_schema() -> dict[str, Any]:
         part |= {"required": list(part["properties"]), "additionalProperties": False}
     comparison, way = parts.pop("Comparison")["properties"], parts.pop("Way")["properties"]
     verdicts = _array(_object({"arm": _TEXT, "against": _TEXT, **comparison, "words": _TEXT}))
-    kinds = ("against_control", "against_best_on_valid", "deeper_against_shallower")
+    kinds = ("against_control", "against_baseline", "against_best_on_valid", "deeper_against_shallower")
     means = (*ARM_METRICS, "train seconds")
     spreads = {f"{name}{end}": {"type": ["number", "null"]} for name in means for end in ("", " sd")}
     arm = {"arm": _TEXT, "depth": _COUNT, "dropout": {"type": "number"}, "widths": _TEXT, "seeds": _COUNT, **spreads}

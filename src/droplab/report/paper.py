@@ -173,10 +173,11 @@ def _judged(findings: Findings) -> str:
     """How differences were judged; nothing where nothing was."""
     settings = findings.plan.settings
     judged = [one.comparison for one in findings.contrasts if one.comparison.low is not None]
-    rule = (
-        "What is called best is the simplest network within one standard error of the highest mean accuracy on "
-        "validation examples (Breiman et al. 1984); test examples chose nothing."
-    )
+    best = "the simplest network within one standard error of the highest mean accuracy on validation examples"
+    if len(settings.seeds) == 1:
+        best = "the network with the highest accuracy on validation examples"
+    source = " (Breiman et al. 1984)" if len(settings.seeds) > 1 else ""
+    rule = f"What is called best is {best}{source}; test examples chose nothing."
     if not judged:
         return rule
     if any(one.moderated for one in judged):
