@@ -210,10 +210,13 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(browser, report):
         keep(page, "phone")
 
 
-def test_on_a_phone_no_verdict_stands_on_another(browser, tmp_path):
+def test_on_a_phone_every_difference_stands_beside_its_verdict_and_none_on_another(browser, tmp_path):
     write_page(Folder(tmp_path), findings_of(*made_up_study(epochs=12)), ORIGIN)
     with opened(browser, tmp_path / "report.html", width=PHONE) as page:
         words = page.locator("#figure-difference .live .mark-text.role-mark text")
+        said = words.all_text_contents()
+        assert said[0] == "does not apply"
+        assert all(re.fullmatch(r"[+−]?\d+\.\d\d (helps|hurts|equivalent|undecided)", one) for one in said[1:])
         boxes = [words.nth(k).bounding_box() for k in range(words.count())]
         ends = sorted((box["y"], box["y"] + box["height"]) for box in boxes if box)
         assert len(ends) == 5

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 FILES = ("svg", "png")
-"""The kinds of files that a report has of each chart; PNG has twice the size. `pdf` is drawn on demand."""
+"""The kinds of files that a report has of each chart; PNG has twice the size."""
 
 PAGE, LIBRARY = "page", "library.js"
 """The picture that stands in a page, the SVG without its title; what draws charts there, one script of Vega's."""
@@ -44,7 +44,7 @@ def draw(
 
     Args:
         charts: title and specification of Vega-Lite, by name.
-        kinds: of `FILES` and `PAGE`, or `pdf`.
+        kinds: of `FILES` and `PAGE`.
         notify: told why nothing could be drawn.
 
     Returns:
@@ -53,15 +53,14 @@ def draw(
     kept = _kept_library() if PAGE in kinds else {}
     largest = sorted(charts, key=lambda name: -len(str(charts[name])))
     processes = max(1, min(_MOST_PROCESSES, os.cpu_count() or 1, len(largest)))
-    shares = [largest[k::processes] for k in range(processes)]
-    jobs: list[dict[str, Any]] = [
-        {"charts": {name: charts[name] for name in share}, "kinds": kinds} for share in shares
-    ]
+    shares = [{name: charts[name] for name in largest[k::processes]} for k in range(processes)]
+    jobs: list[dict[str, Any]] = [{"charts": share, "kinds": kinds, "library": False} for share in shares]
     jobs[-1]["library"] = PAGE in kinds and not kept
     try:
         with ThreadPoolExecutor(len(jobs)) as threads:
             pictures = {name: picture for drawn in threads.map(_in_child, jobs) for name, picture in drawn.items()}
-        _keep_library(pictures)
+        if _is_library(pictures.get(LIBRARY, b"")):
+            _keep_library(pictures[LIBRARY])
         return pictures | kept
     except subprocess.CalledProcessError as error:
         last = error.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
@@ -74,14 +73,13 @@ def draw(
 
 def _in_child(job: dict[str, Any]) -> dict[str, bytes]:
     # -P: the modules beside this one must not be taken for the standard library's
-    done = subprocess.run(
-        [sys.executable, "-P", __file__],
-        input=json.dumps(job).encode(),
-        capture_output=True,
-        timeout=_PATIENCE,
-        check=True,
-    )
+    command, given = [sys.executable, "-P", __file__], json.dumps(job).encode()
+    done = subprocess.run(command, input=given, capture_output=True, timeout=_PATIENCE, check=True)
     return {name: base64.b64decode(text) for name, text in json.loads(done.stdout).items()}
+
+
+def _is_library(content: bytes) -> bool:
+    return hashlib.sha256(content).hexdigest() == _LIBRARIES.get(version("vl-convert-python"))
 
 
 def _library_path() -> Path:
@@ -90,49 +88,38 @@ def _library_path() -> Path:
     return cache_folder() / "charts" / f"vega-{version('vl-convert-python')}.js"
 
 
-def _is_library(content: bytes) -> bool:
-    return hashlib.sha256(content).hexdigest() == _LIBRARIES.get(version("vl-convert-python"))
-
-
 def _kept_library() -> dict[str, bytes]:
     """The library by its name, where it is cached."""
     with suppress(OSError):
-        content = _library_path().read_bytes()
-        return {LIBRARY: content} if _is_library(content) else {}
+        if _is_library(content := _library_path().read_bytes()):
+            return {LIBRARY: content}
     return {}
 
 
-def _keep_library(pictures: Mapping[str, bytes]) -> None:
-    """Cache a library that is among some pictures, if it can be written."""
+def _keep_library(library: bytes) -> None:
+    """Cache a library, if it can be written."""
     from droplab.data.disk import write_atomically
     from droplab.errors import DataError
 
-    if LIBRARY in pictures and _is_library(pictures[LIBRARY]):
-        with suppress(OSError, DataError):
-            path = _library_path()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with write_atomically(path) as handle:
-                handle.write(pictures[LIBRARY])
+    with suppress(OSError, DataError):
+        _library_path().parent.mkdir(parents=True, exist_ok=True)
+        with write_atomically(_library_path()) as handle:
+            handle.write(library)
 
 
 def with_title(svg: str, title: str) -> str:
     """An SVG of Vega's with a title above it, in as many lines as its width needs."""
-    head = re.match(r'<svg [^>]*?width="([\d.]+)" height="([\d.]+)" viewBox="0 0 [\d.]+ [\d.]+"', svg)
+    head = re.match(r'(<svg [^>]*?)width="([\d.]+)" height="([\d.]+)" viewBox="0 0 [\d.]+ [\d.]+"([^>]*>)', svg)
     if head is None:
         raise ValueError("a chart was not drawn as an SVG with width, height and viewBox")
-    width, height = map(float, head.groups())
+    width, height, line = float(head[2]), float(head[3]), 1.3 * _TITLE
     lines = textwrap.wrap(title, max(20, int(width / (0.56 * _TITLE))))
-    room = 1.3 * _TITLE * len(lines) + 12
-    opened = svg.index(">") + 1
+    room = line * len(lines) + 12
     size = f'width="{width:g}" height="{height + room:g}" viewBox="0 0 {width:g} {height + room:g}"'
-    start = svg[:opened].replace(head[0].partition("width=")[1] + head[0].partition("width=")[2], size)
-    text = "".join(
-        f'<text x="5" y="{6 + 1.3 * _TITLE * (k + 1) - 4:g}" font-family="sans-serif" font-size="{_TITLE}px" '
-        f'font-weight="bold" fill="#333333">{html.escape(line)}</text>'
-        for k, line in enumerate(lines)
-    )
-    paper = '<rect width="100%" height="100%" fill="white"/>'
-    return f'{start}{paper}{text}<g transform="translate(0,{room:g})">{svg[opened : -len("</svg>")]}</g></svg>'
+    style = f'font-family="sans-serif" font-size="{_TITLE}px" font-weight="bold" fill="#333333"'
+    texts = [f'<text x="5" y="{line * k + 2:g}" {style}>{html.escape(one)}</text>' for k, one in enumerate(lines, 1)]
+    opened = f'{head[1]}{size}{head[4]}<rect width="100%" height="100%" fill="white"/>{"".join(texts)}'
+    return f'{opened}<g transform="translate(0,{room:g})">{svg[head.end() : -len("</svg>")]}</g></svg>'
 
 
 def _pictures(title: str, spec: dict[str, Any], kinds: Collection[str]) -> dict[str, bytes]:
@@ -144,7 +131,6 @@ def _pictures(title: str, spec: dict[str, Any], kinds: Collection[str]) -> dict[
         PAGE: svg.encode,
         "svg": titled.encode,
         "png": lambda: bytes(vl_convert.svg_to_png(titled, scale=2, ppi=72)),
-        "pdf": lambda: bytes(vl_convert.svg_to_pdf(titled)),
     }
     return {kind: made[kind]() for kind in kinds}
 
@@ -160,7 +146,7 @@ def _main() -> None:
         for name, (title, spec) in job["charts"].items()
         for kind, picture in _pictures(title, spec, job["kinds"]).items()
     }
-    if job.get("library"):
+    if job["library"]:
         pictures[LIBRARY] = vl_convert.javascript_bundle().encode()  # type: ignore[call-arg]  # its stub lacks the default
     json.dump({name: base64.b64encode(content).decode() for name, content in pictures.items()}, sys.stdout)
 

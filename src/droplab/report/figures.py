@@ -36,28 +36,25 @@ def study_figures(findings: Findings, exhibits: Exhibits | None = None) -> dict[
     """
     if not findings.done:
         raise DataError("a report needs at least one finished run; found none. Run the study first.")
-    with debug_mode(False):  # Altair checks each part of a chart, which takes longer than all else; tests do that
-        return _figures(findings, exhibits)
-
-
-def _figures(findings: Findings, exhibits: Exhibits | None) -> dict[str, Figure]:
     layout = Layout(findings.plan, findings.features, len(findings.card.classes))
     results, curves, contrasts = findings.results, findings.curves, findings.contrasts
-    found = {
-        "difference": charts.difference(layout, results, contrasts, answer_of(findings).title) if contrasts else None,
-        "axes": charts.axes(layout, results),
-        "control": charts.control(layout, results),
-        "inference": charts.inference(layout, results),
-        "loss": charts.loss(layout, curves),
-        "overfitting": charts.overfitting(layout, curves),
-        "reliability": None if findings.reliability.empty else network_charts.reliability(layout, findings.reliability),
-        "samples": None if findings.samples.empty else network_charts.samples(layout, findings.samples),
-    }
-    figures = {name: figure for name, figure in found.items() if figure is not None}
-    if exhibits is not None and exhibits.confusion is not None:
-        figures["confusion"] = network_charts.confusion(exhibits.confusion, exhibits.network)
-    if exhibits is not None and exhibits.sparsity is not None:
-        figures["activations"] = network_charts.activations(*exhibits.sparsity, MOST_EXAMPLES)
-    if findings.post is not None and any(one.ours for one in findings.post.figures):
-        figures["post"] = published_charts.post(findings.post.figures)
-    return figures
+    figures: dict[str, Figure | None] = {}
+    with debug_mode(False):  # Altair checks each part of a chart, which takes longer than all else; tests do that
+        if contrasts:
+            figures["difference"] = charts.difference(layout, results, contrasts, answer_of(findings).title)
+        figures["axes"] = charts.axes(layout, results)
+        figures["control"] = charts.control(layout, results)
+        figures["inference"] = charts.inference(layout, results)
+        figures["loss"] = charts.loss(layout, curves)
+        figures["overfitting"] = charts.overfitting(layout, curves)
+        if not findings.reliability.empty:
+            figures["reliability"] = network_charts.reliability(layout, findings.reliability)
+        if not findings.samples.empty:
+            figures["samples"] = network_charts.samples(layout, findings.samples)
+        if exhibits is not None and exhibits.confusion is not None:
+            figures["confusion"] = network_charts.confusion(exhibits.confusion, exhibits.network)
+        if exhibits is not None and exhibits.sparsity is not None:
+            figures["activations"] = network_charts.activations(*exhibits.sparsity, MOST_EXAMPLES)
+        if findings.post is not None and any(one.ours for one in findings.post.figures):
+            figures["post"] = published_charts.post(findings.post.figures)
+    return {name: figure for name, figure in figures.items() if figure is not None}

@@ -4,7 +4,7 @@
   const DARK = { "#333333": "#e8eaed", "#555555": "#a6adb5", "#cccccc": "#4a525c", "#e6e6e6": "#2b3138",
     "#eeeeee": "#2b3138", "#999999": "#8a939c", "#777777": "#a6adb5", "white": "#15181c", "black": "#ffffff",
     "#F6EAF2": "#33202d", "#E8F4EF": "#17322a", "#0072B2": "#3a9bdc" };
-  const LEAST = 170, GAP = 14, NARROW = 560, LABELS = 112, VERDICT = 84; // pixels
+  const LEAST = 170, GAP = 14, NARROW = 560, LABELS = 112, VERDICT = 106; // pixels
   const dark = matchMedia("(prefers-color-scheme: dark)");
 
   function recoloured(spec) {
@@ -36,12 +36,12 @@
     return spec;
   }
 
-  // Rows without the panel of intervals: short labels, and of what is said the verdict alone.
+  // Rows without the panel of intervals: short labels, and of what is said the difference and the verdict alone.
   function narrow(spec, width) {
     const short = { labelExpr: "split(split(datum.value, '\\t')[0], '\\n')[0]", labelLimit: LABELS, labelOffset: 0 };
     const views = JSON.parse(JSON.stringify(spec.hconcat, (key, value) => short[key] ?? value));
     const [one, said] = [views[0], views.at(-1)], [word] = said.layer;
-    word.encoding = { ...word.encoding, x: { value: 0 }, text: { field: "verdict", type: "nominal" } };
+    word.encoding = { ...word.encoding, x: { value: 0 }, text: { field: "short", type: "nominal" } };
     delete word.transform;
     Object.assign(said, { layer: [word], width: VERDICT });
     one.width = width - LABELS - VERDICT - 40;

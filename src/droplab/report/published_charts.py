@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 
 from droplab.report import style
-from droplab.report.cells import Table
 from droplab.report.post import intervals_table
-from droplab.report.style import BLUE, GREEN, INK, ORANGES, PURPLE, QUIET, WIDTH, Figure
+from droplab.report.style import GREEN, INK, PURPLE, QUIET, WIDTH, Figure
 from droplab.stats.intervals import normal_interval
 from droplab.study.post import PostFigure
 from droplab.study.published import beside
@@ -26,6 +25,8 @@ _SIDES = {OURS: GREEN, PUBLISHED: QUIET}
 
 _PANELS = {"off": "dropout off at inference", "on": "dropout left on: its “no dropout”"}
 _AGREES = {"the post is within": GREEN, "the post is outside": PURPLE, "no interval": QUIET}
+_ENDS = {"low:Q": "95 % interval from", "high:Q": "to"}
+_TIPS = style.tips({"name:N": "row", "side:N": "value", "value:Q": "test error (%)"} | _ENDS, ".2f")
 
 
 def post(figures: Sequence[PostFigure]) -> Figure:
@@ -38,24 +39,13 @@ def post(figures: Sequence[PostFigure]) -> Figure:
     colours = {name: colour for name, colour in _AGREES.items() if (frame["agrees"] == name).any()}
     names = list(dict.fromkeys(frame["name"]))
     y = alt.Y("name:N", title=None, sort=names, axis=alt.Axis(grid=True, labelLimit=200))
+    ends = {"low:Q": "one more seed − the post, from", "high:Q": "to"}
+    tips = style.tips({"name:N": "figure", "theirs:Q": "the post (%)", "ours:Q": "ours (%)"}, ".2f")
+    tips += style.tips({"difference:Q": "ours − the post (points)"} | ends, "+.3f")
     base = alt.Chart().encode(y=y, color=style.colour("agrees", colours))
-    tips = [
-        style.tip("name:N", "figure"),
-        style.tip("theirs:Q", "the post (%)", ".2f"),
-        style.tip("ours:Q", "ours (%)", ".3f"),
-        style.tip("difference:Q", "ours − the post (points)", "+.3f"),
-        style.tip("low:Q", "one more seed − the post, from", "+.3f"),
-        style.tip("high:Q", "to", "+.3f"),
-    ]
-    layers = alt.layer(
-        alt.Chart().mark_rule(color=INK).encode(x=alt.datum(0)),
-        base.mark_rule(strokeWidth=2.5, opacity=0.7).encode(x="low:Q", x2="high:Q"),
-        base.mark_point(size=60, filled=True, opacity=1).encode(
-            x=alt.X("difference:Q", title="ours − the post (points of accuracy)"),
-            shape=style.shape("agrees", list(colours)),
-            tooltip=tips,
-        ),
-    )
+    x = alt.X("difference:Q", title="ours − the post (points of accuracy)")
+    marks = style.marks(base, x, "agrees", list(colours), tips, line=False)
+    layers = alt.layer(alt.Chart().mark_rule(color=INK).encode(x=alt.datum(0)), *marks)
     panels = [name for name in _PANELS.values() if (frame["panel"] == name).any()]
     return Figure(
         "The post’s figures beside ours",
@@ -68,23 +58,16 @@ def post(figures: Sequence[PostFigure]) -> Figure:
 
 def _post_frame(figures: Sequence[PostFigure]) -> pd.DataFrame:
     """A row a figure: `panel, name, agrees, theirs, ours` in %, `difference, low, high` in points."""
-    rows = []
     within, outside, unknown = _AGREES
+    rows = []
     for one in figures:
         if one.ours:
             low, high = one.interval or (np.nan, np.nan)
-            rows.append(
-                {
-                    "panel": _PANELS[one.inference],
-                    "name": f"depth {one.depth}, {one.split}",
-                    "agrees": {True: within, False: outside, None: unknown}[one.agrees],
-                    "theirs": 100 * one.theirs,
-                    "ours": 100 * fmean(one.ours),
-                    "difference": 100 * (fmean(one.ours) - one.theirs),
-                    "low": 100 * (low - one.theirs),
-                    "high": 100 * (high - one.theirs),
-                }
-            )
+            values = {"theirs": one.theirs, "ours": fmean(one.ours), "difference": fmean(one.ours) - one.theirs}
+            values |= {"low": low - one.theirs, "high": high - one.theirs}
+            agrees = {True: within, False: outside, None: unknown}[one.agrees]
+            names = {"panel": _PANELS[one.inference], "name": f"depth {one.depth}, {one.split}", "agrees": agrees}
+            rows.append(names | {name: 100 * value for name, value in values.items()})
     return pd.DataFrame(rows)
 
 
@@ -97,22 +80,15 @@ def reproduction(reproduced: Reproduced) -> Figure:
     frame = _frame(reproduced)
     what = reproduced.reproduction
     seeds = max(len(result.runs) for result in reproduced.rows)
-    updates = f"{what.updates[reproduced.budget]:,} updates a network"
+    trained = f"{what.updates[reproduced.budget]:,} updates a network, {seeds} seed{'s' if seeds > 1 else ''}"
     bar = "bar: 95 % interval" if seeds > 1 else "one seed: its spread is not known"
     if what.across and (frame["side"] == PUBLISHED).any():
         bar += "; diamond, dashed: published"
-    caption = (
-        f"Test error on {reproduced.dataset.name}; {updates}, {seeds} seed{'s' if seeds > 1 else ''}; {bar}. "
-        f"{what.source}"
-    )
-    frame = frame.assign(beside=_beside(frame, what.logarithmic)) if what.across else frame
-    layers, labels = _figure(frame, what.across, what.logarithmic) if what.across else _table(frame)
-    chart = style.finished(layers.properties(width=WIDTH - labels), labels, rows=frame)
-    rows = [
-        (one["name"], one["side"], *(f"{one[part]:.2f}" for part in ("value", "low", "high")))
-        for one in frame.to_dict("records")
-    ]
-    return Figure(what.title, caption, chart, Table(("row", "value", "test error (%)", "from", "to"), rows))
+    caption = f"Test error on {reproduced.dataset.name}; {trained}; {bar}. {what.source}"
+    chart = _figure(frame, what.across, what.logarithmic) if what.across else _table(frame)
+    columns = {"row": "{name}", "value": "{side}", "test error (%)": "{value:.2f}"}
+    columns |= {"from": "{low:.2f}", "to": "{high:.2f}"}
+    return Figure(what.title, caption, chart, style.numbers(frame, columns))
 
 
 def _frame(reproduced: Reproduced) -> pd.DataFrame:
@@ -130,18 +106,8 @@ def _frame(reproduced: Reproduced) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"low": np.float64, "high": np.float64})
 
 
-def _tips() -> list[alt.Tooltip]:
-    return [
-        style.tip("name:N", "row"),
-        style.tip("side:N", "value"),
-        style.tip("value:Q", "test error (%)", ".2f"),
-        style.tip("low:Q", "95 % interval from", ".2f"),
-        style.tip("high:Q", "to", ".2f"),
-    ]
-
-
-def _table(frame: pd.DataFrame) -> tuple[Any, int]:
-    """A line a row, ours above the published value; and the width of the labels."""
+def _table(frame: pd.DataFrame) -> alt.TopLevelMixin:
+    """A line a row, ours above the published value."""
     sides = [side for side in _SIDES if (frame["side"] == side).any()]
     names = list(dict.fromkeys(frame["name"]))
     labels = style.text_width(names, 300)
@@ -150,49 +116,38 @@ def _table(frame: pd.DataFrame) -> tuple[Any, int]:
         yOffset=alt.YOffset("side:N", sort=sides, scale=alt.Scale(paddingInner=0.5, paddingOuter=0.5)),
         color=style.colour("side", {side: _SIDES[side] for side in sides}),
     )
-    layers = alt.layer(
-        base.mark_rule(strokeWidth=2.5).encode(x="low:Q", x2="high:Q"),
-        base.mark_point(size=65, filled=True, opacity=1).encode(
-            x=alt.X("value:Q", title="test error (%)", scale=alt.Scale(zero=False)),
-            shape=style.shape("side", sides),
-            tooltip=_tips(),
-        ),
-    )
-    return layers.properties(height=alt.Step(15, **{"for": "offset"})), labels + 20
+    x = alt.X("value:Q", title="test error (%)", scale=alt.Scale(zero=False))
+    marks = style.marks(base, x, "side", sides, _TIPS, line=False)
+    height = alt.Step(15, **{"for": "offset"})
+    layers = alt.layer(*marks).properties(width=WIDTH - labels - 20, height=height)
+    return style.finished(layers, labels + 20, rows=frame)
 
 
-def _figure(frame: pd.DataFrame, across: str, log: bool) -> tuple[Any, int]:
-    """A line a series through ours; published values are diamonds. And the width of what stands beside."""
+def _figure(frame: pd.DataFrame, across: str, log: bool) -> alt.TopLevelMixin:
+    """A line a series through ours; published values are diamonds."""
     names = list(dict.fromkeys(frame["series"]))
     controls = [name for name in names if name.startswith(("control", "without dropout"))]
     others = [name for name in names if name not in controls]
     x = style.numbers_axis("beside", across, list(frame["x"].unique()), log)
-    shades = dict(zip(controls, style.ramp(("#6FB7E0", BLUE), len(controls), BLUE), strict=True))
-    shades |= dict(zip(others, style.ramp(ORANGES, len(others), style.ORANGE), strict=True))
-    base = alt.Chart(style.ROWS).encode(x=x, color=style.colour("series", shades, len(names) > 1))
-    y = _upwards(frame)
+    base = alt.Chart(style.ROWS).encode(x=x, color=style.arms_colour("series", controls, others))
     ours, published = (base.transform_filter(alt.datum.side == side) for side in _SIDES)
-    point = ours.mark_point(size=55, filled=True, opacity=1).encode(y=y, tooltip=_tips())
-    if len(names) > 1:
-        point = point.encode(shape=style.shape("series", names))
-    marks = [
-        ours.mark_rule(strokeWidth=2, opacity=0.6).encode(y="low:Q", y2="high:Q"),
-        ours.mark_line(strokeWidth=1.5).encode(y=y),
-        point,
-    ]
+    y = _upwards(frame)
+    marks = style.marks(ours, y, "series", names, _TIPS)
     if (frame["side"] == PUBLISHED).any():
+        seen = style.faded("series")
+        diamonds = published.mark_point(size=90, filled=False, strokeWidth=2, shape="diamond")
         marks += [
-            published.mark_rule(strokeWidth=1.5, strokeDash=[3, 3]).encode(y="low:Q", y2="high:Q"),
-            published.mark_point(size=90, filled=False, strokeWidth=2, shape="diamond", opacity=1).encode(
-                y=y, tooltip=_tips()
-            ),
+            published.mark_rule(strokeWidth=1.5, strokeDash=[3, 3]).encode(y="low:Q", y2="high:Q", opacity=seen),
+            diamonds.encode(y=y, tooltip=_TIPS, opacity=seen),
         ]
-    return alt.layer(*marks).properties(height=320), 60
+    layers = alt.layer(*marks).properties(width=WIDTH - 60, height=320)
+    return style.finished(layers, 60, rows=frame.assign(beside=_beside(frame, log)))
 
 
 def _upwards(frame: pd.DataFrame) -> alt.Y:
     """Test error upwards; logarithmic where the largest is many times the smallest."""
-    ends = [float(frame[["value", "low", "high"]].min().min()), float(frame[["value", "low", "high"]].max().max())]
+    values = frame[["value", "low", "high"]].to_numpy()
+    ends = [float(np.nanmin(values)), float(np.nanmax(values))]
     if not style.is_log(ends):
         return alt.Y("value:Q", title="test error (%)", scale=alt.Scale(zero=False))
     return alt.Y("value:Q", title="test error (%, logarithmic)", **style.log_axis(*ends))
