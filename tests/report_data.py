@@ -1,11 +1,16 @@
 """Made-up finished studies for the tests of the report: the post's table with noise around it."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
 from droplab.config import StudySettings
 from droplab.data.dataset import DatasetCard
+from droplab.data.output import Folder
+from droplab.report.drawing import FILES, PAGE
+from droplab.report.figures import study_figures
+from droplab.report.write import drawn, write_report, write_tables
 from droplab.study.findings import Findings
 from droplab.study.origin import Origin
 from droplab.study.plan import Plan, Run, plan_study
@@ -51,6 +56,16 @@ def findings_of(
     if best is not None:
         found.__dict__.update(best_run=best, best=best.arms[0])
     return found
+
+
+def write_all(folder: Folder, findings: Findings) -> list[Path]:
+    """A whole report but for models and what the data or their labels would show."""
+    if not findings.done:
+        return write_tables(folder, findings, ORIGIN)
+    figures = study_figures(findings)
+    with drawn(figures, (*FILES, PAGE), print) as pictures:
+        written = write_tables(folder, findings, ORIGIN)
+    return written + write_report(folder, findings, ORIGIN, None, figures, pictures.result())
 
 
 def made_up_study(missing: int = 0, noise: float = 0.0006, **values: object) -> tuple[Plan, dict[str, RunRecord]]:

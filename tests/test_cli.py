@@ -251,8 +251,8 @@ def test_a_study_writes_every_file_of_the_design_and_plain_lines(tmp_path: Path)
     assert lines[1].startswith("Differs from the published study 'mnist-depth': epochs 4 (published 400), ")
     assert any(line.startswith("6 networks to train, 0 reused from the store") for line in lines)
     assert sum(line.startswith("trained depth=") for line in lines) == 6
-    assert any(re.fullmatch(r"64→10\t\d+\.\d\d\t–\t–\tdoes not apply", line) for line in lines)
-    assert any(re.fullmatch(r"64→32→10\t[\d.]+\t[\d.]+\t[+−][\d.]+.*\tundecided", line) for line in lines)
+    assert any(re.fullmatch(r"64→10\t\d+\.\d\d\t–\tdoes not apply: no hidden layer", line) for line in lines)
+    assert any(re.fullmatch(r"64→32→10\t[\d.]+\t[\d.]+\tundecided: [+−][\d.]+ \[.*\]", line) for line in lines)
     assert lines[-1] == f"report: {out / 'report.html'}"
 
 

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from droplab.data.look import Look
 from droplab.data.output import Folder
-from droplab.report.document import study_document
-from droplab.report.document_schema import document_schema
+from droplab.report.document import document_schema, study_document
 from droplab.report.write import write_tables
 from report_data import ENVIRONMENT, ORIGIN, findings_of, made_up_study
 

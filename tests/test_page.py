@@ -18,11 +18,10 @@ from droplab.report.answer import answer_of
 from droplab.report.drawing import PAGE, draw
 from droplab.report.network_charts import confusion
 from droplab.report.pictures import image_png, signed_grid_png
-from droplab.report.write import write_report, write_tables
 from droplab.study.exhibits import Exhibits, confusion_frame
 from droplab.study.frames import by_seed
 from droplab.study.mistakes import Mistake, Mistakes
-from report_data import ORIGIN, findings_of, made_up_study
+from report_data import ORIGIN, findings_of, made_up_study, write_all
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=y>&amp;'
 
@@ -71,8 +70,7 @@ def page_of(missing=0, origin=ORIGIN, figures=None, noise=0.0006, pictures=None,
 
 
 def reported(out, plan, records):
-    folder, found = Folder(out), findings_of(plan, records)
-    return [*write_tables(folder, found, ORIGIN), *write_report(folder, found, ORIGIN)]
+    return write_all(Folder(out), findings_of(plan, records))
 
 
 @pytest.fixture(scope="module")
@@ -306,8 +304,8 @@ def test_a_report_replaces_an_older_one_and_controls_alone_make_one(tmp_path):
     Folder(tmp_path).write("report.html", b"old")
     reported(tmp_path, plan, records)
     text = Seen((tmp_path / "report.html").read_text("utf-8")).text
-    assert "Nothing can be said yet" in text
-    assert "No network is finished both with what is compared and without it." in text
+    assert "Nothing is compared: all networks are alike but for their seeds" in text
+    assert "The study compares nothing." in text
 
 
 def test_an_output_that_is_a_file_is_one_clear_error(tmp_path):

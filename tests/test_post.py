@@ -9,11 +9,10 @@ import report_data
 from droplab.config import StudySettings, load_study
 from droplab.errors import ConfigError
 from droplab.presets import preset_names, reproduction_names
-from droplab.report.conclusions import judged
 from droplab.report.figures import study_figures
 from droplab.report.markdown import render_markdown
 from droplab.report.page import render_page
-from droplab.report.post import agreement_words, figures_table, post_times_table
+from droplab.report.post import agreement_words, figures_table, judged, post_times_table
 from droplab.study.frames import by_seed
 from droplab.study.names import hidden_words
 from droplab.study.post import PostFigure, load_post, parse_post, post_beside, repeated_post

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 from droplab.errors import ConfigError
-from droplab.report.reproduction import render_reproduction, results_table
+from droplab.report.reproduction import render_reproduction
 from droplab.reproduce import Reproduce
 from droplab.study.backends.in_process import InProcess
 from droplab.study.plan import Run
+from droplab.study.published import results_frame
 from droplab.study.reproduction import (
     BUDGETS,
     Reproduction,
@@ -184,7 +185,7 @@ def test_valid_chooses_among_the_recipes_and_only_the_chosen_one_is_tested(tmp_p
     assert all(run.settings.learning_rate == 0.2 for run in tuned.runs.values())
     assert all(run.settings.valid_fraction == 0 for run in tuned.runs.values())
     assert found.summary.trained == 3 + 2 + 2
-    table = results_table(found)
+    table = results_frame(found)
     assert list(table["purpose"]) == ["test"] * 2 + ["choice"] * 3 + ["test"] * 2
     assert table[table["purpose"] == "choice"]["test_error"].isna().all()
     page = render_reproduction(found, "droplab reproduce toy")
@@ -245,7 +246,7 @@ def test_a_reproduction_trains_only_what_the_store_lacks(tmp_path: Path) -> None
     assert stored() == 3, "without the choice, the first of equally costly recipes stands for the chosen one"
     again = reproduce.run(store=store, workers=1, observer=Watcher())
     assert again.summary.trained == 2
-    assert results_table(again).drop(columns="train_seconds").equals(results_table(whole).drop(columns="train_seconds"))
+    assert results_frame(again).drop(columns="train_seconds").equals(results_frame(whole).drop(columns="train_seconds"))
 
 
 def test_the_command_writes_page_numbers_and_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

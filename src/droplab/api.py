@@ -16,9 +16,19 @@ from droplab.data.files import dataset_at_hand, dataset_name
 from droplab.data.output import Folder, file_names
 from droplab.errors import DroplabError
 from droplab.report.card import render_card
+from droplab.report.drawing import FILES, PAGE
+from droplab.report.figures import study_figures
 from droplab.report.markdown import render_markdown
 from droplab.report.notebook import Comparisons, StudyCharts, html_fragment, settings_fragment
-from droplab.report.write import REPORT, write_dictionary, write_page, write_report, write_tables
+from droplab.report.write import (
+    REPORT,
+    check_kinds,
+    drawn,
+    write_dictionary,
+    write_page,
+    write_report,
+    write_tables,
+)
 from droplab.study.exhibits import Exhibits, collect_exhibits
 from droplab.study.findings import Findings
 from droplab.study.forecast import Forecast
@@ -68,7 +78,7 @@ class Study:
         data: str | Path = "mnist",
         *,
         dropout: float | Sequence[float] = 0.5,
-        depths: Sequence[int] | None = None,
+        depths: int | Sequence[int] | None = None,
         widths: Sequence[int] | None = None,
         seeds: int | Sequence[int] = 3,
         **settings: Any,
@@ -95,8 +105,11 @@ class Study:
         name = re.sub(r"[^\w.-]+", "-", dataset_name(str(data))).strip("-.") or "study"
         usual = {"name": name, "epochs": 100, "batch_size": 100}
         usual |= {} if "optimizer" in settings else {"momentum": 0.9}
-        networks = {"depths": depths or (2, 3)} if widths is None else {"widths": widths, "depths": depths or ()}
-        given = {"data": str(data), "dropout": dropout, "seeds": seeds, **networks, **settings}
+        networks = {"depths": (2, 3) if depths is None and widths is None else depths, "widths": widths}
+        numbers: dict[str, Any] = {"dropout": dropout, "seeds": seeds, **networks}
+        plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in numbers.items()}
+        plain["depths"] = (depths,) if isinstance(depths, int) else plain["depths"] or ()
+        given = {"data": str(data), **plain, **settings}
         return cls(StudySettings.parse(usual | given, "study"))
 
     def run(
@@ -300,6 +313,7 @@ class StudyResult:
         *,
         force: bool = False,
         raw: bool = False,
+        figures: Sequence[str] = (),
         notify: Callable[[str], None] | None = None,
     ) -> list[Path]:
         """Write tables, models, the best one's card, figures and report into the folder `out`; returns the files.
@@ -312,16 +326,21 @@ class StudyResult:
             probabilities: also what every network says of every example of valid and test, a parquet file each.
             force: whether files of these names that droplab did not write are written over.
             raw: whether text goes into CSV as it is, also where a spreadsheet takes it for a formula.
+            figures: kinds of files of each figure beside SVG and PNG: `pdf`.
             notify: told that figures could not be drawn, if so; without it that is a warning.
 
         Raises:
+            ConfigError: if there is no such kind of figure.
             DroplabError: if the folder cannot be written, or the data that probabilities need are not at hand.
         """
+        check_kinds(figures)
         folder, origin = Folder(out, force), self._origin(command)
-        files = write_tables(folder, self.findings, origin, raw)
-        files += [*self._write_models(folder), self._write_card(folder, origin)]
-        files += self._write_probabilities(folder) if probabilities else []
-        files += write_report(folder, self.findings, origin, self._exhibits, notify or self.lab.watcher.notice)
+        charts = study_figures(self.findings, self._exhibits)
+        with drawn(charts, (*FILES, *figures, PAGE), notify or self.lab.watcher.notice) as pictures:
+            files = write_tables(folder, self.findings, origin, raw)
+            files += [*self._write_models(folder), self._write_card(folder, origin)]
+            files += self._write_probabilities(folder) if probabilities else []
+        files += write_report(folder, self.findings, origin, self._exhibits, charts, pictures.result())
         files.append(write_dictionary(folder, self.findings, origin))
         folder.finish()
         return files

@@ -14,8 +14,10 @@ from droplab.config import RunSettings
 from droplab.data.dataset import Dataset
 from droplab.errors import DataError
 from droplab.model.file import ModelInfo, stacked, to_bytes, weights_hash
-from droplab.report.fitted import render_fitted_card
+from droplab.report.card import render_fitted_card
+from droplab.stats.calibration import calibration_error, reliability
 from droplab.stats.intervals import Estimate, metric_intervals
+from droplab.stats.metrics import classification_metrics
 from droplab.study.lab import Lab, Ready
 from droplab.study.origin import Origin, split_counts
 from droplab.study.plan import Run, refit_settings
@@ -87,6 +89,7 @@ class Fitted:
             file: the name of the model file.
             command: what repeats it, as typed.
         """
+        labels, logs = self.dataset.test_y, self.log_probabilities
         valid = len(self.records[0].outcome.ledger.get("valid", ()))
         examples = split_counts(self.dataset.card, valid, self.runs[0].settings.train_examples)
         return render_fitted_card(
@@ -95,9 +98,9 @@ class Fitted:
             Origin.of(self.dataset.card, examples, self.summary, command),
             self.info,
             weights_hash(self.weights),
-            self.dataset.test_y,
-            self.log_probabilities,
             self.metrics,
+            classification_metrics(labels, logs.argmax(axis=1), len(self.info.classes)),
+            calibration_error(reliability(logs, labels)),
             data,
             file,
             grouped=self.dataset.train_groups is not None,

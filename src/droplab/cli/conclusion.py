@@ -24,14 +24,15 @@ def conclude(findings: Findings, command: str) -> None:
         command: what repeats it.
     """
     from droplab.report.answer import answer_of
-    from droplab.report.words import refit_words, regime_words
+    from droplab.report.words import missing_words, refit_words, regime_words
 
     told = answer_of(findings, command)
     say(findings.plan.settings.question)
+    if missing := missing_words(findings):
+        say(f"{missing}:")
     say(f"{told.title}. {told.deck}".rstrip())
     if told.rows.rows:
-        rows = [(*cells, verdict.partition(":")[0]) for *cells, verdict in told.rows.rows[:MOST_ROWS]]
-        print_table(told.rows.head, rows)
+        print_table(told.rows.head, told.rows.rows[:MOST_ROWS])
     if len(told.rows.rows) > MOST_ROWS:
         say(f"and {len(told.rows.rows) - MOST_ROWS} more in the report")
     for words in (regime_words(findings.states), refit_words(findings)):

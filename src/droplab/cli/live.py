@@ -29,6 +29,9 @@ LINE_SECONDS = 10
 FORETOLD_SHARE = 0.1
 """Up to which share of the work the time left is that of the forecast: a compilation or a start is no measure."""
 
+STARTED_SHARE = 0.01
+"""Up to which share what has passed is no measure of what is left, however long it was."""
+
 _BELOW = 4  # lines of the view beside those of arms: the heads, overall progress and its bar, and what is left out
 _ARM_LEAST = 12  # letters of an arm's name that are shown in any case
 _OTHER_COLUMNS = 57  # letters of a line beside the arm's name
@@ -181,6 +184,8 @@ class View:
         passed = time.monotonic() - self._started
         if share < FORETOLD_SHARE and self._seconds is not None and passed < self._seconds:
             return share, self._seconds - passed
+        if share < STARTED_SHARE and self._seconds is not None:
+            return share, self._seconds
         return share, passed * (1 - share) / share if share else float("nan")
 
 

@@ -37,6 +37,9 @@ Probabilities = Annotated[
     bool,
     typer.Option("--probabilities", help="Also write what every network says of every example of valid and test."),
 ]
+Figures = Annotated[
+    str | None, typer.Option(metavar="pdf", help="Draw figures as PDF, too.", show_default="SVG and PNG alone")
+]
 Open = Annotated[bool, typer.Option("--open", help="At the end, open the report in the browser.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show the plan: arms, time, memory, disk.")]
 Out = Annotated[
@@ -58,6 +61,7 @@ def study(
     dry_run: DryRun = False,
     force: outputs.Force = False,
     raw: outputs.Raw = False,
+    figures: Figures = None,
     open_it: Open = False,
     quiet: options.Quiet = False,
     **flags: Any,
@@ -77,7 +81,7 @@ def study(
     from droplab.report.words import published_differences
     from droplab.train.device import resolve_way
 
-    wanted = Study(settings)
+    wanted, kinds = Study(settings), _kinds(figures)
     resolve_way(device, precision)  # before anything is said or fetched
     target = _target(wanted, spec, out, wanted.files(probabilities), force, store, dry_run)
     if dry_run:
@@ -95,7 +99,7 @@ def study(
     except KeyboardInterrupt:  # before the first epoch, or for the second time
         say("stopped at once: every finished network is kept; the same command goes on from there")
         raise typer.Exit(130) from None
-    _conclude(result, target, probabilities, force, raw, open_it, quiet)
+    _conclude(result, target, open_it, quiet, probabilities=probabilities, force=force, raw=raw, figures=kinds)
 
 
 @options.takes(options.STUDY)
@@ -108,6 +112,7 @@ def report(
     probabilities: Probabilities = False,
     force: outputs.Force = False,
     raw: outputs.Raw = False,
+    figures: Figures = None,
     open_it: Open = False,
     **flags: Any,
 ) -> None:
@@ -122,6 +127,8 @@ def report(
 
     if form not in (None, "html", "md", "csv"):
         raise ConfigError(f"--format must be html, md or csv; found {form!r}. Without it the whole folder is written.")
+    if form is not None and figures:
+        raise ConfigError(f"--figures belongs to the whole folder; found --format {form}. Leave one out.")
     if form is not None and probabilities:
         raise ConfigError(f"--probabilities belongs to the whole folder; found --format {form}. Leave one out.")
     if raw and form not in (None, "csv"):
@@ -142,7 +149,7 @@ def report(
     from droplab.cli.runs import warn
     from droplab.data.spreadsheet import csv_text
 
-    wanted = Study(settings)
+    wanted, kinds = Study(settings), _kinds(figures)
     if form in ("md", "csv"):
         result = wanted.recall(store=store, precision=precision, notify=warn)
         text = csv_text(result.results(), raw) if form == "csv" else result.markdown(typed_command())
@@ -152,7 +159,8 @@ def report(
     target = _target(wanted, spec, out, names, force, store)
     result = wanted.recall(store=store, precision=precision, notify=warn)
     if form is None:
-        _conclude(result, target, probabilities, force, raw, open_it, quiet=False)
+        writing = {"probabilities": probabilities, "force": force, "raw": raw, "figures": kinds}
+        _conclude(result, target, open_it, quiet=False, **writing)
     else:
         result.write_page(target, typed_command(), force=force, notify=say)
         _tell_report(target, open_it)
@@ -225,10 +233,20 @@ def typed_command() -> str:
     return outputs.shown(shlex.join(["droplab", command, *kept]))
 
 
-def _conclude(
-    result: StudyResult, target: Path, probabilities: bool, force: bool, raw: bool, open_it: bool, quiet: bool
-) -> None:
-    """Say what a study comes to, then write everything, and say where the report is and what is missing."""
+def _kinds(figures: str | None) -> list[str]:
+    """The kinds of files that figures are asked for as, beside the usual ones."""
+    from droplab.report.write import check_kinds
+
+    kinds = [kind.strip() for kind in figures.split(",")] if figures is not None else []
+    check_kinds(kinds)
+    return kinds
+
+
+def _conclude(result: StudyResult, target: Path, open_it: bool, quiet: bool, **writing: Any) -> None:
+    """Say what a study comes to, then write everything, and say where the report is and what is missing.
+
+    `writing` are options of `StudyResult.write`.
+    """
     from droplab.cli.conclusion import conclude
     from droplab.errors import TrainingError
 
@@ -241,7 +259,7 @@ def _conclude(
         conclude(result.findings, command)
         if not quiet:
             say("drawing the figures and writing the report …")
-        result.write(target, command, probabilities, force=force, raw=raw, notify=say)
+        result.write(target, command, notify=say, **writing)
         _tell_report(target, open_it)
     if summary.interrupted:
         raise typer.Exit(128 + summary.signal)

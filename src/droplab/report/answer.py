@@ -97,15 +97,20 @@ def answer_of(findings: Findings, command: str = "") -> Answer:
 
 def contrast_rows(findings: Findings) -> Table:
     """A row an arm and what it is compared with; accuracies on test with dropout off, in %, means over the seeds."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    inactive: set[Arm] = set()  # one network may serve several rates
+    several = len({one.against for one in findings.contrasts}) > 1 and is_of_levels(findings)
     for one in findings.contrasts:
-        found = one.comparison
+        found, label = one.comparison, row_label(findings, one.arm)
+        label += f" against {row_label(findings, one.against)}" if several else ""
         theirs, ours = (f"{100 * value:.2f}" for value in _accuracies(findings, one))
         if found.verdict == "does not apply":
             reason = "no hidden layer" if not one.arm.widths else "it never acted"
-            rows.append((row_label(findings, one.arm), theirs, "–", f"does not apply: {reason}"))
+            if one.against not in inactive:
+                rows.append((label, theirs, "–", f"does not apply: {reason}"))
+            inactive.add(one.against)
             continue
-        rows.append((row_label(findings, one.arm), theirs, ours, f"{found.verdict}: {difference_words(one)}"))
+        rows.append((label, theirs, ours, f"{found.verdict}: {difference_words(one)}"))
     if findings.contrasts and is_of_levels(findings):
         return Table(("network", "baseline (%)", "this (%)", "verdict: difference (points)"), rows)
     kinds = ("without dropout", "with dropout") if is_of_dropout(findings) else ("control", "with it")
@@ -140,16 +145,19 @@ def is_of_levels(findings: Findings) -> bool:
 def _title(findings: Findings) -> str:
     contrasts = findings.contrasts
     acting = [one for one in contrasts if one.comparison.verdict != "does not apply"]
-    if not contrasts:
+    if not acting and findings.done < findings.wanted:
         return "Nothing can be said yet"
+    if not contrasts:
+        return "Nothing is compared: all networks are alike but for their seeds"
     if is_of_levels(findings):
         return _title_of_levels(findings, acting) if acting else "What varies never acted: the networks are the same"
-    what = "Dropout" if is_of_dropout(findings) else "What is compared"
+    dropout = is_of_dropout(findings)
     if not acting:
-        return f"{what} cannot act in these networks"
+        never = "What is compared never acted: the networks are those of the control"
+        return "Dropout cannot act in these networks" if dropout else never
     if all(one.comparison.seeds == 1 for one in acting):
-        return f"One seed cannot tell whether {what[0].lower()}{what[1:]} helps"
-    if not is_of_dropout(findings):
+        return f"One seed cannot tell {'whether dropout helps' if dropout else 'which regularizers help'}"
+    if not dropout:
         return _title_of_many(acting)
     found = {verdict: [one for one in acting if one.comparison.verdict == verdict] for verdict in _ONE}
     found = {verdict: mine for verdict, mine in found.items() if mine}
@@ -178,10 +186,15 @@ def _title_of_many(acting: Sequence[ArmComparison]) -> str:
 
 def _title_of_levels(findings: Findings, acting: Sequence[ArmComparison]) -> str:
     """Of levels: the winner, or of an ordered axis what to take."""
-    if (ordered := _ordered(findings)) is not None:
-        return f"Take {ordered}"
     if all(one.comparison.seeds == 1 for one in acting):
         return "One seed cannot tell which is best"
+    if all(one.comparison.verdict == "undecided" for one in acting):
+        return "Which is best is not decided yet"
+    if findings.done == findings.wanted and _is_ordered(findings):
+        return f"Take {arm_label(findings, findings.best)}"
+    if sum(len(axis.levels) > 1 for axis in findings.plan.axes) > 1:
+        name = _capital(arm_label(findings, findings.best))
+        return f"{name} is best on held-out examples; against the baselines {_counts(acting, 'comparisons')}"
     helps = [one for one in acting if one.comparison.verdict == "helps"]
     if helps:
         best = max(helps, key=lambda one: one.comparison.difference)
@@ -190,12 +203,10 @@ def _title_of_levels(findings: Findings, acting: Sequence[ArmComparison]) -> str
     return f"None is shown to be better than the baseline: {_counts(acting, 'arms')}"
 
 
-def _ordered(findings: Findings) -> str | None:
-    """Where one axis of numbers varies and nothing else: the value that valid recommends, in words."""
-    axes = [axis for axis in findings.plan.axes if len(axis.levels) > 1]
-    if len(axes) != 1 or not axes[0].is_numeric or len(axes[0].levels) < 3 or not findings.done:
-        return None
-    return arm_label(findings, findings.best)
+def _is_ordered(findings: Findings) -> bool:
+    """Whether one axis of at least three numbers varies, and nothing else."""
+    axes = findings.plan.axes
+    return len(axes) == 1 and axes[0].is_numeric and len(axes[0].levels) >= 3
 
 
 def _counts(acting: Sequence[ArmComparison], things: str) -> str:
@@ -209,8 +220,9 @@ def _deck(findings: Findings) -> str:
     acting = [one for one in findings.contrasts if one.comparison.verdict != "does not apply"]
     if not acting:
         return ""
-    shown = next((one for one in acting if one.arm == findings.best), None)
-    shown = shown or max(acting, key=lambda one: abs(one.comparison.difference))
+    decided = [one for one in acting if one.comparison.verdict not in ("undecided", "equivalent")] or acting
+    chosen = [one for one in decided if one.arm == findings.best]
+    shown = max(chosen or decided, key=lambda one: abs(one.comparison.difference))
     return f"{_example(findings, shown)} {_sure(findings, acting)}"
 
 
@@ -227,7 +239,7 @@ def _example(findings: Findings, one: ArmComparison) -> str:
         without, with_it = "without it", f"with {spaced(one.arm.trained)}"
         where = f" ({spaced(one.arm.place)})" if one.arm.place else ""
     return (
-        f"{_capital(without)} {round(of * theirs):,} of {of:,} test examples are classified rightly, {with_it} "
+        f"{_capital(without)}, {round(of * theirs):,} of {of:,} test examples are classified rightly; {with_it}, "
         f"{round(of * ours):,}{where}."
     )
 
@@ -237,18 +249,26 @@ def _sure(findings: Findings, acting: Sequence[ArmComparison]) -> str:
     most = max(one.comparison.seeds for one in acting)
     if most == 1:
         return "Each was trained once, so this may be chance; three random starts are the least that can tell."
+    if findings.done < findings.wanted:
+        return "The study is not finished, so this may change."
     undecided = [one for one in acting if one.comparison.verdict == "undecided"]
     if undecided and len(undecided) == len(acting):
         one = max(undecided, key=lambda one: abs(one.comparison.difference))
         leans = "helping" if one.comparison.difference > 0 else "hurting"
         return f"It leans towards {leans} ({difference_words(one)} points), but chance could make as much."
-    recommended = _ordered(findings)
-    if recommended is not None:
-        return f"Held-out examples recommend {recommended}: the simplest within one standard error of the best."
+    if _is_ordered(findings):
+        return f"Held-out examples recommend {arm_label(findings, findings.best)}: {_rule(findings)}."
     return (
         f"Each was trained {most} times from different random starts; chance alone would make such a study find an "
         f"effect in {percent(ERROR)} of cases at most."
     )
+
+
+def _rule(findings: Findings) -> str:
+    """Why an arm is the best on valid."""
+    if len({(arm.widths, arm.dropout) for arm in findings.plan.arms}) > 1:
+        return "the simplest within one standard error of the best"
+    return "the highest accuracy on them"
 
 
 def _next(findings: Findings, command: str) -> Next | None:
@@ -267,7 +287,8 @@ def _next(findings: Findings, command: str) -> Next | None:
     seeds = needed[len(needed) // 2]
     arms = {arm.name: arm for one in undecided for arm in (one.arm, one.against)}
     going = list(arms.values()) if plan.settings.until else plan.distinct
-    return Next(len(undecided), seeds, with_seeds(command, seeds), _seconds(findings, going, seeds))
+    typed = with_seeds(command, _seed_words(plan.settings.seeds, seeds))
+    return Next(len(undecided), seeds, typed, _seconds(findings, going, seeds))
 
 
 def _seeds_needed(one: ArmComparison) -> int | None:
@@ -286,10 +307,10 @@ def _seconds(findings: Findings, arms: Sequence[Arm], seeds: int) -> float:
     return each * max(seeds * len(arms) - done, 0) / (cores() if plan.runs[0].way.device == "cpu" else 1)
 
 
-def with_seeds(command: str, seeds: int) -> str:
-    """A command with another number of seeds.
+def with_seeds(command: str, seeds: str) -> str:
+    """A command with other seeds.
 
-    >>> with_seeds("droplab study mine.toml --seeds 3 --epochs 9", 8)
+    >>> with_seeds("droplab study mine.toml --seeds 3 --epochs 9", "8")
     'droplab study mine.toml --epochs 9 --seeds 8'
     """
     try:
@@ -302,6 +323,14 @@ def with_seeds(command: str, seeds: int) -> str:
         elif not word.startswith("--seeds="):
             kept.append(word)
     return f"{shlex.join(kept)} --seeds {seeds}"
+
+
+def _seed_words(have: Sequence[int], wanted: int) -> str:
+    """So many seeds as one types them: a count where they begin at 0, else those there are and the ones after them."""
+    if list(have) == list(range(len(have))):
+        return str(wanted)
+    more = range(max(have) + 1, max(have) + 1 + wanted - len(have))
+    return ",".join(map(str, (*have, *more)))
 
 
 def _capital(text: str) -> str:

@@ -1,9 +1,9 @@
-"""The model card: what a saved network was trained on, how it was chosen, what it can do, and what nobody looked at."""
+"""The model card: what a kept model was trained on, how it was chosen, what it can do, and what nobody looked at."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from droplab import __version__
@@ -11,19 +11,25 @@ from droplab.data.catalog import CATALOG
 from droplab.data.images import shape_words
 from droplab.report.cells import Table
 from droplab.report.markdown import code, escaped, table
-from droplab.stats.intervals import CONFIDENCE, t_interval
+from droplab.report.words import seeds_words
+from droplab.stats.calibration import BINS
+from droplab.stats.compare import percent, points
+from droplab.stats.intervals import CONFIDENCE, Estimate, t_interval
 from droplab.study.frames import by_seed
 from droplab.study.origin import Origin
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from droplab.model.file import ModelInfo
     from droplab.study.findings import Findings
-    from droplab.study.plan import Arm, Plan, Run
+    from droplab.study.plan import Run
+    from droplab.study.rates import Rates
     from droplab.study.records import RunRecord
 
 _SHARES = ("accuracy", "balanced accuracy", "macro F1")
+_KINDS = [*(("test", name) for name in (*_SHARES, "nll")), ("valid", "accuracy"), ("train", "accuracy")]
+_CLASS = "accuracy_class_"
+_INTERVAL = f"{100 * CONFIDENCE:g} % interval"
+_BINS = f"{BINS} bins of equal mass"
 
 
 def render_card(findings: Findings, origin: Origin, info: ModelInfo, file: str) -> str:
@@ -35,52 +41,137 @@ def render_card(findings: Findings, origin: Origin, info: ModelInfo, file: str) 
         info: what its model file says beside its weights.
         file: the name of that file.
     """
-    plan, results, arm, best = findings.plan, findings.results, findings.best, findings.best_run
-    record = findings.records[best.key]
-    seeds = by_seed(results, arm, "off", "valid", "accuracy").index.to_list()
-    weakest = weakest_class(_by_class(record), info.classes)
-    parts = [
-        f"# Model card: {escaped(plan.settings.name)}, {escaped(arm.name)}, seed {best.settings.seed}",
-        f"`{file}` holds a fully-connected classifier, the best network of a droplab study. "
-        + (f"The study asked: {escaped(plan.settings.question)}" if plan.settings.question else ""),
-        "## Data",
-        data_words(origin, info, plan.settings.data, _split(plan, origin)),
-        "## Network and training",
-        table(Table(("setting", "value"), network_rows(best, info, str(best.settings.seed)))),
-        "## How it was chosen",
-        _choice(findings, seeds),
-        "## Metrics",
-        table(Table(_metrics_head(best, seeds), _metrics(results, arm, best))),
-        _metrics_words(seeds),
-        f"{weakest} All classes are in `report.html` and `results.csv`." if weakest else "",
-        "## What this says nothing about",
-        "\n".join(f"- {line}" for line in _limits(findings, info)),
-        "## How to repeat it",
-        code(origin.command),
-        f"To evaluate the file on data of its shape: `droplab evaluate {file} --data PATH`.",
-        "## Versions",
-        table(Table(("where it was trained", ""), versions_rows(record))),
-    ]
+    settings, best = findings.plan.settings, findings.best_run
+    record, seed = findings.records[best.key], best.settings.seed
+    seeds = by_seed(findings.results, findings.best, "off", "valid", "accuracy").index.to_list()
+    found = {one.name: one.value for one in record.outcome.metrics if (one.inference, one.split) == ("off", "test")}
+    weakest = _weakest_class(found, info.classes)
+    groups = f", in whole groups of {escaped(settings.groups)}" if settings.groups else ""
+    head = ["dropout off at inference", f"this network, seed {seed}"]
+    words = "One seed: how much another would differ is not known. Run the study with at least three."
+    if len(seeds) > 1:
+        head += [f"mean of {len(seeds)} seeds", f"{_INTERVAL} for the mean"]
+        words = (
+            f"The interval is Student's t for the mean over {len(seeds)} seeds, cut at what a share can be. It is for "
+            "the recipe, which another seed repeats, and not for this one network."
+        )
+    opening = f"`{file}` holds a fully-connected classifier, the best network of a droplab study. " + (
+        f"The study asked: {escaped(settings.question)}" if settings.question else ""
+    )
+    sections = {
+        "Data": [_data(origin, info, settings.data, f"{_split(origin, settings.split_seed, groups)}.")],
+        "Network and training": [_network(best, info, str(seed))],
+        "How it was chosen": [_choice(findings, seeds)],
+        "Metrics": [
+            table(Table(head, _metrics(findings))),
+            words,
+            weakest and f"{weakest} All classes are in `report.html` and `results.csv`.",
+        ],
+        "What this says nothing about": [bullets([*_unseen(info.classes), *_limits(findings)])],
+        "How to repeat it": [
+            code(origin.command),
+            f"To evaluate the file on data of its shape: `droplab evaluate {file} --data PATH`.",
+        ],
+    }
+    return _card(f"{escaped(settings.name)}, {escaped(findings.best.name)}, seed {seed}", opening, sections, record)
+
+
+def render_fitted_card(
+    runs: Sequence[Run],
+    records: Sequence[RunRecord],
+    origin: Origin,
+    info: ModelInfo,
+    weights: str,
+    metrics: Sequence[Estimate],
+    by_class: Mapping[str, float],
+    calibration_error: float,
+    data: str,
+    file: str,
+    grouped: bool = False,
+    rates: Rates | None = None,
+) -> str:
+    """Render the card of a model that `droplab fit` made, outside any study, as Markdown.
+
+    Args:
+        runs: its networks, alike but for their seeds.
+        records: what came of each.
+        origin: where the data and the numbers come from.
+        info: what its file says beside its weights.
+        weights: their SHA-256, as `model.file.weights_hash` gives it.
+        metrics: how good it is on test with dropout off.
+        by_class: the same as `stats.metrics.classification_metrics` has it, class by class.
+        calibration_error: of its probabilities there, a fraction.
+        data: the data as they were asked for.
+        file: the name of its file.
+        grouped: whether the splits were not to part groups.
+        rates: the dropout rates that valid chose among; `None` where the rate was given.
+    """
+    single, several = [100 * one.outcome.metric("off", "test", "accuracy") for one in records], len(runs) > 1
+    holds, spread = "a fully-connected classifier", "is not known: `--seeds 5` averages five, and says."
+    if several:
+        holds = f"{len(runs)} fully-connected classifiers, whose probabilities are averaged"
+        spread = f"is seen in the single networks: their test accuracies are {min(single):.2f} to {max(single):.2f} %."
+    if rates is None:
+        settled = "given, and compared with nothing"
+        untried = "Whether dropout, or any other setting, helps on these data: nothing was trained without it. "
+        untried += "`droplab study` does, and says which differences are real."
+    else:
+        settled = "given, but for the dropout rate, which valid chose"
+        untried = "Whether any other setting than the dropout rate helps on these data. `droplab study` compares what "
+        untried += "you vary, and says which differences are real."
+    apart = " No group is on two sides of a split." if grouped else ""
+    split = f"{_split(origin, runs[0].settings.split_seed)}, which chose nothing.{apart}"
+    opening = (
+        f"`{file}` holds {holds}. The settings that it was trained with were {settled}. The SHA-256 of its weights is "
+        f"`{weights}`; the file names this card by its own."
+    )
+    sections = {
+        "Data": [_data(origin, info, data, split)],
+        "Network and training": [_network(runs[0], info, ", ".join(str(run.settings.seed) for run in runs))],
+        "Whether dropout earned its place": _chosen(rates) if rates else [],
+        "Metrics": [
+            table(Table(("test, dropout off at inference", "value", _INTERVAL), [_row(one) for one in metrics])),
+            f"The intervals are for this model on other {origin.examples['test']:,} examples from where these come "
+            "from: Wilson's for accuracy, of the bootstrap over examples for the others. How much another seed would "
+            f"differ {spread}",
+            _weakest_class(by_class, info.classes),
+        ],
+        "What this says nothing about": [
+            bullets([*_unseen(info.classes), f"{_calibration(calibration_error)}.", untried]),
+        ],
+        "How to use it": [
+            f"`droplab predict {file} FILE` says the class of new rows; `droplab export {file} --to onnx --check FILE` "
+            "writes an ONNX file."
+        ],
+        "How to repeat it": [code(origin.command)],
+    }
+    return _card(escaped(file), opening, sections, records[0])
+
+
+def _card(title: str, opening: str, sections: Mapping[str, Sequence[str]], record: RunRecord) -> str:
+    """A card; a section without paragraphs is left out, and so is a paragraph without words."""
+    environment = [(name, str(value)) for name, value in record.outcome.environment.items()]
+    versions = table(Table(("where it was trained", ""), [*environment, ("card by droplab", __version__)]))
+    parts = [f"# Model card: {title}", opening]
+    for heading, paragraphs in (dict(sections) | {"Versions": [versions]}).items():
+        parts += [f"## {heading}", *paragraphs] if paragraphs else []
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
-def data_words(origin: Origin, info: ModelInfo, name: str, split: str) -> str:
-    """What a network was trained and tested on.
+def bullets(lines: Iterable[str]) -> str:
+    """Lines as a list in Markdown; they are not escaped."""
+    return "\n".join(f"- {line}" for line in lines)
 
-    Args:
-        origin: where the data come from.
-        info: what the network is.
-        name: as the data were asked for.
-        split: how they were split, a sentence.
-    """
+
+def _data(origin: Origin, info: ModelInfo, name: str, split: str) -> str:
+    """What a network was trained and tested on; `name` as the data were asked for, `split` a sentence."""
     entry = CATALOG.get(name)
     licence = f" Licence of the data: {escaped(entry.licence)}." if entry else ""
     source = escaped(origin.source) or "a source that is not known"
     made = f" {escaped(info.preprocessing.words)}" if info.preprocessing else ""
     counts = f" Examples a class: {escaped(origin.counts)}." if origin.counts else ""
     form = f" (images of {shape_words(info.image_shape)})" if info.image_shape else ""
-    found = "\n\nA first look found:\n" if origin.findings else ""
-    found += "".join(f"\n- {escaped(finding)}" for finding in origin.findings)
+    found = f"\n\nA first look found:\n\n{bullets(map(escaped, origin.findings))}" if origin.findings else ""
     return (
         f"{escaped(origin.data)}, from {source}: {split} "
         f"{len(info.classes)} classes; {info.features} features{form}, multiplied by {info.scale:g} before the first "
@@ -88,111 +179,106 @@ def data_words(origin: Origin, info: ModelInfo, name: str, split: str) -> str:
     )
 
 
-def _split(plan: Plan, origin: Origin) -> str:
+def _split(origin: Origin, split_seed: int, groups: str = "") -> str:
+    """How many examples were for what; the sentence is not ended."""
     train, valid, test = (origin.examples[split] for split in ("train", "valid", "test"))
-    groups = f", in whole groups of {escaped(plan.settings.groups)}" if plan.settings.groups else ""
-    held = origin.held_out(plan.settings.split_seed, groups)
-    return f"{train:,} examples were trained on, {valid:,} {held}, and {test:,} are the test split."
+    held = f", {valid:,} {origin.held_out(split_seed, groups)}," if valid else ""
+    return f"{train:,} examples were trained on{held} and {test:,} are the test split"
 
 
-def network_rows(run: Run, info: ModelInfo, seeds: str) -> list[tuple[str, str]]:
-    """A network and how it was trained, setting by setting; `seeds` in words."""
-    settings = run.settings
-    units = (info.features, *settings.widths, len(info.classes))
+def _network(run: Run, info: ModelInfo, seeds: str) -> str:
+    """A network and how it was trained, setting by setting, as a table; `seeds` in words."""
+    settings, many = run.settings, "" if info.networks == 1 else "s"
+    hidden = f"{len(settings.widths)}, {settings.activation}" if settings.widths else "0: a linear classifier"
     rest = {name: value for name, value in settings.told().items() if name not in ("widths", "seed")}
-    return [
-        ("units, layer by layer", " → ".join(map(str, units))),
-        (
-            "hidden layers",
-            f"{len(settings.widths)}" + (f", {settings.activation}" if settings.widths else ": a linear classifier"),
-        ),
-        ("parameters", f"{info.parameters:,}"),
-        ("loss", "cross-entropy"),
-        *((name, f"{value:g}" if isinstance(value, float) else str(value)) for name, value in rest.items()),
-        ("seed" if info.networks == 1 else "seeds", seeds),
-        ("way", f"{run.way.device}, {run.way.words}"),
-        ("key" if info.networks == 1 else "keys", info.key.replace(",", ", ")),
-    ]
+    rows = {
+        "units, layer by layer": " → ".join(map(str, (info.features, *settings.widths, len(info.classes)))),
+        "hidden layers": hidden,
+        "parameters": f"{info.parameters:,}",
+        "loss": "cross-entropy",
+        **{name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in rest.items()},
+        f"seed{many}": seeds,
+        "way": f"{run.way.device}, {run.way.words}",
+        f"key{many}": info.key.replace(",", ", "),
+    }
+    return table(Table(("setting", "value"), list(rows.items())))
 
 
 def _choice(findings: Findings, seeds: Sequence[int]) -> str:
-    plan, records, arm, best = findings.plan, findings.records, findings.best, findings.best_run
-    arms = {one.name for run in plan.runs if run.key in records for one in run.arms}
+    arms = len({one.name for run in findings.plan.runs if run.key in findings.records for one in run.arms})
     listed = ", ".join(map(str, seeds)) if len(seeds) <= 20 else f"{seeds[0]} … {seeds[-1]}"
     text = (
-        f"On valid, never on test. Of {_count(len(arms), 'arm')} {escaped(arm.name)} is the simplest whose mean "
-        "accuracy on valid, dropout off at inference, is within one standard error of the highest; of its "
-        f"{_count(len(seeds), 'seed')} ({listed}), seed {best.settings.seed} has the highest. The test split decided "
-        "nothing: "
-        "each network was evaluated on it once, when its training was done. The accuracy on valid is that of a winner "
-        "and therefore flatters; that on test does not, as long as nobody chooses by it."
+        f"On valid, never on test. Of {arms} arm{'s' * (arms != 1)} {escaped(findings.best.name)} is the simplest "
+        "whose mean accuracy on valid, dropout off at inference, is within one standard error of the highest; of its "
+        f"{seeds_words(len(seeds))} ({listed}), seed {findings.best_run.settings.seed} has the highest. The test "
+        "split decided nothing: each network was evaluated on it once, when its training was done. The accuracy on "
+        "valid is that of a winner and therefore flatters; that on test does not, as long as nobody chooses by it."
     )
     if findings.done < findings.wanted:
         text += f" Only {findings.done} of the study's {findings.wanted} networks were finished when this was written."
     return text
 
 
-def _metrics_head(best: Run, seeds: Sequence[int]) -> tuple[str, ...]:
-    head = ("dropout off at inference", f"this network, seed {best.settings.seed}")
-    return (
-        (*head, f"mean of {len(seeds)} seeds", f"{100 * CONFIDENCE:g} % interval for the mean")
-        if len(seeds) > 1
-        else head
-    )
+def _chosen(rates: Rates) -> list[str]:
+    """The comparison of dropout rates on valid: in words, as a table, and what it is worth."""
+    found = next(iter(rates.against_none.values()))
+    rows = [("none", f"{100 * rates.accuracies[0.0]:.2f}", "–", "–")]
+    for rate, one in rates.against_none.items():
+        ends = "– (no spread)" if one.low is None or one.high is None else f"{points(one.low)} to {points(one.high)}"
+        rows.append((f"{rate:g}", f"{100 * rates.accuracies[rate]:.2f}", points(one.difference), ends))
+    head = ("dropout", "valid accuracy (%)", "against none (points)", f"{percent(found.confidence)} interval")
+    seeds = "one seed" if found.seeds == 1 else f"the same {found.seeds} seeds"
+    return [
+        rates.words,
+        table(Table(head, rows)),
+        f"Networks of {seeds} each, compared on {found.examples:,} training examples that were held out; the model was "
+        f"then trained with dropout {rates.chosen:g} on all of them. The accuracy on valid is that of a winner and "
+        "therefore flatters. The intervals hold for all rates together.",
+    ]
 
 
-def _metrics(results: pd.DataFrame, arm: Arm, best: Run) -> list[tuple[str, ...]]:
-    """A row a metric: this network, the mean over the arm's seeds, and the interval for it."""
-    kinds = [("test", name) for name in (*_SHARES, "nll")] + [("valid", "accuracy"), ("train", "accuracy")]
+def _metrics(findings: Findings) -> list[list[str]]:
+    """A row a metric: the best network, the mean over its arm's seeds, and the interval for it."""
     rows = []
-    for split, name in kinds:
-        values = by_seed(results, arm, "off", split, name.replace(" ", "_").lower())
+    for split, name in _KINDS:
+        values = by_seed(findings.results, findings.best, "off", split, name.replace(" ", "_").lower())
         if values.empty:
             continue
         share = name in _SHARES
-        factor, digits = (100.0, 2) if share else (1.0, 4)
         row = [f"{split} {name} (%)" if share else f"{split} NLL (nats)"]
-        row.append(f"{factor * float(values.loc[best.settings.seed]):.{digits}f}")
+        row += _told(share, float(values.loc[findings.best_run.settings.seed]))
         if len(values) > 1:
             found = t_interval(values.to_numpy())
             ends = () if found is None else (max(found.low, 0.0), min(found.high, 1.0) if share else found.high)
-            row.append(f"{factor * float(values.mean()):.{digits}f}")
-            row.append(" to ".join(f"{factor * end:.{digits}f}" for end in ends) or "– (no spread)")
-        rows.append(tuple(row))
+            row += [*_told(share, float(values.mean())), " to ".join(_told(share, *ends)) or "– (no spread)"]
+        rows.append(row)
     return rows
 
 
-def _metrics_words(seeds: Sequence[int]) -> str:
-    if len(seeds) == 1:
-        return "One seed: how much another would differ is not known. Run the study with at least three."
-    return (
-        f"The interval is Student's t for the mean over {len(seeds)} seeds, cut at what a share can be. It is for the "
-        "recipe, which another seed repeats, and not for this one network."
-    )
+def _row(one: Estimate) -> tuple[str, str, str]:
+    unit = " (%)" if one.is_share else " (nats)" if one.name == "NLL" else ""
+    low, value, high = _told(one.is_share, one.low, one.value, one.high)
+    return f"{one.name}{unit}", value, "not known: no spread" if math.isnan(one.low) else f"{low} to {high}"
 
 
-def weakest_class(accuracies: Mapping[int, float], classes: Sequence[str]) -> str:
-    """The class with the lowest of these test accuracies, in words; nothing where none is known."""
-    known = {k: value for k, value in accuracies.items() if not math.isnan(value)}
+def _told(share: bool, *numbers: float) -> list[str]:
+    return [f"{100 * number:.2f}" if share else f"{number:.4f}" for number in numbers]
+
+
+def _weakest_class(metrics: Mapping[str, float], classes: Sequence[str]) -> str:
+    """The class with the lowest of the test accuracies among metrics, in words; nothing where none is known."""
+    by_class = {int(name.removeprefix(_CLASS)): value for name, value in metrics.items() if name.startswith(_CLASS)}
+    known = [(value, k) for k, value in by_class.items() if not math.isnan(value)]
     if not known:
         return ""
-    weakest = min(known, key=lambda k: (known[k], k))
+    accuracy, weakest = min(known)
     return (
-        f"Its weakest class on test is {escaped(classes[weakest], 200)}: {100 * known[weakest]:.2f} % of its examples "
+        f"Its weakest class on test is {escaped(classes[weakest], 200)}: {100 * accuracy:.2f} % of its examples "
         "are classified rightly."
     )
 
 
-def _by_class(record: RunRecord) -> dict[int, float]:
-    """Test accuracy with dropout off, class by class."""
-    return {
-        int(metric.name.removeprefix("accuracy_class_")): metric.value
-        for metric in record.outcome.metrics
-        if (metric.inference, metric.split) == ("off", "test") and metric.name.startswith("accuracy_class_")
-    }
-
-
-def any_limits(classes: Sequence[str]) -> tuple[str, ...]:
+def _unseen(classes: Sequence[str]) -> tuple[str, ...]:
     """What the card of any classifier must say that nobody looked at."""
     return (
         "Data from elsewhere. The test split comes from the same collection as the training data; other sources, other "
@@ -202,45 +288,32 @@ def any_limits(classes: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _limits(findings: Findings, info: ModelInfo) -> list[str]:
-    arm = findings.best
-    compared = [
+def _limits(findings: Findings) -> tuple[str, ...]:
+    """What else the card of a study's best network must say."""
+    kinds = {"brier": "test", "ece": "test", "temperature": "valid", "ece_calibrated": "test"}
+    found = [by_seed(findings.results, findings.best, "off", split, name) for name, split in kinds.items()]
+    seed = findings.best_run.settings.seed
+    believed = "Whether its probabilities can be believed: nothing was kept of that. NLL alone depends on them here."
+    if all(seed in values.index for values in found):
+        brier, ece, temperature, calibrated = (float(values.loc[seed]) for values in found)
+        believed = (
+            f"{_calibration(ece)} and Brier's score {brier:.4f}. The file gives them as trained; dividing its logits "
+            f"by the temperature {temperature:.3f}, fitted on valid, would make that error {100 * calibrated:.2f} %."
+        )
+    compared = " ".join(
         f"{one.arm.name} against {one.against.name}: {one.comparison.words}"
         for one in findings.contrasts
-        if arm in (one.arm, one.against)
-    ]
-    return [
-        *any_limits(info.classes),
-        _calibration(findings.results, arm, findings.best_run),
+        if findings.best in (one.arm, one.against)
+    )
+    return (
+        believed,
         "Another split. Seeds vary initial weights, batch order and masks; the examples of train, valid and test are "
         "the same for all.",
         "Whether this arm is better than the others: valid chose it, and chance may decide that. What test says "
-        f"on the study's question, whatever was chosen: {escaped(' '.join(compared)) or 'nothing yet.'}",
-    ]
-
-
-def _calibration(results: pd.DataFrame, arm: Arm, best: Run) -> str:
-    """Whether the network's probabilities can be believed."""
-    kinds = {"brier": "test", "ece": "test", "temperature": "valid", "ece_calibrated": "test"}
-    found = {name: by_seed(results, arm, "off", split, name) for name, split in kinds.items()}
-    seed = best.settings.seed
-    if any(seed not in values.index for values in found.values()):
-        return "Whether its probabilities can be believed: nothing was kept of that. NLL alone depends on them here."
-    brier, ece, temperature, calibrated = (float(values.loc[seed]) for values in found.values())
-    return (
-        f"Probabilities on other data. On test their expected calibration error is {100 * ece:.2f} % (15 bins of equal "
-        f"mass) and Brier's score {brier:.4f}. The file gives them as trained; dividing its logits by the temperature "
-        f"{temperature:.3f}, fitted on valid, would make that error {100 * calibrated:.2f} %."
+        f"on the study's question, whatever was chosen: {escaped(compared) or 'nothing yet.'}",
     )
 
 
-def versions_rows(record: RunRecord) -> list[tuple[str, str]]:
-    """Where and with what a network was trained, and what wrote this."""
-    return [
-        *((name, str(value)) for name, value in record.outcome.environment.items()),
-        ("card by droplab", __version__),
-    ]
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+def _calibration(error: float) -> str:
+    """By what fraction the probabilities are off; the sentence is not ended."""
+    return f"Probabilities on other data. On test their expected calibration error is {100 * error:.2f} % ({_BINS})"

@@ -1,24 +1,46 @@
-"""The document: everything about a study but its numbers by run, as strict JSON."""
+"""The document: everything about a study but its numbers by run, as strict JSON, and the JSON Schema of it."""
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
+
 from droplab import __version__
-from droplab.report.words import answer, published_differences
+from droplab.config import StudySettings
+from droplab.data.look import Look
+from droplab.report.answer import answer_of, is_of_levels
+from droplab.report.words import published_differences
+from droplab.stats.compare import Comparison
+from droplab.stats.trend import Trend
+from droplab.study.findings import DepthTrend
+from droplab.study.frames import ARM_METRICS
+from droplab.study.origin import environments
 from droplab.study.verdicts import ArmComparison
+from droplab.train.outcome import Way
 
 if TYPE_CHECKING:
     from droplab.study.findings import Findings
     from droplab.study.origin import Origin
-    from droplab.study.records import RunRecord
-
 
 SCHEMA, SCHEMA_FILE = 1, "study.schema.json"
 """The number of the document's form, and the file beside it that describes it: `document_schema`."""
+
+_TEXT: dict[str, Any] = {"type": "string"}
+_TEXTS: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
+_COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
+_SECONDS: dict[str, Any] = {"type": "number", "minimum": 0, "description": "In seconds."}
+_TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
+_KEY: dict[str, Any] = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+
+
+_CLASSES = (StudySettings, Look, Comparison, Trend, DepthTrend, Way)
+"""Whatever of the document is a class of its own."""
 
 
 def study_document(findings: Findings, origin: Origin) -> dict[str, Any]:
@@ -28,7 +50,7 @@ def study_document(findings: Findings, origin: Origin) -> dict[str, Any]:
         findings: the study's, with at least one finished run.
         origin: where they come from.
     """
-    plan, records = findings.plan, findings.records
+    plan, records, told = findings.plan, findings.records, answer_of(findings)
     runs = [
         {
             "key": run.key,
@@ -57,10 +79,11 @@ def study_document(findings: Findings, origin: Origin) -> dict[str, Any]:
             "look": origin.look and asdict(origin.look),
         },
         "complete": findings.done == findings.wanted,
-        "answer": answer(findings.contrasts),
+        "answer": f"{told.title}. {told.deck}".strip(),
         "best_arm": findings.best.name,
         "verdicts": {
-            "against_control": _verdicts(findings.contrasts),
+            "against_control": _verdicts([] if is_of_levels(findings) else findings.contrasts),
+            "against_baseline": _verdicts(findings.contrasts if is_of_levels(findings) else findings.levels),
             "against_best_on_valid": _verdicts(findings.ranking),
             "deeper_against_shallower": _verdicts(findings.deeper),
         },
@@ -68,25 +91,77 @@ def study_document(findings: Findings, origin: Origin) -> dict[str, Any]:
         "arms": findings.arms.to_dict("records"),
         "runs": runs,
         "environments": environments(records.values()),
-        "times": {
-            "started": origin.started.isoformat(),
-            "trained": origin.trained,
-            "total_seconds": origin.seconds,
-        },
+        "times": {"started": origin.started.isoformat(), "trained": origin.trained, "total_seconds": origin.seconds},
         "notices": list(origin.notices),
         "command": origin.command,
     }
     return {name: _plain(value) for name, value in document.items()}
 
 
-def environments(records: Iterable[RunRecord]) -> list[dict[str, Any]]:
-    """The different environments of the runs, each with the number of its `runs`."""
-    found: dict[str, tuple[dict[str, Any], int]] = {}
-    for record in records:
-        environment = record.outcome.environment
-        _, runs = found.get(repr(environment), (environment, 0))
-        found[repr(environment)] = (environment, runs + 1)
-    return [environment | {"runs": runs} for environment, runs in found.values()]
+def document_schema() -> dict[str, Any]:
+    """The schema of what `study_document` gives; it allows no member that it does not name."""
+    parts: dict[str, Any] = TypeAdapter(tuple[_CLASSES]).json_schema(mode="serialization")["$defs"]  # type: ignore[valid-type]
+    for kind in _CLASSES:
+        part, told = parts[kind.__name__], attributes(kind)
+        part["description"] = (inspect.getdoc(kind) or "").split("\n")[0]
+        for name, member in part["properties"].items():
+            part["properties"][name] = member | ({"description": told[name]} if name in told else {})
+        part |= {"required": list(part["properties"]), "additionalProperties": False}
+    comparison, way = parts.pop("Comparison")["properties"], parts.pop("Way")["properties"]
+    verdicts = _array(_object({"arm": _TEXT, "against": _TEXT, **comparison, "words": _TEXT}))
+    kinds = ("against_control", "against_baseline", "against_best_on_valid", "deeper_against_shallower")
+    means = (*ARM_METRICS, "train seconds")
+    spreads = {f"{name}{end}": {"type": ["number", "null"]} for name in means for end in ("", " sd")}
+    arm = {"arm": _TEXT, "depth": _COUNT, "dropout": {"type": "number"}, "widths": _TEXT, "seeds": _COUNT, **spreads}
+    seconds = dict.fromkeys(("train_seconds", "evaluate_seconds"), _SECONDS)
+    run = {"key": _KEY, "arms": _TEXTS, "seed": _COUNT, **way, "finished": _TIME, **seconds}
+    data = {"name": _TEXT, "source": _TEXT, "fingerprint": _KEY, "classes": _TEXTS}
+    data["examples"] = _object(dict.fromkeys(("train", "valid", "test"), _COUNT))
+    data["look"] = {"anyOf": [{"$ref": "#/$defs/Look"}, {"type": "null"}]}
+    document = {
+        "$schema": {"const": SCHEMA_FILE},
+        "schema": {"const": SCHEMA, "description": "Raised when a member changes its name, its kind or its meaning."},
+        "droplab": _TEXT | {"description": "The version that wrote this."},
+        "settings": {"$ref": "#/$defs/StudySettings"},
+        "differs_from_published": {"type": ["string", "null"]},
+        "data": _object(data),
+        "complete": {"type": "boolean", "description": "Whether every network that the study needs is finished."},
+        "answer": _TEXT,
+        "best_arm": _TEXT,
+        "verdicts": _object(dict.fromkeys(kinds, verdicts)),
+        "depth_trends": _array({"$ref": "#/$defs/DepthTrend"}),
+        "arms": _array(_object(arm)) | {"description": "Means and standard deviations over seeds."},
+        "runs": _array(_object(run)),
+        "environments": _array({"type": "object", "properties": {"runs": _COUNT}, "required": ["runs"]}),
+        "times": _object({"started": _TIME, "trained": _COUNT, "total_seconds": _SECONDS}),
+        "notices": _TEXTS,
+        "command": _TEXT,
+    }
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "study.json of droplab"}
+    return head | _object(document) | {"$defs": parts}
+
+
+def attributes(kind: type) -> dict[str, str]:
+    """What the docstring of a class, and those of its bases, say of each of its attributes.
+
+    >>> attributes(Way)["device"]
+    '`cpu` or `cuda`.'
+    """
+    found: dict[str, str] = {}
+    for one in reversed(kind.__mro__):
+        _, _, section = inspect.cleandoc(one.__doc__ or "").partition("Attributes:\n")
+        section = section.split("\n\n")[0]
+        for name, words in re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section, re.M):
+            found[name] = " ".join(words.split())
+    return found
+
+
+def _object(members: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": members, "required": list(members), "additionalProperties": False}
+
+
+def _array(item: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": item}
 
 
 def _verdicts(comparisons: Sequence[ArmComparison]) -> list[dict[str, Any]]:

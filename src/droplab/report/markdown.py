@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from droplab import __version__
 from droplab.report.answer import answer_of
 from droplab.report.cells import Table, arms_table, comparison_table
-from droplab.report.conclusions import judged
-from droplab.report.post import agreement_words, figures_table
+from droplab.report.post import agreement_words, figures_table, judged
 from droplab.report.words import (
     arm_label,
     count_words,

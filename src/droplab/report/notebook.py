@@ -8,14 +8,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import altair as alt
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from droplab.errors import ConfigError, DataError
 from droplab.report.answer import answer_of
 from droplab.report.cells import Table, arms_table, comparison_table
 from droplab.report.drawing import draw
 from droplab.report.figures import study_figures
-from droplab.report.words import arm_label, missing_words, regime_words, sure_words
+from droplab.report.words import arm_label, missing_words, regime_words, seeds_words, sure_words
 from droplab.study.plan import study_arms
 from droplab.study.verdicts import ArmComparison
 
@@ -34,15 +34,15 @@ def html_fragment(findings: Findings) -> str:
     Args:
         findings: the study's; one without a finished run is no error.
     """
-    told = answer_of(findings)
-    parts = [Markup("<p><strong>{}</strong> {}</p>").format(told.title, told.deck)]
-    missing = missing_words(findings)
-    for words in (regime_words(findings.states), missing and f"{missing}.", sure_words(findings)):
-        if words:
-            parts.append(Markup("<p>{}</p>").format(words))
-    parts.append(_table("Test accuracy, dropout off at inference", told.rows))
+    told, missing = answer_of(findings), missing_words(findings)
+    said = (regime_words(findings.states), missing and f"{missing}.", sure_words(findings))
     best = f"; chosen on valid: {arm_label(findings, findings.best)}" if findings.done else ""
-    parts.append(_table(f"Arms: mean ± standard deviation over the seeds{best}", arms_table(findings)))
+    parts = [
+        Markup("<p><strong>{}</strong> {}</p>").format(told.title, told.deck),
+        *(Markup("<p>{}</p>").format(words) for words in said if words),
+        _table("Test accuracy, dropout off at inference", told.rows),
+        _table(f"Arms: mean ± standard deviation over the seeds{best}", arms_table(findings)),
+    ]
     return _fragment(parts)
 
 
@@ -53,14 +53,14 @@ def settings_fragment(settings: StudySettings) -> str:
         ConfigError: if an arm's settings cannot be.
     """
     arms = study_arms(settings)
-    seeds = f"{len(settings.seeds)} seed{'s' if len(settings.seeds) > 1 else ''}"
-    most = "at most " if settings.until else ""
+    rows = [(arm.name, "-".join(map(str, arm.widths)) or "linear") for arm in arms]
+    seeds = ("at most " if settings.until else "") + seeds_words(len(settings.seeds))
     parts = [
         Markup("<p><strong>{}</strong> {}</p>").format(settings.name, settings.question),
-        Markup("<p>Data: {}; {} arms, {}{} each; {} epochs. run() trains what the store lacks.</p>").format(
-            settings.data, len(arms), most, seeds, settings.epochs
+        Markup("<p>Data: {}; {} arms, {} each; {} epochs. run() trains what the store lacks.</p>").format(
+            settings.data, len(arms), seeds, settings.epochs
         ),
-        _table("Arms", Table(("arm", "hidden widths"), [(arm.name, _widths(arm.widths)) for arm in arms])),
+        _table("Arms", Table(("arm", "hidden widths"), rows)),
     ]
     return _fragment(parts)
 
@@ -229,17 +229,15 @@ def _fragment(parts: Sequence[Markup]) -> str:
     return str(Markup('<div class="droplab">{}</div>').format(Markup("").join(parts)))
 
 
-def _widths(widths: Sequence[int]) -> str:
-    return "-".join(map(str, widths)) or "linear"
-
-
 def _table(caption: str, shown: Table) -> Markup:
     """A table, or nothing where it has no row."""
     if not shown.rows:
         return Markup("")
-    head = Markup("").join(Markup("<th>{}</th>").format(cell) for cell in shown.head)
-    rows = [Markup("").join(Markup("<td>{}</td>").format(cell) for cell in row) for row in shown.rows]
-    body = Markup("").join(Markup("<tr>{}</tr>").format(row) for row in rows)
-    return Markup("<table><caption>{}</caption><thead><tr>{}</tr></thead><tbody>{}</tbody></table>").format(
-        escape(caption), head, body
+
+    def row(cells: Sequence[str], kind: Markup) -> Markup:
+        return Markup("<tr>{}</tr>").format(Markup("").join(kind.format(cell) for cell in cells))
+
+    body = Markup("").join(row(cells, Markup("<td>{}</td>")) for cells in shown.rows)
+    return Markup("<table><caption>{}</caption><thead>{}</thead><tbody>{}</tbody></table>").format(
+        caption, row(shown.head, Markup("<th>{}</th>")), body
     )

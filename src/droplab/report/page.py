@@ -22,14 +22,12 @@ from droplab.data.spreadsheet import csv_text
 from droplab.report import cells, words
 from droplab.report.answer import answer_of, is_of_dropout, is_of_levels
 from droplab.report.cells import Table
-from droplab.report.conclusions import judged
-from droplab.report.document import environments
 from droplab.report.drawing import LIBRARY, PAGE
-from droplab.report.methods import methods_words
-from droplab.report.paper import bibtex, latex_table
+from droplab.report.paper import bibtex, latex_table, methods_words
 from droplab.report.pictures import image_png, signed_grid_png
-from droplab.report.post import agreement_words, figures_table, post_times_table
+from droplab.report.post import agreement_words, figures_table, judged, post_times_table
 from droplab.report.style import Figure
+from droplab.study.origin import environments
 
 if TYPE_CHECKING:
     from droplab.study.exhibits import Exhibits

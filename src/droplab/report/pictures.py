@@ -9,9 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-_NEGATIVE, _POSITIVE = (0, 114, 178), (213, 94, 0)
-"""Okabe and Ito's blue and vermillion, which the colour-blind can tell apart."""
-
 
 def image_png(values: NDArray[np.generic]) -> bytes:
     """An image, the smallest value black and the largest white; bytes in colour as they are.
@@ -24,30 +21,28 @@ def image_png(values: NDArray[np.generic]) -> bytes:
     return _png(np.rint(255 * _unit(values.astype(np.float64))).astype(np.uint8))
 
 
-def signed_grid_png(values: NDArray[np.float32], shape: tuple[int, ...], enlarged: int = 3) -> bytes:
-    """Vectors as images in a grid: blue below 0, white at 0, vermillion above, each by its own largest magnitude.
+def signed_grid_png(values: NDArray[np.float32], shape: tuple[int, ...]) -> bytes:
+    """Vectors as images in a grid: black below 0, grey at 0, white above, each by its own largest magnitude.
 
     Args:
         values: shape (images, features), at least one image.
         shape: (rows, columns) of an image, or (rows, columns, 3), whose red, green and blue are put side by side.
-        enlarged: side of a value, in pixels.
     """
     if len(shape) == 3:
         values = values.reshape(-1, *shape).transpose(0, 1, 3, 2).reshape(len(values), -1)
     rows, columns = shape[0], math.prod(shape[1:])
     across = math.ceil(math.sqrt(len(values)))
     down = math.ceil(len(values) / across)
-    grid = np.full((down * (rows + 1) - 1, across * (columns + 1) - 1, 3), 255, np.uint8)
+    grid = np.full((down * (rows + 1) - 1, across * (columns + 1) - 1), 255, np.uint8)
     for place, vector in enumerate(values):
         top, left = (place // across) * (rows + 1), (place % across) * (columns + 1)
         grid[top : top + rows, left : left + columns] = _signed(vector.reshape(rows, columns))
-    return _png(grid.repeat(enlarged, axis=0).repeat(enlarged, axis=1))
+    return _png(grid)
 
 
 def _signed(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    strength = (np.abs(values) / max(float(np.abs(values).max()), np.finfo(np.float32).tiny))[..., None]
-    colour = np.where(values[..., None] < 0, _NEGATIVE, _POSITIVE)
-    mixed: NDArray[np.uint8] = np.rint(255 + strength * (colour - 255.0)).astype(np.uint8)
+    largest = float(np.abs(values).max()) or 1.0
+    mixed: NDArray[np.uint8] = np.rint(127.5 * (1 + values / largest)).astype(np.uint8)
     return mixed
 
 

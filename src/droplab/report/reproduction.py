@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import pandas as pd
 
 from droplab import __version__
 from droplab.config import regularizer_words
 from droplab.data.spreadsheet import csv_text
+from droplab.report.card import bullets
 from droplab.report.cells import Table
-from droplab.report.document import environments
 from droplab.report.drawing import FILES
 from droplab.report.markdown import code, escaped, table
 from droplab.report.published_charts import reproduction
-from droplab.report.words import duration_words, value_words
+from droplab.report.words import duration_words, seeds_words, value_words
 from droplab.report.write import save_figures
 from droplab.stats.compare import points
-from droplab.study.published import Beside, beside, claims_told
+from droplab.study.origin import environments
+from droplab.study.published import Beside, beside, claims_told, results_frame
 
 if TYPE_CHECKING:
     from droplab.data.output import Folder
@@ -31,7 +30,7 @@ SMOKE = (
     "For numbers there is --budget short, and paper for the full count."
 )
 
-_FEWER_EXAMPLES = "A network with fewer updates than an epoch has is trained on fewer examples."
+_SMALL = f"**{SMOKE}** A network with fewer updates than an epoch has is trained on fewer examples."
 
 _OWN_ERROR = (
     "The interval of the difference also counts the published value's own standard error: the one printed behind ±, or "
@@ -40,9 +39,6 @@ _OWN_ERROR = (
 
 _BY_ROW = {"epochs", "widths", "dropout", "regularizers", "seed", "train_examples"}
 """Settings that a row or a budget gives."""
-
-RESULT_COLUMNS = ["row", "purpose", "recipe", "seed", "valid_error", "test_error", "train_seconds", "run"]
-
 
 REPORT = ("results.csv", "report.md", *(f"figures/reproduction.{kind}" for kind in FILES))
 """The files that a reproduction writes."""
@@ -64,46 +60,12 @@ def write_reproduction(
         DataError: if the folder or a file in it cannot be written.
     """
     written = [
-        folder.write("results.csv", csv_text(results_table(reproduced), raw).encode()),
+        folder.write("results.csv", csv_text(results_frame(reproduced), raw).encode()),
         folder.write("report.md", render_reproduction(reproduced, command).encode()),
         *save_figures({"reproduction": reproduction(reproduced)}, folder, notify),
     ]
     folder.finish()
     return written
-
-
-def results_table(reproduced: Reproduced) -> pd.DataFrame:
-    """A row a network, errors in %; `purpose` is `choice` or `test`, and only the latter has a test error.
-
-    Returns:
-        Columns `row, purpose, recipe, seed, valid_error, test_error, train_seconds, run`; `recipe` is the place of the
-        recipe among those tried, from 1 on, or 0 where there is no choice; `run` is the content key.
-    """
-    rows: list[tuple[str, str, int, RunRecord, float | None]] = []
-    for result in reproduced.rows:
-        for place, record in enumerate(result.tried, 1):
-            if record is not None:
-                rows.append((result.row.name, "choice", place, record, None))
-        place = result.option + 1 if result.tried and result.option is not None else 0
-        for record in result.runs.values():
-            error = 100 * (1 - record.outcome.metric(result.row.inference, "test", result.row.metric))
-            rows.append((result.row.name, "test", place, record, error))
-    return pd.DataFrame(
-        [
-            (
-                name,
-                purpose,
-                place,
-                record.settings.seed,
-                valid_error(record),
-                error,
-                record.outcome.train_seconds,
-                record.key,
-            )
-            for name, purpose, place, record, error in rows
-        ],
-        columns=RESULT_COLUMNS,
-    )
 
 
 def render_reproduction(reproduced: Reproduced, command: str) -> str:
@@ -113,46 +75,42 @@ def render_reproduction(reproduced: Reproduced, command: str) -> str:
         reproduced: with at least one network finished.
         command: what repeats it, as typed.
     """
-    what, budget = reproduced.reproduction, reproduced.budget
-    seeds = len(reproduced.seeds)
-    length = f"{what.updates[budget]:,} updates a network (to whole epochs), {seeds} seed{'s' if seeds > 1 else ''}"
+    what, budget, published = reproduced.reproduction, reproduced.budget, _is_published(reproduced)
+    full = "" if budget == "paper" else f"; the full count is {what.updates['paper']:,}"
+    told = claims_told(reproduced)
+    final = ", ".join(f"{name} {value_words(value)}" for name, value in what.final.items())
     parts = [
         f"# {escaped(what.title)}",
-        f"{escaped(what.source)}. Budget `{budget}`: {length}"
-        + ("." if budget == "paper" else f"; the full count is {what.updates['paper']:,}."),
-        *([f"**{SMOKE}** {_FEWER_EXAMPLES}"] if budget == "smoke" else []),
-        *(
-            [f"**{reproduced.missing}.** The others are not finished, or could not be trained."]
-            if reproduced.missing
-            else []
-        ),
+        f"{escaped(what.source)}. Budget `{budget}`: {what.updates[budget]:,} updates a network (to whole epochs), "
+        f"{seeds_words(len(reproduced.seeds))}{full}.",
+        _SMALL if budget == "smoke" else "",
+        reproduced.missing and f"**{reproduced.missing}.** The others are not finished, or could not be trained.",
         code(command),
         "![Test error of every row, with 95 % intervals](figures/reproduction.png)",
-        "## Published beside ours" if _is_published(reproduced) else "## Test error",
+        "## Published beside ours" if published else "## Test error",
         table(beside_table(reproduced)),
-        "Test error in % of the examples: the mean over the seeds with its 95 % t interval."
-        + (f" {_OWN_ERROR}" if _is_published(reproduced) else " The paper has no numbers to stand beside."),
+        "Test error in % of the examples: the mean over the seeds with its 95 % t interval. "
+        + (_OWN_ERROR if published else "The paper has no numbers to stand beside."),
+        "## What the paper claims" if told else "",
+        bullets(f"{escaped(one.claim.text)} **{escaped(one.words)}**" for one in told),
     ]
-    if told := claims_told(reproduced):
-        parts += [
-            "## What the paper claims",
-            "\n".join(f"- {escaped(one.claim.text)} **{escaped(one.words)}**" for one in told),
-        ]
     if any(result.tried for result in reproduced.rows):
         parts += [
             "## What valid chose",
-            escaped(what.tried_why)
-            + f" Each recipe was trained with seed {reproduced.seeds[0]}; the lowest error on valid is "
-            "chosen. What the test split says of the others is not shown and chose nothing. The store keeps them all.",
+            f"{escaped(what.tried_why)} Each recipe was trained with seed {reproduced.seeds[0]}; the lowest error on "
+            "valid is chosen. What the test split says of the others is not shown and chose nothing. The store keeps "
+            "them all.",
             table(choice_table(reproduced)),
         ]
-    parts += ["## The recipe", table(recipe_table(reproduced))]
-    if what.final:
-        final = ", ".join(f"{name} {value_words(value)}" for name, value in what.final.items())
-        parts.append(f"The networks that the test split is for are trained with {final}.")
-    if what.notes:
-        parts.append("\n".join(f"- {escaped(note)}" for note in what.notes))
-    return "\n\n".join([*parts, "## Where it was run", origin_words(reproduced)]) + "\n"
+    parts += [
+        "## The recipe",
+        table(recipe_table(reproduced)),
+        final and f"The networks that the test split is for are trained with {final}.",
+        bullets(map(escaped, what.notes)),
+        "## Where it was run",
+        bullets(_origin_words(reproduced)),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def beside_table(reproduced: Reproduced) -> Table:
@@ -175,15 +133,14 @@ def _is_published(reproduced: Reproduced) -> bool:
 
 
 def _published_cells(found: Beside) -> tuple[str, ...]:
-    published = "–" if found.published is None else f"{found.published:.2f} {_own_error(found)}"
+    published = "–"
+    if found.published is not None:
+        own = f"± {found.published_sd:.2f}" if found.is_printed else f"({found.published_sd:.2f})"
+        published = f"{found.published:.2f} {own}"
     if found.difference is None or found.difference_low is None or found.difference_high is None:
         return published, "–", "–", "–"
     both = f"{points(found.difference_low / 100)} to {points(found.difference_high / 100)}"
     return published, points(found.difference / 100), both, found.reading
-
-
-def _own_error(found: Beside) -> str:
-    return f"± {found.published_sd:.2f}" if found.is_printed else f"({found.published_sd:.2f})"
 
 
 def choice_table(reproduced: Reproduced) -> Table:
@@ -193,7 +150,7 @@ def choice_table(reproduced: Reproduced) -> Table:
         for place, (record, recipe) in enumerate(zip(result.tried, result.row.tried, strict=bool(result.tried))):
             found = ("not trained", "–")
             if record is not None:
-                found = (f"{valid_error(record):.2f}", f"{record.outcome.train_seconds:.0f}")
+                found = (f"{100 * (1 - record.valid_accuracy):.2f}", f"{record.outcome.train_seconds:.0f}")
             rows.append((result.row.name, _settings_words(recipe), *found, "chosen" if place == result.option else ""))
     return Table(("row", "recipe", "valid error (%)", "training (s)", ""), rows)
 
@@ -204,10 +161,9 @@ def recipe_table(reproduced: Reproduced) -> Table:
     rows = [(name, _value_words(name, value), "stated", "") for name, value in what.stated.items()]
     rows += [(name, _value_words(name, one.value), "chosen", one.why) for name, one in what.chosen.items()]
     for row in what.rows:
-        if row.settings:
-            rows.append((f"row {row.name}", _settings_words(row.settings), "stated", ""))
-        for name, one in row.chosen.items():
-            rows.append((f"row {row.name}", _settings_words({name: one.value}), "chosen", one.why))
+        of = f"row {row.name}"
+        rows += [(of, _settings_words(row.settings), "stated", "")] if row.settings else []
+        rows += [(of, _settings_words({name: one.value}), "chosen", one.why) for name, one in row.chosen.items()]
     some = what.recipe(what.rows[0], 0, reproduced.budget, reproduced.dataset.train_examples)
     told = what.stated.keys() | what.chosen.keys() | what.final.keys() | what.rows[0].settings.keys() | _BY_ROW
     own = {name: value for name, value in some.told().items() if name not in told and value}
@@ -215,31 +171,27 @@ def recipe_table(reproduced: Reproduced) -> Table:
     return Table(("setting", "value", "", "why"), rows)
 
 
-def origin_words(reproduced: Reproduced) -> str:
+def _origin_words(reproduced: Reproduced) -> list[str]:
     """What was trained, for how long, on what."""
     choice = [record for result in reproduced.rows for record in result.tried if record is not None]
     final = list({record.key: record for result in reproduced.rows for record in result.runs.values()}.values())
-    summary = reproduced.summary
+    summary, data = reproduced.summary, reproduced.dataset
     tried = f"; {_networks(choice)} to choose among, in {_training(choice)}" if choice else ""
     lines = [
         f"{_networks(final)} for the test split, trained in {_training(final)}{tried}. The run that wrote this page "
         f"trained {summary.trained} of them in {duration_words(summary.seconds)}; {summary.reused} came from the store."
     ]
-    for way in dict.fromkeys(map(_way, [*final, *choice])):
-        for found in environments(record for record in [*final, *choice] if _way(record) == way):
-            threads = f"{found['threads']} thread{'s' if found['threads'] > 1 else ''} each"
-            lines.append(
-                f"{found['runs']} on {found['device']}, {threads}, {way}, PyTorch {found['torch']}, "
-                f"Python {found['python']}."
-            )
-    data = reproduced.dataset
+    by_way: dict[str, list[RunRecord]] = {}
+    for record in (*final, *choice):
+        by_way.setdefault(f"{record.way.device}, {record.way.precision}", []).append(record)
+    lines += [
+        f"{found['runs']} on {found['device']}, {found['threads']} thread{'s' if found['threads'] > 1 else ''} each, "
+        f"{way}, PyTorch {found['torch']}, Python {found['python']}."
+        for way, records in by_way.items()
+        for found in environments(records)
+    ]
     lines.append(f"Data: {escaped(data.name)} (fingerprint `{data.fingerprint[:12]}`). droplab {__version__}.")
-    lines += [escaped(notice) for notice in summary.notices]
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def _way(record: RunRecord) -> str:
-    return f"{record.way.device}, {record.way.precision}"
+    return [*lines, *map(escaped, summary.notices)]
 
 
 def _networks(records: Sequence[RunRecord]) -> str:
@@ -250,14 +202,7 @@ def _training(records: Sequence[RunRecord]) -> str:
     return f"{duration_words(sum(record.outcome.train_seconds for record in records))} of training"
 
 
-def valid_error(record: RunRecord) -> float | None:
-    """Error on valid with nothing dropped, in %; `None` where nothing was held out."""
-    if not record.settings.valid_fraction:
-        return None
-    return 100 * (1 - record.outcome.metric("off", "valid", "accuracy"))
-
-
-def _settings_words(settings: dict[str, Any]) -> str:
+def _settings_words(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {_value_words(name, value)}" for name, value in settings.items()) or "–"
 
 

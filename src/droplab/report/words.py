@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from droplab.config import StudySettings, load_study
-from droplab.stats.compare import Verdict, percent, points
+from droplab.stats.compare import percent, points
 from droplab.study.findings import DepthTrend, Findings
 from droplab.study.names import hidden_words, place_words, spaced, units_words
 from droplab.study.regimes import ArmState
@@ -18,22 +18,6 @@ from droplab.study.verdicts import ERROR, ArmComparison
 if TYPE_CHECKING:
     from droplab.study.plan import Arm
 
-_SAID: dict[Verdict, str] = {
-    "helps": "helps",
-    "hurts": "hurts",
-    "equivalent": "makes no difference that matters",
-    "undecided": "is undecided",
-    "does not apply": "does not apply",
-}
-
-
-_VERDICTS: dict[Verdict, str] = {
-    "helps": "Helps",
-    "hurts": "Hurts",
-    "equivalent": "Makes no difference that matters",
-    "undecided": "Undecided",
-    "does not apply": "Does not apply",
-}
 _MOST_NAMED = 6
 
 
@@ -61,52 +45,9 @@ def row_label(findings: Findings, arm: Arm) -> str:
     return units_words(findings.features, arm.widths, len(findings.card.classes))
 
 
-def answer(comparisons: Sequence[ArmComparison]) -> str:
-    """What the comparisons of regularizers with their control come to, in one sentence.
-
-    Args:
-        comparisons: of `Findings.contrasts`.
-    """
-    if any(not is_of_dropout_alone(one.arm) for one in comparisons):
-        return _answer_by_arm(comparisons)
-    applicable = [one for one in comparisons if one.comparison.verdict != "does not apply"]
-    if not comparisons:
-        return "Nothing can be said yet: no network is finished both with dropout and without it."
-    if not applicable:
-        return "Dropout cannot act: the networks compared have no hidden layer."
-    if all(one.comparison.seeds == 1 for one in applicable):
-        return (
-            "One seed cannot tell whether dropout helps: the difference in test accuracy it shows "
-            f"({range_words(applicable)} points) may be chance. Run at least three seeds."
-        )
-    parts = []
-    for verdict, said in _SAID.items():
-        mine = [one for one in comparisons if one.comparison.verdict == verdict]
-        if mine:
-            parts.append(f"{said} {places_words(mine, comparisons)}{_how_much(verdict, mine)}")
-    return f"Training with dropout {'; '.join(parts)}. {beyond_words(comparisons)}".strip()
-
-
 def is_of_dropout_alone(arm: Arm) -> bool:
     """Whether an arm differs from others in depth and dropout's rate alone."""
     return all(name in ("depth", "dropout") for name, _ in arm.levels)
-
-
-def _answer_by_arm(comparisons: Sequence[ArmComparison]) -> str:
-    """Verdict by verdict, the arms with the largest differences first."""
-    if all(one.comparison.seeds == 1 for one in comparisons):
-        return (
-            "One seed cannot tell which regularizers help: the differences in test accuracy from control "
-            f"({range_words(comparisons)} points) may be chance. Run at least three seeds."
-        )
-    parts = []
-    for verdict, said in _VERDICTS.items():
-        mine = [one for one in comparisons if one.comparison.verdict == verdict]
-        mine.sort(key=lambda one: -abs(one.comparison.difference))
-        if mine:
-            named = [f"{spaced(one.arm.name)} ({points(one.comparison.difference)})" for one in mine]
-            parts.append(f"{said}: {_named(named)}")
-    return f"Against control, in points of test accuracy. {'. '.join(parts)}."
 
 
 def looks_words(findings: Findings) -> str | None:
@@ -179,7 +120,8 @@ def enough_words(states: Sequence[ArmState]) -> str:
     known = [one.regime for state in states for one in state.networks.values()]
     if not known or None in known:
         return "Not known: too little was held out, or too few epochs were evaluated, to tell."
-    return "Yes: when training stopped the networks had levelled off, and the control had overfitted."
+    fitted = any(state.arm == state.control and state.has_overfitted for state in states)
+    return f"Yes: when training stopped the networks had levelled off{', and a control had overfitted' * fitted}."
 
 
 def _improving_words(states: Sequence[ArmState]) -> str:
@@ -269,9 +211,10 @@ def count_words(findings: Findings) -> str:
     twins = len(plan.arms) - len(plan.distinct)
     each = f"{len(plan.distinct)} settings, {seeds_words(len(settings.seeds))} each"
     if settings.until is not None:
-        each = f"{len(plan.distinct)} settings, and an arm that is decided gets no more seeds"
+        leaves = "is decided" if settings.until == "decided" else "is surely worse on valid than the best"
+        each = f"{len(plan.distinct)} settings, and an arm that {leaves} gets no more seeds"
     elif findings.done < findings.wanted:
-        each = "the others are not finished"
+        each = "the others are not finished, or could not be trained"
     if not twins:
         return f"{count}: {each}."
     return (
@@ -385,16 +328,6 @@ def refit_words(findings: Findings) -> str:
         f"Trained again on train and valid together ({examples:,} examples), {seeds_words(len(accuracies))}: test "
         f"accuracy {np.mean(accuracies):.2f}{spread} % (models/refit.safetensors)."
     )
-
-
-def _how_much(verdict: Verdict, mine: Sequence[ArmComparison]) -> str:
-    if verdict == "equivalent":
-        return f" (within ±{100 * mine[0].comparison.margin:g} points)"
-    if verdict == "undecided":
-        return " (more seeds are needed)"
-    if verdict == "does not apply":
-        return " (it never acted)" if any(one.arm.widths for one in mine) else " (it cannot act)"
-    return f" ({range_words(mine)} points of test accuracy)"
 
 
 def range_words(comparisons: Sequence[ArmComparison], signed: bool = True) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from droplab.data.spreadsheet import csv_text
-from droplab.errors import DataError
+from droplab.errors import ConfigError, DataError
 from droplab.report.dictionary import render_dictionary
-from droplab.report.document import SCHEMA_FILE, study_document
-from droplab.report.document_schema import document_schema
+from droplab.report.document import SCHEMA_FILE, document_schema, study_document
 from droplab.report.drawing import FILES, PAGE, draw
 from droplab.report.figures import FIGURES, study_figures
 from droplab.report.markdown import render_markdown
@@ -26,12 +27,27 @@ if TYPE_CHECKING:
     from droplab.study.findings import Findings
     from droplab.study.origin import Origin
 
+MORE_FILES = ("pdf",)
+"""The kinds of files of a figure that are drawn if they are asked for."""
+
 REPORT = (
     *("README.md", "results.csv", "runs.csv", "curves.csv", "curves.parquet", "study.json", SCHEMA_FILE),
     *("paper.tex", "paper.bib", "report.html", "report.md"),
-    *(f"figures/{name}.{kind}" for name in FIGURES for kind in FILES),
+    *(f"figures/{name}.{kind}" for name in FIGURES for kind in (*FILES, *MORE_FILES)),
 )
 """The files that a report may have, models and probabilities aside."""
+
+
+def check_kinds(kinds: Sequence[str]) -> None:
+    """Raise unless figures can be drawn as files of these kinds.
+
+    Raises:
+        ConfigError: if there is no such kind.
+    """
+    if odd := [kind for kind in kinds if kind not in MORE_FILES]:
+        raise ConfigError(
+            f"figures are always SVG and PNG, and {', '.join(MORE_FILES)} if asked for; found {', '.join(odd)}."
+        )
 
 
 def write_tables(folder: Folder, findings: Findings, origin: Origin, raw: bool = False) -> list[Path]:
@@ -77,12 +93,23 @@ def write_dictionary(folder: Folder, findings: Findings, origin: Origin) -> Path
     return folder.write("README.md", render_dictionary(findings, origin, files).encode())
 
 
+@contextmanager
+def drawn(
+    figures: Mapping[str, Figure], kinds: tuple[str, ...], notify: Callable[[str], None]
+) -> Iterator[Future[dict[str, bytes]]]:
+    """Figures, by file name, being drawn by other processes while this one goes on; arguments as those of `draw`."""
+    specs = {name: figure.drawing for name, figure in figures.items()}
+    with ThreadPoolExecutor(1) as thread:
+        yield thread.submit(draw, specs, kinds, notify)
+
+
 def write_report(
     folder: Folder,
     findings: Findings,
     origin: Origin,
-    exhibits: Exhibits | None = None,
-    notify: Callable[[str], None] = lambda _: None,
+    exhibits: Exhibits | None,
+    figures: Mapping[str, Figure],
+    pictures: Mapping[str, bytes],
 ) -> list[Path]:
     """Write `figures/`, `report.html` and `report.md`.
 
@@ -91,16 +118,15 @@ def write_report(
         findings: the study's, with at least one finished run; some may be missing, and the page says so.
         origin: where the numbers come from.
         exhibits: of the network that valid chose, if they are shown.
-        notify: told that figures could not be drawn, if so.
+        figures: of `figures.study_figures`.
+        pictures: of these, of the kind `PAGE` and of those of files, as `drawing.draw` gives them.
 
     Returns:
         The files written.
 
     Raises:
-        DataError: if no run is finished, or a file cannot be written.
+        DataError: if a file cannot be written.
     """
-    figures = study_figures(findings, exhibits)
-    pictures = draw({name: figure.drawing for name, figure in figures.items()}, (*FILES, PAGE), notify)
     page = render_page(findings, origin, figures, exhibits, pictures, in_folder=True)
     return [
         *_save(pictures, folder),
@@ -116,7 +142,14 @@ def write_page(
     exhibits: Exhibits | None = None,
     notify: Callable[[str], None] = lambda _: None,
 ) -> Path:
-    """Write the HTML page, its figures inside it, and nothing else; arguments as those of `write_report`.
+    """Write the HTML page, its figures inside it, and nothing else.
+
+    Args:
+        folder: of the output.
+        findings: the study's, with at least one finished run.
+        origin: where the numbers come from.
+        exhibits: of the network that valid chose, if they are shown.
+        notify: told that figures could not be drawn, if so.
 
     Raises:
         DataError: if no run is finished, or the file cannot be written.
@@ -146,5 +179,6 @@ def save_figures(
 
 
 def _save(pictures: Mapping[str, bytes], folder: Folder) -> list[Path]:
-    files = {name: content for name, content in pictures.items() if name.endswith(tuple(f".{kind}" for kind in FILES))}
+    ends = tuple(f".{kind}" for kind in (*FILES, *MORE_FILES))
+    files = {name: content for name, content in pictures.items() if name.endswith(ends)}
     return [folder.write(f"figures/{name}", content) for name, content in files.items()]

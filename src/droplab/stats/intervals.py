@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
-from statsmodels.stats.proportion import proportion_confint
 
 CONFIDENCE = 0.95
 RESAMPLES = 999
@@ -148,6 +147,8 @@ def accuracy_interval(right: int, examples: int) -> Estimate:
     >>> [round(number, 3) for number in accuracy_interval(115, 115)[1:]]
     [1.0, 0.968, 1.0]
     """
+    from statsmodels.stats.proportion import proportion_confint  # a second to import, and few need it
+
     low, high = proportion_confint(right, examples, alpha=1 - CONFIDENCE, method="wilson")
     return Estimate("accuracy", right / examples, float(low), float(high))
 

@@ -175,9 +175,9 @@ class Findings:
 
         The one-standard-error rule (Breiman et al. 1984, section 3.4.3): among the arms whose mean is no more than the
         standard error of the best one's mean below it, the one with the fewest hidden units, then layers, then the
-        least dropout. With one seed there is no such error and the best one is taken. Only the arms with the most
-        finished seeds compete; where an arm that is decided gets no more, all compete over the seeds of the first look.
-        The test split chooses nothing.
+        least dropout, then the highest mean. With one seed there is no such error and the best one is taken. Only the
+        arms with the most finished seeds compete; where an arm that is decided gets no more, all compete over the seeds
+        of the first look. The test split chooses nothing.
 
         Raises:
             DataError: if no run is finished.
@@ -194,7 +194,7 @@ class Findings:
         best = max(means, key=lambda arm: means[arm])
         error = float(valid[best].std(ddof=1)) / most**0.5 if most > 1 else 0.0
         near = [arm for arm, mean in means.items() if mean >= means[best] - error - 1e-12]
-        return min(near, key=lambda arm: (sum(arm.widths), arm.depth, arm.dropout))
+        return min(near, key=lambda arm: (sum(arm.widths), arm.depth, arm.dropout, -means[arm]))
 
     @cached_property
     def best_run(self) -> Run:

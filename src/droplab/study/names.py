@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from droplab.study.plan import Arm, Plan
 
-_DEPTH = re.compile(r"depth=(\d+)")
+_DEPTH = re.compile(r"depth=(\d+)(?=,|$)")
 _TIGHT = re.compile(r",(?=\S)")
 
 

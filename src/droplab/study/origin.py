@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from droplab.data.dataset import DatasetCard
     from droplab.data.look import Look
+    from droplab.study.records import RunRecord
     from droplab.study.runner import Summary
 
 
@@ -92,3 +94,10 @@ def split_counts(card: DatasetCard, valid: int, train_examples: int) -> dict[str
     """
     train = card.train_examples - valid
     return {"train": min(train_examples or train, train), "valid": valid, "test": card.test_examples}
+
+
+def environments(records: Iterable[RunRecord]) -> list[dict[str, Any]]:
+    """The different environments of networks, each with the number of its `runs`."""
+    each = [record.outcome.environment for record in records]
+    runs, found = Counter(map(repr, each)), {repr(one): one for one in each}
+    return [environment | {"runs": runs[name]} for name, environment in found.items()]

@@ -220,12 +220,16 @@ def plan_study(settings: StudySettings, fingerprint: str, way: Way) -> Plan:
             f"until={settings.until} needs arms to compare with their control; found {found}. Give dropout rates, or "
             "vary a regularizer."
         )
-    labels = [level.label for axis in study_axes(settings) if not axis.is_of_regularizers for level in axis.levels]
+    names_only = any(not arm.is_control for arm in arms)
+    axes = [
+        axis for axis in study_axes(settings) if not axis.is_of_regularizers and not (names_only and axis.is_numeric)
+    ]
+    labels = [level.label for axis in axes for level in axis.levels]
     if settings.baseline is not None and settings.baseline not in labels:
         known = ", ".join(labels) or "there is none"
         raise ConfigError(
-            f"baseline must be a level of what the study varies beside regularizers: {known}; found "
-            f"{settings.baseline!r}. Name one of these, or leave it out."
+            f"baseline must be a level that others are compared with: {known}; found {settings.baseline!r}. Name one "
+            "of these, or leave it out."
         )
     served: dict[str, tuple[RunSettings, list[Arm]]] = {}
     for seed in settings.seeds:

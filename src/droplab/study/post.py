@@ -1,4 +1,4 @@
-"""The post: what the blog post has that droplab began from, and the findings of a study that repeats it beside it.
+"""The post: what the blog post has that droplab began from, and what a study that repeats it says of each part of it.
 
 They lie in `presets/published`, away from the presets, which can be trained.
 """
@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import datetime
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from droplab.config import StudySettings, Validated, load_study, parse
 from droplab.presets import read_preset
+from droplab.stats.compare import Comparison
+from droplab.stats.family import judge_each
 from droplab.stats.intervals import next_seed_interval
 from droplab.study.frames import by_seed, finished_runs
 from droplab.study.names import hidden_words
+from droplab.study.verdicts import ERROR, MARGIN
 
 if TYPE_CHECKING:
     from droplab.study.findings import Findings
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from droplab.train.outcome import Inference, Split
 
 Accuracy = Annotated[float, Field(ge=0, le=1)]
+Judgement = Literal["holds", "holds in part", "does not hold", "not shown", "cannot be told from this study"]
 
 INFERENCES: tuple[Inference, ...] = ("off", "on")
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
@@ -61,6 +66,11 @@ class PostNetwork(Validated):
     seconds_without_gpu: float | None = Field(None, gt=0)
     off: SplitAccuracies
     on: SplitAccuracies
+
+    @property
+    def gap(self) -> float:
+        """How much more accurate on test it is with dropout off than with dropout left on, as a fraction."""
+        return self.off.test - self.on.test
 
 
 class Conclusion(Validated):
@@ -206,6 +216,22 @@ class PostFigure:
         return low - self.rounding <= self.theirs <= high + self.rounding
 
 
+class Narrower(NamedTuple):
+    """How much narrower dropout makes the gap between accuracy on train and on test, at one depth; as fractions.
+
+    Attributes:
+        depth: weight layers.
+        without: that gap of the control, the mean over the seeds.
+        with_it: that of the arm with dropout, likewise.
+        comparison: `without` − `with_it`, over the seeds, under Holm's correction for all depths.
+    """
+
+    depth: int
+    without: float
+    with_it: float
+    comparison: Comparison
+
+
 @dataclass(frozen=True, eq=False)
 class PostBeside:
     """The post, and the study that repeats it.
@@ -251,6 +277,91 @@ class PostBeside:
             for one in self.findings.contrasts
             if one.arm == self.arms.get(one.arm.depth) and one.comparison.verdict != "does not apply"
         ]
+
+    @cached_property
+    def labelled(self) -> list[tuple[PostFigure, PostFigure]]:
+        """What the post calls “no dropout” on test: beside ours with dropout left on, and beside our control.
+
+        Where dropout can act, and both are finished.
+        """
+        hidden = [one for one in self.post.networks if one.depth > 1]
+        both = [(self.figure(one, "on", "test"), self.figure(one, "on", "test", control=True)) for one in hidden]
+        return [(on, control) for on, control in both if on.ours and control.ours]
+
+    @property
+    def could_be(self) -> list[tuple[bool, bool]]:
+        """Whether each of these could be one more seed of ours left on, and of our control; where that is known."""
+        known = [(on, control) for on, control in self.labelled if on.interval and control.interval]
+        return [(bool(on.agrees), bool(control.agrees)) for on, control in known]
+
+    @cached_property
+    def narrower(self) -> list[Narrower]:
+        """What dropout does to the gap between train and test, for each of `against_control`."""
+        results, gaps, differences = self.findings.results, [], []
+        for one in self.against_control:
+            without, with_it = (
+                by_seed(results, arm, "off", "train", "accuracy") - by_seed(results, arm, "off", "test", "accuracy")
+                for arm in (one.against, one.arm)
+            )
+            found = (without - with_it).dropna()
+            gaps.append((one.arm.depth, float(without[found.index].mean()), float(with_it[found.index].mean())))
+            differences.append(np.asarray(found, np.float64))
+        judged = judge_each(differences, MARGIN, ERROR)
+        return [Narrower(*gap, comparison) for gap, comparison in zip(gaps, judged, strict=True)]
+
+    @cached_property
+    def deeper(self) -> list[ArmComparison]:
+        """The study's comparisons of each of the post's depths with the next shallower one, with dropout."""
+        compared = [one for one in self.findings.deeper if one.against.depth in self.arms]
+        return [one for one in compared if one.arm == self.arms.get(one.arm.depth)]
+
+    def seconds(self, depth: int) -> dict[str, float]:
+        """Mean seconds of training a network of a depth, by device: `cpu`, `cuda`."""
+        found: dict[str, list[float]] = {}
+        for record in self.trained(depth):
+            found.setdefault(record.way.device, []).append(record.outcome.train_seconds)
+        return {device: fmean(mine) for device, mine in found.items()}
+
+    def judgement(self, conclusion: Conclusion) -> Judgement:
+        """Whether a conclusion of the post holds, by the study's own comparisons; one seed cannot tell.
+
+        Args:
+            conclusion: of the post.
+        """
+        yes, no = self.sides(conclusion)
+        if not yes:
+            return "cannot be told from this study"
+        if any(yes):
+            return "holds" if all(yes) else "holds in part"
+        return "does not hold" if any(no) else "not shown"
+
+    def sides(self, conclusion: Conclusion) -> tuple[Sequence[bool], Sequence[bool]]:
+        """Whether each comparison bears a conclusion out, and whether it denies it; both are empty for none.
+
+        Args:
+            conclusion: of the post.
+        """
+        kind = conclusion.kind
+        if kind == "labels":
+            return [it and not on for on, it in self.could_be], [on and not it for on, it in self.could_be]
+        if kind == "large":
+            gaps = {network.depth: network.gap for network in self.post.networks}
+            sure = [(gaps[one.arm.depth], one.comparison) for one in self.against_control if one.comparison.seeds > 1]
+            yes = [one.low is not None and one.low >= gap for gap, one in sure]
+            return yes, [one.high is not None and one.high < gap for gap, one in sure]
+        if kind == "faster":
+            times = [self.seconds(one.depth) for one in self.post.networks if one.seconds_without_gpu is not None]
+            longer = conclusion.epochs / self.post.recipe.epochs
+            yes = [one["cuda"] * longer < one["cpu"] for one in times if len(one) > 1]
+            return yes, [not one for one in yes]
+        found = {
+            "better": [one.comparison for one in self.against_control],
+            "overfitting": [one.comparison for one in self.narrower],
+            "falls": [one.comparison for one in self.deeper],
+        }.get(kind, [])
+        verdicts = [one.verdict for one in found if one.seeds > 1]
+        helps, hurts = ([one == verdict for one in verdicts] for verdict in ("helps", "hurts"))
+        return (hurts, helps) if kind == "falls" else (helps, [one in ("hurts", "equivalent") for one in verdicts])
 
     def trained(self, depth: int) -> list[RunRecord]:
         """The finished networks of the arm of a depth, seed by seed."""

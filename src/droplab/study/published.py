@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from droplab.stats.compare import Comparison, compare_differences, p_words, points
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 Reading = Literal["agrees", "higher", "lower", ""]
 Finding = Literal["holds", "does not hold", "cannot be told"]
+
+RESULT_COLUMNS = ["row", "purpose", "recipe", "seed", "valid_error", "test_error", "train_seconds", "run"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,26 @@ def accuracies(result: RowResult) -> dict[int, float]:
     """Test accuracy of each of a row's networks, as the row asks them, by seed."""
     row = result.row
     return {seed: run.outcome.metric(row.inference, "test", row.metric) for seed, run in result.runs.items()}
+
+
+def results_frame(reproduced: Reproduced) -> pd.DataFrame:
+    """A row a network, errors in %; `purpose` is `choice` or `test`, and only the latter has a test error.
+
+    Returns:
+        `RESULT_COLUMNS`; `recipe` is the place of the recipe among those tried, from 1 on, or 0 where there is no
+        choice; `valid_error` is with nothing dropped, and missing where nothing was held out; `run` is the content key.
+    """
+    rows: list[tuple[Any, ...]] = []
+    for result in reproduced.rows:
+        chosen = result.option + 1 if result.tried and result.option is not None else 0
+        found = [("choice", place, record, None) for place, record in enumerate(result.tried, 1) if record is not None]
+        tested = zip(result.runs.values(), accuracies(result).values(), strict=True)
+        for purpose, place, record, error in [*found, *(("test", chosen, one, 100 * (1 - a)) for one, a in tested)]:
+            settings, outcome = record.settings, record.outcome
+            valid = 100 * (1 - record.valid_accuracy) if settings.valid_fraction else None
+            where = (result.row.name, purpose, place, settings.seed)
+            rows.append((*where, valid, error, outcome.train_seconds, record.key))
+    return pd.DataFrame(rows, columns=RESULT_COLUMNS)
 
 
 def beside(result: RowResult, test_examples: int) -> Beside:
