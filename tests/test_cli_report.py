@@ -100,3 +100,15 @@ def test_a_damaged_run_is_named_and_left_out(folder: Path, here: Path) -> None:
 def test_the_command_that_repeats_a_study_says_nothing_of_the_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["droplab", "report", "mine.toml", "--format=md", "-q", "--open", "--seeds", "3"])
     assert typed_command() == "droplab study mine.toml --seeds 3"
+
+
+def test_figures_are_pdf_too_if_asked_for_and_of_no_other_kind(folder: Path, tmp_path: Path) -> None:
+    said = report(folder, "--out", tmp_path / "out", "--figures", "pdf")
+    assert said.code == 0
+    files = sorted((tmp_path / "out" / "figures").iterdir())
+    drawn = {path.stem for path in files}
+    assert {path.name for path in files} == {f"{name}.{kind}" for name in drawn for kind in ("svg", "png", "pdf")}
+    assert (tmp_path / "out" / "figures" / "difference.pdf").read_bytes().startswith(b"%PDF-")
+    odd = report(folder, "--out", tmp_path / "out", "--figures", "jpg")
+    assert odd.code == 1
+    assert odd.errors == "error: figures are always SVG and PNG, and pdf if asked for; found jpg.\n"

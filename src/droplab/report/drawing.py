@@ -131,6 +131,7 @@ def _pictures(title: str, spec: dict[str, Any], kinds: Collection[str]) -> dict[
         PAGE: svg.encode,
         "svg": titled.encode,
         "png": lambda: bytes(vl_convert.svg_to_png(titled, scale=2, ppi=72)),
+        "pdf": lambda: bytes(vl_convert.svg_to_pdf(titled)),
     }
     return {kind: made[kind]() for kind in kinds}
 
