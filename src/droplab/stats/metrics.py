@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import precision_recall_fscore_support
 
 
 def classification_metrics(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: int) -> dict[str, float]:
@@ -20,6 +19,8 @@ def classification_metrics(labels: NDArray[np.int64], predictions: NDArray[np.in
         of the classes that are true or predicted anywhere, as in scikit-learn; `accuracy_class_K`, the recall of each
         class that occurs. All in [0, 1].
     """
+    from sklearn.metrics import precision_recall_fscore_support  # a second to import, and a report needs none
+
     _, recalls, f1s, support = precision_recall_fscore_support(
         labels, predictions, labels=np.arange(classes), zero_division=0
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix
+from scipy.sparse import coo_array
 
 from droplab.config import RunSettings
 from droplab.model.general import General
@@ -151,7 +151,8 @@ def confusion_frame(
         Columns `true, predicted, examples, share`: every pair of names, and the share of the true class's examples
         (NaN where there is none).
     """
-    counts = confusion_matrix(labels, predictions, labels=np.arange(len(classes)))
+    ones = np.ones(len(labels), np.int64)
+    counts = coo_array((ones, (labels, predictions)), shape=(len(classes), len(classes))).toarray()
     frame = pd.DataFrame(
         {
             "true": np.repeat(np.asarray(classes, dtype=object), len(classes)),
