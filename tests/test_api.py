@@ -332,3 +332,9 @@ def test_a_study_with_early_stopping_is_refitted_and_its_store_can_be_read(tmp_p
         assert refit.outcome.metric("off", "train", "accuracy") > 0.5, "it is trained"
     with Store(store) as opened:
         assert len(opened.summaries()) == 4
+
+
+def test_a_study_whose_data_cannot_be_had_leaves_no_store(tmp_path: Path) -> None:
+    with pytest.raises(DroplabError):
+        droplab.Study.preset("mnist-depth", data=str(tmp_path / "none.npz")).run(store=tmp_path / "s.sqlite")
+    assert list(tmp_path.iterdir()) == []

@@ -133,12 +133,6 @@ class Lab:
             tell(notice)
         return Ready(dataset, way, notices)
 
-    def plan(self, settings: StudySettings, store: Store | None = None) -> tuple[Plan, Ready]:
-        """Read a study's data and plan it, with the looks at it that the store has."""
-        ready = self.read(settings.data, **settings.reading)
-        plan = plan_study(settings, ready.dataset.fingerprint, ready.way)
-        return plan.looked_at(store.looks(plan.identity) if store else []), ready
-
     @contextmanager
     def opened(self) -> Iterator[Store]:
         """The store, open; made where it is not there."""
@@ -188,8 +182,9 @@ class Lab:
             raise ConfigError(
                 f"refit trains on all training examples; found train_examples={settings.train_examples}. Leave one out."
             )
+        ready = self.read(settings.data, **settings.reading)
         with self.opened() as store:
-            plan, ready = self.plan(settings, store)
+            plan = _plan(settings, ready, store)
             summary = self._ended(run_study(plan, ready.dataset, store, self.watcher, self.workers))
             summary.notices[:0] = ready.notices
             findings = self._findings(plan, ready.dataset.card, store, summary)
@@ -240,8 +235,9 @@ class Lab:
         Raises:
             DroplabError: as `study`.
         """
+        ready = self.read(settings.data, **settings.reading)
         with self.existing() as store:
-            plan, ready = self.plan(settings, store)
+            plan = _plan(settings, ready, store)
             forecast = self.forecast(plan.runs, ready.dataset, store)
             if settings.until is not None:
                 finished = store.finished([run.key for run in plan.runs]) if store else set()
@@ -279,6 +275,12 @@ class Lab:
         if summary.interrupted and self.observer is None:
             raise KeyboardInterrupt
         return summary
+
+
+def _plan(settings: StudySettings, ready: Ready, store: Store | None) -> Plan:
+    """The plan of a study, with the looks at it that the store has."""
+    plan = plan_study(settings, ready.dataset.fingerprint, ready.way)
+    return plan.looked_at(store.looks(plan.identity) if store else [])
 
 
 def _refits(findings: Findings) -> tuple[Run, ...]:
