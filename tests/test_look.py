@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from droplab.api import Study
 from droplab.config import StudySettings
 from droplab.data.dataset import Dataset
 from droplab.data.files import load_dataset
+from droplab.study.lab import Lab, Warn
 from study_help import droplab
 
 RANDOM = np.random.default_rng(0)
@@ -153,5 +153,5 @@ def test_no_group_is_on_two_sides_of_a_split(table):
 
 def test_groups_are_a_setting_that_decides_the_networks(table):
     settings = StudySettings.parse({"data": str(table), "target": "y", "groups": "patient", "widths": [4]})
-    assert Study(settings)._dataset(lambda _: None).train_groups is not None
+    assert Lab(observer=Warn(lambda _: None)).read(settings.data, **settings.reading).dataset.train_groups is not None
     assert settings.differences(settings.override(groups=None)) == {"groups": ("patient", None)}

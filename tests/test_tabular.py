@@ -14,7 +14,6 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from droplab.api import Study
 from droplab.config import StudySettings
 from droplab.data.cells import numbers_of
 from droplab.data.contents import inspect
@@ -24,6 +23,7 @@ from droplab.data.tables import MOST_COLUMNS, read_table
 from droplab.errors import ConfigError, DataError, DroplabError
 from droplab.inputs import features_of
 from droplab.model.file import read
+from droplab.study.lab import Lab, Warn
 from droplab.train.answers import answers
 from droplab.train.examples import Examples
 from study_help import droplab
@@ -277,7 +277,7 @@ def test_preprocessing_sees_no_valid_row(tmp_path, groups):
 
 def test_a_studys_preprocessing_is_that_of_its_own_split(table):
     settings = StudySettings.parse({"data": str(table), "target": "class", "widths": [4], "valid_fraction": 0.25})
-    dataset = Study(settings)._dataset(lambda _: None)
+    dataset = Lab(observer=Warn(lambda _: None)).read(settings.data, **settings.reading).dataset
     assert dataset.preprocessing == load(table, valid_fraction=0.25, split_seed=settings.split_seed).preprocessing
 
 
