@@ -46,7 +46,7 @@ def fit(
 
     Without --dropout it finds out whether dropout earns its place: networks without it and with 0.2 and 0.5 are
     compared on examples that are held out, the best rate is kept, and trained again on all training examples. With
-    --dropout nothing is compared.
+    --dropout, or --valid-fraction 0, nothing is compared.
 
     Writes the model (wine.safetensors for wine.csv) and, beside it, its card (wine.md): data, settings, that
     comparison, metrics on test with 95 % intervals, calibration, limits. Files that exist are kept unless --force is
