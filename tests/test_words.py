@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
-from droplab.report.words import trend_words
+from droplab.report.words import beyond_words, trend_words
 from droplab.stats.trend import Trend
 from droplab.study.findings import DepthTrend
+from report_data import findings_of, made_up_study
 
 
 @pytest.mark.parametrize(
@@ -28,3 +31,18 @@ from droplab.study.findings import DepthTrend
 def test_a_trend_is_said_in_points_a_layer_with_its_interval(among, trend, words):
     said = trend_words(DepthTrend(among, (1, 2, 4), trend))
     assert words.format("no hidden layer to 3 hidden layers, test accuracy changes by", "points a layer") in said
+
+
+def test_which_effects_are_sure_for_new_examples_is_said_by_depth_or_by_arm():
+    def said(**values):
+        compared = findings_of(*made_up_study(seeds=3, epochs=2, **values)).contrasts
+        helps = [replace(one.comparison, verdict="helps") for one in compared]
+        first = replace(compared[0], comparison=helps[0], new_examples=helps[0])
+        unsure = replace(helps[1], verdict="undecided")
+        return beyond_words([first, replace(compared[1], comparison=helps[1], new_examples=unsure)])
+
+    assert said(depths=[2, 3]) == "For new test examples, too, this is sure with 1 hidden layer."
+    several = said(depths=[], widths=[8], vary={"regularizer": ["l2=0.1", "max_norm=3"]})
+    assert several == "For new test examples, too, this is sure of l2 0.1."
+    levels = said(depths=[], widths=[8], dropout=[], vary={"optimizer": ["sgd", "adam", "adamw"]})
+    assert levels == "For new test examples, too, this is sure of optimizer adam."

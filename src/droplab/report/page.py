@@ -81,7 +81,7 @@ def render_page(
     shown = {name: _drawn(figure, name, pictures) for name, figure in figures.items() if pictures}
     modes, calibration = cells.modes_table(findings), cells.calibration_table(findings)
     titles = {
-        "what-helps": "What helps?",
+        "what-helps": "Which is better?" if findings.contrasts and is_of_levels(findings) else "What helps?",
         "learning": "How they learned",
         "inference": "Dropout left on at inference is not “no dropout”" if modes.rows else "",
         "the-post": "The post, claim by claim" if beside else "",

@@ -13,7 +13,7 @@ from droplab.stats.compare import percent, points
 from droplab.study.findings import DepthTrend, Findings
 from droplab.study.names import hidden_words, place_words, spaced, units_words
 from droplab.study.regimes import ArmState
-from droplab.study.verdicts import ERROR, ArmComparison
+from droplab.study.verdicts import ERROR, MARGIN, ArmComparison
 
 if TYPE_CHECKING:
     from droplab.study.plan import Arm
@@ -251,7 +251,7 @@ GLOSSARY = {
     "epoch": "One pass over the training examples.",
     "depth": "The number of layers of weights: hidden layers and one. 784→512→10 has depth 2: 784 inputs, a hidden "
     "layer of 512 units, and 10 classes.",
-    "equivalent": "The difference is shown to be smaller than the margin, 0.1 points.",
+    "equivalent": f"The difference is shown to be smaller than the margin, {100 * MARGIN:g} points.",
     "inference": "Using a trained network. Dropout is then off (as usual), left on (one random mask), or mc: the mean "
     "of the probabilities over several masks.",
     "interval": "The differences that these results leave possible.",
@@ -314,7 +314,11 @@ def beyond_words(comparisons: Sequence[ArmComparison]) -> str:
         return "This is about these test examples; for new ones none of these effects is sure."
     if len(holds) == len(effects):
         return "What is said to help or hurt does so for new test examples, too."
-    return f"For new test examples, too, this is sure {places_words(holds, comparisons)}."
+    where = places_words(holds, comparisons)
+    if not all(is_of_dropout_alone(one.arm) for one in comparisons):
+        arms = [one.arm for one in holds]
+        where = f"of {_named([spaced(arm.place if arm.is_control else arm.name) for arm in arms])}"
+    return f"For new test examples, too, this is sure {where}."
 
 
 def refit_words(findings: Findings) -> str:
