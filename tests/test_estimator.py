@@ -25,7 +25,7 @@ from droplab import DropoutMLPClassifier
 from droplab.errors import ConfigError, DroplabError
 from droplab.estimator.networks import objective
 from droplab.estimator.rows import Batch, Features, Rows
-from droplab.model.families import INPUT
+from droplab.model.regularizers import INPUT
 from droplab.model.noise import Noise
 from droplab.train.device import has_bf16_units
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from droplab.config import RunSettings
 from droplab.errors import ConfigError
-from droplab.model.families import INPUT, TABLE, Regularizer, check, load_plugins
+from droplab.model.regularizers import INPUT, TABLE, Regularizer, check, load_plugins
 from droplab.model.general import General, Norm, folded
 from droplab.model.initialise import initial_layers
 from droplab.model.network import Layer, layers_of

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from droplab.data.catalog import CATALOG
-from droplab.model.families import TABLE
+from droplab.model.regularizers import TABLE
 from droplab.report.paper import _SIGNS, CITED, _references, bibtex, latex, latex_table, methods_words, paper_tex
 from droplab.stats.compare import points
 from report_data import findings_of, made_up_study

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from droplab.api import Study, StudyResult
     from droplab.estimator import DropoutMLPClassifier, Uncertainty
-    from droplab.model.families import Regularizer, register
+    from droplab.model.regularizers import Regularizer, register
     from droplab.reproduce import Reproduce
     from droplab.stats.compare import Comparison, compare
     from droplab.stats.family import compare_all
@@ -33,7 +33,7 @@ __all__ = [
 _HOMES = {
     "Comparison": "droplab.stats.compare",
     "DropoutMLPClassifier": "droplab.estimator",
-    "Regularizer": "droplab.model.families",
+    "Regularizer": "droplab.model.regularizers",
     "Reproduce": "droplab.reproduce",
     "Study": "droplab.api",
     "StudyResult": "droplab.api",
@@ -42,7 +42,7 @@ _HOMES = {
     "compare": "droplab.stats.compare",
     "compare_all": "droplab.stats.family",
     "plan_seeds": "droplab.stats.planning",
-    "register": "droplab.model.families",
+    "register": "droplab.model.regularizers",
     "trend": "droplab.stats.trend",
 }
 

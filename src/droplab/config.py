@@ -252,6 +252,11 @@ class RunSettings(Recipe):
         """Number of weight layers: hidden layers + 1."""
         return len(self.widths) + 1
 
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The drop probability on each hidden layer."""
+        return (self.dropout,) * len(self.widths)
+
     @model_validator(mode="after")
     def _no_scaling_without_a_mask(self) -> Self:
         if not (self.dropout or _MASKS & dict(self.regularizers).keys()):
@@ -263,11 +268,6 @@ class RunSettings(Recipe):
         if not self.valid_fraction and "early_stopping" in dict(self.regularizers):
             raise ValueError("early_stopping needs valid examples; found valid_fraction=0")
         return self
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the fast step can train it: ReLU, SGD at a constant rate, and no regularizer but dropout."""
-        return not (self._later() - {"train_examples"}) & self.told().keys()
 
     def content_key(self, fingerprint: str, precision: str) -> str:
         """Name of this run's result in the store: a hash of everything that decides its bits.

@@ -30,8 +30,7 @@ from droplab.data.preprocessing import Number, Preprocessing
 from droplab.errors import ConfigError, ExportError
 from droplab.inputs import features_of, table_pieces
 from droplab.model.file import ModelInfo, separate, settings_of
-from droplab.model.general import General
-from droplab.model.network import Layer
+from droplab.model.network import Layer, Network
 from droplab.train.answers import answers
 
 Ran = Literal["onnx", "torch"]
@@ -70,13 +69,13 @@ class Whole(nn.Module):
             _Stacked(*(np.stack([one[f"layers.{k}.{part}"] for one in networks]) for part in Layer._fields))
             for k in range(len(info.widths) + 1)
         )
-        self._general = General.of(settings_of(info), info.dropout, "fp32")
+        self._network = Network.of([settings_of(info)], info.features, len(info.classes), "fp32")
 
     def forward(self, x: Tensor) -> Tensor:
         """The probabilities."""
         layers = [Layer(one.weight, one.bias) for one in cast("list[_Stacked]", self.layers)]
-        features = self.prepare(x).expand(len(layers[0].weight), -1, -1)
-        _, logits = self._general.forward(layers, features, None)
+        features = self.prepare(x).expand(layers[0].weight.shape[0], -1, -1)
+        _, logits = self._network.after_first(layers, self._network.first(layers, features))
         return torch.softmax(logits, dim=2).mean(dim=0)
 
 

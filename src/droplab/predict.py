@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from droplab.errors import ConfigError
 from droplab.model.file import ModelInfo
 from droplab.stats.calibration import entropy
-from droplab.train.answers import answers, is_noisy, row_words
+from droplab.train.answers import answers, has_noise, row_words
 from droplab.train.outcome import Inference
 
 
@@ -51,7 +51,7 @@ def predict(
         ConfigError: if uncertainty is asked of a network in which nothing is random.
         DataError: if there is no row, or the network has no finite answer for one.
     """
-    if uncertainty and not is_noisy(info):
+    if uncertainty and not has_noise(info):
         raise ConfigError(
             "uncertainty needs a network with dropout or noise; this one was trained without. Leave it out."
         )

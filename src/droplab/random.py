@@ -29,8 +29,6 @@ class Purpose(IntEnum):
 
     INITIALISE = 1
     ORDER = 2
-    MASK = 3
-    INFERENCE_MASK = 4
     NOISE = 5
     INFERENCE_NOISE = 6
 

@@ -25,10 +25,10 @@ from droplab.study.packs import Pack, make_packs, pack_program, with_way
 from droplab.study.plan import Run, plan_run
 from droplab.study.runner import plan_of, run_all
 from droplab.study.store import Store
-from droplab.train.engine import Progress
 from droplab.train.examples import Examples
 from droplab.train.outcome import Outcome, Trained, Way
 from droplab.train.program import Program
+from droplab.train.state import Progress
 
 
 @dataclass(frozen=True)

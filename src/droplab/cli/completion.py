@@ -34,7 +34,7 @@ def data(incomplete: str) -> list[str]:
 
 def regularizers(incomplete: str) -> list[str]:
     """Regularizers, also behind a `+`."""
-    from droplab.model.families import TABLE
+    from droplab.model.regularizers import TABLE
 
     before, plus, last = incomplete.rpartition("+")
     return [before + plus + name for name in _fitting(last, TABLE)]

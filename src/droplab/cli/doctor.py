@@ -74,8 +74,8 @@ def _seconds_an_epoch(way: Way) -> float:
 
     from droplab.config import RunSettings, halving_widths
     from droplab.errors import TrainingError
-    from droplab.train.engine import train_pack
     from droplab.train.examples import Examples, Part
+    from droplab.train.loop import train_pack
 
     pixels = torch.randint(0, 256, (1024 * STEPS, 784), dtype=torch.uint8)
     part = Part(pixels, torch.randint(0, 10, (len(pixels),)), torch.arange(len(pixels)), 1 / 255)

@@ -20,8 +20,8 @@ from droplab.stats.compare import points
 from droplab.study.forecast import Forecast
 from droplab.study.packs import work
 from droplab.study.plan import Arm, Run
-from droplab.train.engine import Progress
 from droplab.train.outcome import Split, Trained
+from droplab.train.state import Progress
 
 LINE_SECONDS = 10
 """Without a terminal, how often a line of overall progress is printed, at most."""

@@ -94,7 +94,7 @@ def evaluate(
     from droplab.data.files import load_dataset
     from droplab.model.file import read
     from droplab.stats.calibration import mean_nll
-    from droplab.train.answers import answers, is_noisy
+    from droplab.train.answers import answers, has_noise
     from droplab.train.device import has_bf16_units
 
     weights, info = read(model)
@@ -105,7 +105,7 @@ def evaluate(
         notify=lambda text: typer.echo(text, err=True),
     )
     _check_fits(info, dataset, model)
-    if (samples is not None or seed is not None) and not is_noisy(info):
+    if (samples is not None or seed is not None) and not has_noise(info):
         typer.echo("--samples and --seed do nothing: this network has no dropout or noise", err=True)
     truth = dataset.test_labels(info.classes)
     if info.precision == "bf16" and not has_bf16_units("cpu"):

@@ -51,7 +51,7 @@ def rates(text: str) -> list[float]:
 
 def regularizers(text: str) -> dict[str, tuple[float, ...]]:
     """`max_norm=3+input_dropout` as names with strengths, the usual one where none is given; `none` as none."""
-    from droplab.model.families import TABLE
+    from droplab.model.regularizers import TABLE
 
     found = {}
     for part in text.split("+") if text.strip() not in ("", "none") else ():

@@ -10,7 +10,7 @@ def regularizers() -> None:
 
     Example: droplab regularizers
     """
-    from droplab.model.families import TABLE
+    from droplab.model.regularizers import TABLE
 
     layers = {"hidden": "one, or one a hidden layer", "weights": "one, or one a weight layer", "": "one"}
     print_table(

@@ -12,8 +12,8 @@ from pydantic import Field, field_validator
 from droplab.config import Count, Rate, Regularizers, Validated, Width, parse, regularizer_pairs
 from droplab.errors import ConfigError
 from droplab.model.activations import activation_of
-from droplab.model.families import TABLE, check, strengths_of
 from droplab.model.general import General
+from droplab.model.regularizers import TABLE, check, strengths_of
 from droplab.train.device import resolve_way
 
 Positive = Annotated[float, Field(gt=0)]

@@ -169,7 +169,7 @@ def settings_of(info: ModelInfo) -> RunSettings:
 
     A regularizer that is not known here is left out: with dropout off none acts.
     """
-    from droplab.model.families import TABLE  # here, because it imports torch
+    from droplab.model.regularizers import TABLE  # here, because it imports torch
 
     pieces = {"pieces": info.pieces} if info.activation == "maxout" else {}
     return RunSettings(

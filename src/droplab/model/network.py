@@ -1,19 +1,37 @@
-"""A fully-connected classifier as pure functions over stacked parameters.
+"""What a fully-connected network computes, written once: forward pass, noise, loss, penalties, for R networks at once.
 
-R runs of one shape, B examples, I inputs of a layer, O its outputs, H units of a hidden layer, C classes.
+Plain tensor operations: the gradient is derived from them, and they run one by one or as part of a compiled program.
+
+R networks, B examples, F features, U units of a hidden layer, O outputs of a layer, I its inputs, C classes, K rows of
+strengths.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, linear
+from torch.utils._pytree import tree_map
 
-from droplab.model.regularizers import Dropping
+from droplab.config import Recipe, RunSettings
+from droplab.model.activations import activation_of
+from droplab.model.noise import Noise, is_fine, share_kept
+from droplab.model.regularizers import DROPOUT, TABLE, Regularizer, strengths_of
+
+Output = Literal["softmax", "logistic"]
+
+EPSILON, RUNNING = 1e-5, 0.1
+"""Of batch normalization, as PyTorch has it: what is added to a variance; a batch's share in the running statistics."""
+
+ADAMW_DECAY = 0.01
+"""Weight decay of `adamw` where none is given: PyTorch's."""
 
 
 class Layer(NamedTuple):
@@ -21,6 +39,301 @@ class Layer(NamedTuple):
 
     weight: Tensor
     bias: Tensor
+
+
+class Norm(NamedTuple):
+    """Batch normalization of a hidden layer's products; each of shape (R, O)."""
+
+    scale: Tensor
+    shift: Tensor
+    mean: Tensor
+    variance: Tensor
+
+
+class Batch(NamedTuple):
+    """Examples that R networks make a step with.
+
+    Attributes:
+        features: shape (R, B, F), of the weights' dtype.
+        targets: classes, shape (R, B), `int64`; of `logistic` outputs 0 … 1 for each, shape (R, B, C).
+        shares: the weight of each example in the mean, shape (R, B); `None` for the plain mean.
+    """
+
+    features: Tensor
+    targets: Tensor
+    shares: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Network:
+    """What networks of one kind compute, but for their weights and strengths.
+
+    Attributes:
+        sizes: features, units of each hidden layer, outputs.
+        activation: of the hidden layers.
+        pieces: products of a hidden unit; more than 1 for maxout.
+        output: `softmax` for one class of several, `logistic` for outputs that say yes or no each by itself.
+        precision: `fp32`, or `bf16` for the products of hidden layers; all else is of the weights' dtype.
+        regularizers: the names of those in use, in order.
+        fine: as `Noise` has it.
+        scaled: whether masks scale up what they keep, in training.
+    """
+
+    sizes: tuple[int, ...]
+    activation: str = "relu"
+    pieces: int = 1
+    output: Output = "softmax"
+    precision: str = "fp32"
+    regularizers: tuple[str, ...] = ()
+    fine: bool = False
+    scaled: bool = True
+
+    @classmethod
+    def of(cls, runs: Sequence[RunSettings], features: int, classes: int, precision: str) -> Network:
+        """What runs compute that may differ in strengths, rates and seeds; a regularizer that one has, all have."""
+        first, used = runs[0], [used_by(run) for run in runs]
+        return cls(
+            (features, *first.widths, classes),
+            first.activation,
+            pieces_of(first),
+            precision=precision,
+            regularizers=tuple(dict.fromkeys(name for one in used for name in one)),
+            fine=is_fine(
+                [strength for one in used for name in one if entry_of(name).is_noise for strength in one[name]]
+            ),
+            scaled=first.dropout_scaling == "training",
+        )
+
+    @cached_property
+    def used(self) -> list[tuple[Regularizer, slice]]:
+        """The regularizers, each with its rows of the strengths."""
+        found, start = [], 0
+        for entry in map(entry_of, self.regularizers):
+            rows = {"hidden": len(self.sizes) - 2, "weights": len(self.sizes) - 1}.get(entry.by_layer, 1)
+            if rows:
+                found.append((entry, slice(start, start + rows)))
+            start += rows
+        return found
+
+    @property
+    def rows(self) -> int:
+        """K: how many strengths a network has."""
+        return max((rows.stop for _, rows in self.used), default=0)
+
+    def strengths(self, runs: Sequence[Mapping[str, Sequence[float]]]) -> Tensor:
+        """The strengths of networks, 0 for a regularizer that one lacks; shape (K, R), `float64`.
+
+        Args:
+            runs: of each network strengths by name, one for all layers or one a layer.
+        """
+        table = torch.zeros(self.rows, len(runs), dtype=torch.float64)
+        for entry, rows in self.used:
+            for r, used in enumerate(runs):
+                table[rows, r] = torch.tensor(used.get(entry.name, (0.0,)), dtype=torch.float64)
+        return table
+
+    @property
+    def is_normalized(self) -> bool:
+        """Whether hidden layers have batch normalization."""
+        return "batch_norm" in self.regularizers and len(self.sizes) > 2
+
+    @property
+    def disturbs_input(self) -> bool:
+        """Whether there is noise on the input; else the first layer's products are the same under all."""
+        return any(entry.on_input is not None for entry, _ in self.used)
+
+    def objective(
+        self, layers: Sequence[Layer], norms: Sequence[Norm], batch: Batch, noise: Noise, strengths: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The mean cross-entropy of a batch in nats, and what is minimized: with smoothed labels and penalties; (R,).
+
+        Args:
+            layers: weights.
+            norms: batch normalization of each hidden layer, whose running statistics this batch moves.
+            batch: the examples.
+            noise: the random numbers of the step.
+            strengths: of the regularizers, shape (K, R).
+        """
+        features, seen = self.disturbed(batch.features, noise, strengths), layers
+        if norms:  # they take a bias away again; the gradient that rounding leaves of it would be all that Adam follows
+            seen = [*(Layer(weight, torch.zeros_like(bias)) for weight, bias in layers[:-1]), layers[-1]]
+        hidden, logits = self.after_first(seen, self.first(seen, features), noise, strengths, norms, fresh=True)
+        truth = self._truth(logits.shape[2], strengths)
+        loss = _mean(self.cross_entropy(logits, batch.targets), batch.shares)
+        aim = loss if truth is None else _mean(self.cross_entropy(logits, batch.targets, truth), batch.shares)
+        for entry, rows in self.used:
+            if entry.penalty is not None:
+                extra = over_networks(
+                    lambda s, mine, h, act=entry.penalty: act(mine, h, s), strengths[rows], list(layers), hidden
+                )
+                aim = aim + extra.reshape(-1)
+        return loss, aim
+
+    def _truth(self, classes: int, strengths: Tensor) -> Tensor | None:
+        """The probability of the true class that the loss aims at, shape (R, 1, 1); `None` for 1."""
+        count, truth = classes if self.output == "softmax" else 2, None
+        for entry, rows in self.used:
+            if entry.smooth is not None:
+                truth = entry.smooth(strengths[rows][0], count).view(-1, 1, 1)
+        return truth
+
+    def cross_entropy(self, logits: Tensor, targets: Tensor, truth: Tensor | None = None) -> Tensor:
+        """Of each example, shape (R, B); of outputs that are each yes or no, their sum.
+
+        Args:
+            logits: shape (R, B, C).
+            targets: as a batch has them.
+            truth: the probability that the true class is to have, shape (R, 1, 1); `None` for 1.
+        """
+        softmax, classes = self.output == "softmax", logits.shape[2]
+        if softmax:  # one by one compared: compiled code would gather and scatter one after the other
+            targets = (targets.unsqueeze(2) == torch.arange(classes, device=targets.device)).to(logits.dtype)
+        if truth is not None:
+            targets = targets * truth + (1 - targets) * ((1 - truth) / ((classes if softmax else 2) - 1))
+        if softmax:
+            return -(torch.log_softmax(logits, dim=2) * targets).sum(dim=2)
+        return binary_cross_entropy_with_logits(logits, targets.expand_as(logits), reduction="none").sum(dim=2)
+
+    def disturbed(self, features: Tensor, noise: Noise, strengths: Tensor) -> Tensor:
+        """Features (R, B, F) with the noise on the input."""
+        for entry, rows in self.used:
+            if entry.on_input is not None:
+                mine = noise.of(entry.name)
+                features = over_networks(
+                    lambda s, x, keys, act=entry.on_input, mine=mine: act(x, s, mine._replace(keys=keys)),
+                    strengths[rows],
+                    features,
+                    noise.keys,
+                ).reshape(features.shape)
+        return features
+
+    def first(self, layers: Sequence[Layer], features: Tensor) -> Tensor:
+        """The first layer's products, shape (R, B, O)."""
+        return self._product(features, layers, 0)
+
+    def after_first(
+        self,
+        layers: Sequence[Layer],
+        products: Tensor,
+        noise: Noise | None = None,
+        strengths: Tensor | None = None,
+        norms: Sequence[Norm] = (),
+        fresh: bool = False,
+    ) -> tuple[list[Tensor], Tensor]:
+        """Activations of each hidden layer before anything disturbs them, and the logits.
+
+        Args:
+            layers: weights; of maxout, the pieces of a unit are neighbours.
+            products: what `first` gave.
+            noise: the random numbers of the pass; `None` for dropout off, when nothing is disturbed.
+            strengths: shape (K, R); needed with noise.
+            norms: batch normalization of each hidden layer; none where there is none, or where it is folded.
+            fresh: whether it takes the statistics of this batch, and moves the running ones; else the running ones.
+        """
+        hidden, activate = [], activation_of(self.activation, self.pieces)
+        for k in range(len(layers) - 1):
+            here = activate(_normalized(products, norms[k], fresh) if norms else products)
+            hidden.append(here)
+            if noise is not None:
+                assert strengths is not None
+                here = self._disturbed_units(here, k, noise, strengths)
+            products = self._product(here, layers, k + 1)
+        return hidden, products
+
+    def _disturbed_units(self, hidden: Tensor, k: int, noise: Noise, strengths: Tensor) -> Tensor:
+        for entry, rows in self.used:
+            if entry.on_hidden is not None:
+                mine = noise.of(entry.name)
+                hidden = over_networks(
+                    lambda s, h, keys, act=entry.on_hidden, mine=mine: act(h, k, s, mine._replace(keys=keys)),
+                    strengths[rows],
+                    hidden,
+                    noise.keys,
+                ).reshape(hidden.shape)
+        return hidden
+
+    def _product(self, inputs: Tensor, layers: Sequence[Layer], k: int) -> Tensor:
+        """A layer's products; the output layer's are never rounded: a logit needs more than 8 bits."""
+        weight, bias = layers[k]
+        if self.precision != "bf16" or k == len(layers) - 1:
+            if weight.shape[0] == 1:  # a stack of one takes thrice as long
+                return linear(inputs.squeeze(0), weight.squeeze(0), bias.squeeze(0))[None]
+            return torch.baddbmm(bias[:, None], inputs, weight.mT)
+        weight, inputs = weight.bfloat16(), inputs.bfloat16()
+        products = (
+            torch.bmm(inputs, weight.mT) if weight.shape[0] > 1 else linear(inputs.squeeze(0), weight.squeeze(0))[None]
+        )
+        return products.to(bias.dtype) + bias[:, None]
+
+    def update(self, layers: Sequence[Layer], strengths: Tensor, rate: Tensor | None) -> None:
+        """What regularizers do to the weights themselves: before an update at learning rates (R,), or after it."""
+        for entry, rows in self.used:
+            if rate is not None and entry.before_update is not None:
+                over_networks(
+                    lambda s, mine, r, act=entry.before_update: (act(mine, s, r.squeeze(0)), r)[1],
+                    strengths[rows],
+                    list(layers),
+                    rate,
+                )
+            if rate is None and entry.after_update is not None:
+                over_networks(
+                    lambda s, mine, act=entry.after_update: (act(mine, s), s[0])[1], strengths[rows], list(layers)
+                )
+
+    def shares_kept(self, strengths: Tensor) -> list[Tensor]:
+        """The share of its inputs that masks leave each weight layer in training, shape (R,) each."""
+        shares = [torch.ones_like(strengths[0]) for _ in self.sizes[1:]]
+        for entry, rows in self.used:
+            if entry.drops:
+                for k, rate in enumerate(strengths[rows], start=entry.on_input is None):
+                    shares[k] = shares[k] * share_kept(rate)
+        return shares
+
+
+def over_networks(call: Callable[..., Any], strengths: Tensor, *parts: Any) -> Any:
+    """Call a regularizer's function for each network, all at once.
+
+    Args:
+        call: takes the strengths of one network, numbers of shape (), and the parts, whose first dimension is 1.
+        strengths: shape (k, R).
+        parts: tensors of which R is the first dimension, or lists and tuples of such.
+    """
+    if strengths.shape[1] == 1:
+        return call(tuple(strengths.squeeze(1)), *parts)
+
+    def one(values: Tensor, *mine: Any) -> Any:
+        return call(tuple(values), *tree_map(lambda part: part.unsqueeze(0), mine))
+
+    return torch.func.vmap(one, in_dims=(1, *(0 for _ in parts)))(strengths, *parts)
+
+
+def _mean(each: Tensor, shares: Tensor | None) -> Tensor:
+    return each.mean(dim=1) if shares is None else (each * shares).sum(dim=1)
+
+
+def _normalized(products: Tensor, norm: Norm, fresh: bool) -> Tensor:
+    """Batch normalization (Ioffe & Szegedy 2015), shape as `products`, (R, B, O)."""
+    mean, variance = norm.mean, norm.variance
+    if fresh:
+        mean, variance = products.mean(dim=1), products.var(dim=1, correction=0)
+        count = products.shape[1]
+        with torch.no_grad():
+            norm.mean.lerp_(mean, RUNNING)
+            norm.variance.lerp_(variance * (count / max(count - 1, 1)), RUNNING)
+    scale = norm.scale * torch.rsqrt(variance + EPSILON)
+    return (products - mean[:, None]) * scale[:, None] + norm.shift[:, None]
+
+
+def folded(layers: Sequence[Layer], norms: Sequence[Norm]) -> list[Layer]:
+    """The layers of the network without normalization that says the same, by the running statistics.
+
+    Biases in front of a normalization are not in use.
+    """
+    made = []
+    for layer, norm in zip(layers, norms, strict=False):
+        scale = norm.scale * torch.rsqrt(norm.variance + EPSILON)
+        made.append(Layer(layer.weight * scale[..., None], norm.shift - norm.mean * scale))
+    return [*made, *layers[len(made) :]]
 
 
 def layers_of(weights: Mapping[str, NDArray[np.float32]]) -> list[Layer]:
@@ -31,79 +344,24 @@ def layers_of(weights: Mapping[str, NDArray[np.float32]]) -> list[Layer]:
     ]
 
 
-def compute_layers(layers: Sequence[Layer], precision: str, dropping: Dropping | None = None) -> list[Layer]:
-    """The layers as products use them: scaled where their inputs are dropped, and rounded under `bf16`.
-
-    Dropout scales what is kept by 1 / (1 − rate). Here the weights that follow take the scale: the product is the same,
-    they are fewer than the activations, and under `bf16` each is rounded once, after an exact scale, where a rounded
-    scale would be wrong for every unit in the same direction. The output layer stays `float32` in either precision: its
-    product is small, and a logit needs more than 8 bits.
-
-    Args:
-        layers: `float32` master weights.
-        precision: `fp32` or `bf16`.
-        dropping: what is going to be dropped, if anything.
-    """
-    scaled = list(layers)
-    if dropping is not None:
-        scale = dropping.scale(layers[0].weight.dtype)
-        scaled[1:] = [Layer(layer.weight * scale, layer.bias) for layer in layers[1:]]
-    if precision == "fp32":
-        return scaled
-    return [Layer(*(part.to(torch.bfloat16) for part in layer)) for layer in scaled[:-1]] + [scaled[-1]]
+def entry_of(name: str) -> Regularizer:
+    """A regularizer by name, dropout among them."""
+    return DROPOUT if name == DROPOUT.name else TABLE[name]
 
 
-def hidden_units(layer: Layer, inputs: Tensor) -> Tensor:
-    """What a hidden layer makes of (R, B, I) before anything is dropped, shape (R, B, O)."""
-    return torch.baddbmm(layer.bias.unsqueeze(1), inputs, layer.weight.mT).relu_()
+def used_by(run: RunSettings) -> dict[str, tuple[float, ...]]:
+    """The strengths of what a run uses, by name: dropout, its regularizers, and what its optimizer brings along."""
+    used = {DROPOUT.name: run.rates} if any(run.rates) else {}
+    used |= {name: strengths_of(value) for name, value in run.regularizers}
+    used.pop("early_stopping", None)  # no part of what is computed
+    return used | ({"weight_decay": (ADAMW_DECAY,)} if run.optimizer == "adamw" and "weight_decay" not in used else {})
 
 
-def forward(layers: Sequence[Layer], inputs: Tensor, dropping: Dropping | None = None) -> tuple[list[Tensor], Tensor]:
-    """What each layer sees, and the logits.
-
-    Args:
-        layers: as `compute_layers` gives them.
-        inputs: shape (R, B, I), of the first layer's dtype (`float32` where that is the output layer).
-        dropping: what is dropped; without it nothing is (inference mode `off`).
-
-    Returns:
-        The input of every layer, shape (R, B, I) each, and the logits, shape (R, B, C).
-    """
-    seen = [inputs]
-    for index, layer in enumerate(layers[:-1]):
-        hidden = hidden_units(layer, seen[-1])
-        seen.append(hidden if dropping is None else dropping.drop(index, hidden))
-    output = layers[-1]
-    logits = torch.baddbmm(output.bias.unsqueeze(1), seen[-1].to(output.weight.dtype), output.weight.mT)
-    return seen, logits
+def is_noisy(run: RunSettings) -> bool:
+    """Whether inference of a run with dropout on differs from inference with it off."""
+    return any(entry_of(name).is_noise and any(strengths) for name, strengths in used_by(run).items())
 
 
-def backward(
-    layers: Sequence[Layer], seen: Sequence[Tensor], grad_logits: Tensor, dropping: Dropping | None = None
-) -> list[Layer]:
-    """Gradients of the master weights by hand, from the gradient of the logits.
-
-    A hidden unit's gradient passes where its activation is above 0: there neither ReLU nor the mask stopped it.
-
-    Args:
-        layers: those of `forward`.
-        seen: what `forward` returned.
-        grad_logits: shape (R, B, C).
-        dropping: what `compute_layers` was given.
-
-    Returns:
-        Gradients shaped as `layers`, of the output layer's dtype.
-    """
-    gradients: list[Layer] = []
-    master = layers[-1].weight.dtype
-    grad = grad_logits
-    for index in range(len(layers) - 1, -1, -1):
-        inputs = seen[index].to(grad.dtype)
-        weight = torch.bmm(grad.mT, inputs).to(master)
-        if index > 0 and dropping is not None:
-            weight.mul_(dropping.scale(weight.dtype))
-        gradients.append(Layer(weight, grad.sum(1).to(master)))
-        if index > 0:
-            grad = torch.bmm(grad, layers[index].weight).to(seen[index].dtype)
-            grad = torch.ops.aten.threshold_backward(grad, seen[index], 0)
-    return gradients[::-1]
+def pieces_of(recipe: Recipe) -> int:
+    """How many products a hidden unit takes."""
+    return recipe.pieces if recipe.activation == "maxout" else 1

@@ -1,75 +1,102 @@
-"""Noise: addressed random numbers of one pass through networks side by side, for whatever disturbs them.
+"""Noise: the random numbers of one pass through networks side by side, for whoever disturbs them.
 
-R networks, B examples, U units or features.
+A number is addressed by (seed, purpose, epoch and step or split and sample, place, user of the place, example, unit):
+two users of one place are independent, and no pack, worker or thread count can change one. A unit is dropped where its
+16-bit number lies below `rate · 65,536`; the high byte decides alone wherever that is a multiple of 256, so the low
+byte is made only for other rates. One number serves every rate: what is dropped at 0.2 is dropped at 0.5, too.
+
+R networks, S steps, B examples, U units or features.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from droplab.model.regularizers import Dropout, Dropping
-from droplab.random import Purpose, key_tensor, normal, stream_key
+from droplab.random import Purpose, fold, key_tensor, normal, random_bytes, stream_key
+
+_LEVELS = 2**16
 
 
-def share_kept(rate: float) -> float:
-    """The share of the units that a mask of that rate keeps, the rate honoured to 1/65,536."""
-    return 1 - round(rate * 2**16) / 2**16
-
-
-@dataclass(frozen=True)
-class Noise:
-    """The numbers of one pass; the same address always has the same ones, in any pack and after any resume.
+class Noise(NamedTuple):
+    """The numbers of one pass.
 
     Attributes:
-        seeds: of each network.
-        address: in training (epoch, step); at inference (split, sample).
-        training: which of the two.
-        device: where they are made.
-        first: the example that the pass begins with.
+        keys: the stream of each network's pass, shape (R,), `int64`.
+        user: number of who asks.
+        fine: whether a rate lies between 256ths, so that a unit takes two random bytes.
         scaled: whether masks scale up what they keep.
+        first: the example that the pass begins with.
     """
 
-    seeds: tuple[int, ...]
-    address: tuple[int, int]
-    training: bool
-    device: torch.device
-    first: int = 0
+    keys: Tensor
+    user: int = 0
+    fine: bool = True
     scaled: bool = True
+    first: int = 0
 
-    def each(self) -> list[Noise]:
-        """The numbers of each network by itself."""
-        return [replace(self, seeds=(seed,)) for seed in self.seeds]
+    def of(self, user: str) -> Noise:
+        """The numbers of one user, by name."""
+        return self._replace(user=_number_of(user))
 
-    def mask(self, place: int, rate: float, examples: int, units: int, dtype: torch.dtype) -> Tensor:
+    def mask(self, place: int, rate: Tensor, examples: int, units: int, dtype: torch.dtype) -> Tensor:
         """What units are multiplied by: 0 where one is dropped, else 1, or 1 / (1 − rate) where masks are scaled.
 
         Arguments and shape as `kept`, and `dtype`.
         """
         kept = self.kept(place, rate, examples, units).to(dtype)
-        return kept / share_kept(rate) if self.scaled else kept
+        return kept * (1 / share_kept(rate.to(dtype))) if self.scaled else kept
 
-    def kept(self, place: int, rate: float, examples: int, units: int) -> Tensor:
-        """1 where a unit is kept and 0 where it is dropped, shape (R, B, U), `float32`; the masks of `Dropout`.
+    def kept(self, place: int, rate: Tensor, examples: int, units: int) -> Tensor:
+        """1 where a unit is kept and 0 where it is dropped, shape (R, B, U), `float32`.
 
         Args:
-            place: of a hidden layer, or `families.INPUT`.
-            rate: share dropped, above 0, honoured to 1/65,536.
+            place: of a hidden layer, or `regularizers.INPUT`.
+            rate: share dropped, in [0, 1), honoured to 1/65,536; shape () or (R, 1, 1).
             examples: B.
             units: U.
         """
-        thresholds = Dropout.of(self.seeds, [rate] * len(self.seeds))
-        purpose = Purpose.MASK if self.training else Purpose.INFERENCE_MASK
-        level = torch.tensor(thresholds.thresholds, dtype=torch.float32, device=self.device).view(-1, 1, 1)
-        dropping = Dropping(self._keys(purpose, place)[None], level, thresholds.mask_bytes, self.first)
-        return dropping.kept(0, examples, units).to(torch.float32)
+        keys, level = self._keys(place), _LEVELS * (1 - share_kept(rate))
+        number = random_bytes(fold(keys, 0), examples, units, self.first).float()
+        if self.fine:
+            number = number * 256 + random_bytes(fold(keys, 1), examples, units, self.first)
+        # Compared as floats: compiled code handles truth values of bytes one by one, twenty times slower.
+        return (number - ((level if self.fine else level / 256) - 1)).clamp(0, 1)
 
     def normal(self, place: int, examples: int, units: int) -> Tensor:
         """Standard normal numbers, shape (R, B, U), `float32`."""
-        purpose = Purpose.NOISE if self.training else Purpose.INFERENCE_NOISE
-        return normal(self._keys(purpose, place), examples * units, self.first * units).view(-1, examples, units)
+        return normal(fold(self._keys(place), 2), examples * units, self.first * units).view(-1, examples, units)
 
-    def _keys(self, purpose: Purpose, place: int) -> Tensor:
-        return key_tensor([stream_key(seed, purpose, place, *self.address) for seed in self.seeds], self.device)
+    def _keys(self, place: int) -> Tensor:
+        return fold(self.keys, place << 32 | self.user)
+
+
+def share_kept(rate: Tensor) -> Tensor:
+    """The share of the units that a mask of that rate keeps: the rate is honoured to 1/65,536."""
+    return 1 - (rate * _LEVELS).round().clamp(max=_LEVELS - 1) / _LEVELS
+
+
+def is_fine(rates: Sequence[float]) -> bool:
+    """Whether one of these rates lies between 256ths."""
+    return any(round(rate * _LEVELS) % 256 for rate in rates)
+
+
+def training_keys(seeds: Sequence[int], epoch: int, steps: int, device: torch.device) -> Tensor:
+    """Keys of the passes of an epoch, shape (S, R)."""
+    keys = key_tensor([stream_key(seed, Purpose.NOISE, epoch) for seed in seeds], device)
+    return fold(keys, torch.arange(steps, device=device)[:, None])
+
+
+def inference_keys(seeds: Sequence[int], split: int, sample: int, device: torch.device) -> Tensor:
+    """Keys of the `sample`-th pass over a split (0 train, 1 valid, 2 test), shape (R,)."""
+    return key_tensor([stream_key(seed, Purpose.INFERENCE_NOISE, split, sample) for seed in seeds], device)
+
+
+@cache
+def _number_of(user: str) -> int:
+    return int.from_bytes(hashlib.sha256(user.encode()).digest()[:4], "big") >> 1

@@ -1,126 +1,303 @@
-"""Dropout: which units a run keeps, as masks addressed by (seed, layer, epoch, step, example, unit).
+"""The regularizers, one entry each in one table: name, strengths, source, and what it touches.
 
-A unit is dropped where its 16-bit random number lies below `rate · 65,536`. The number's high byte decides alone
-wherever the threshold is a multiple of 256, so its low byte is made only for other rates. One number serves every
-rate: what is dropped at 0.2 is dropped at 0.5 too (paired arms differ by what the rate changes and nothing else).
+Dropout has an entry of its own, since it has a setting of its own. What the functions of an entry are given and give
+back is in `Regularizer`. `register` adds one of your own, from a file that `DROPLAB_PLUGINS` names, so that every
+worker process has it. PyTorch is imported where it computes, so that what only names regularizers does without it.
 
-R runs, L hidden layers, B examples, H units.
+B examples, U units of a layer or features, O outputs of a weight layer, I its inputs. All tensors have a first
+dimension of 1: an entry is written for one network, and many are computed at once by `torch.func.vmap`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import runpy
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import reduce
+from operator import add
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from droplab.errors import ConfigError, did_you_mean
 
-from droplab.random import Purpose, fold, key_tensor, random_bytes, stream_key
+if TYPE_CHECKING:
+    from torch import Tensor
 
-_LEVELS = 2**16
+    from droplab.model.network import Layer
+    from droplab.model.noise import Noise
+
+Strengths = tuple[float, ...]
+"""Of a network, as settings have them: one for all layers, or one a layer."""
+
+Values = tuple["Tensor", ...]
+"""The same as functions are given them: numbers of shape (), one a layer where an entry may have one a layer."""
+
+INPUT = 2**20
+"""The place of noise on the features; that on hidden layers is at 0, 1, …"""
 
 
 @dataclass(frozen=True)
-class Dropout:
-    """The dropout of R runs side by side (Srivastava et al. 2014, inverted: kept units are scaled up in training).
+class Regularizer:
+    """A family of regularizers; each function is `None` where the family does not touch that part.
+
+    Functions are tensor operations: no Python `if` or `math` on a strength, which is a tensor.
 
     Attributes:
-        seeds: of each run.
-        thresholds: the drop rate of each run in units of 1/65,536; this is the rate that is really used.
+        name: in settings, in lower case.
+        source: the paper.
+        strength: what a study takes where none is given.
+        most: the largest strength that makes sense; the smallest is 0, which is none at all.
+        meaning: of the strength, in a few words.
+        by_layer: how many strengths it may have beside one for all: `hidden` or `weights` layers' number, or none.
+        on_input: (features as scaled, strengths, noise) → features; shape (1, B, U), in training and at inference with
+            dropout on.
+        on_hidden: (activations of a hidden layer, its number, strengths, noise) → activations; likewise.
+        penalty: (weight layers, activations of each hidden layer, strengths) → what is added to the loss, shape ().
+        smooth: (strength, classes) → the probability of the true class that the loss aims at.
+        before_update: (weights in place, strengths, learning rate); without gradient.
+        after_update: (weights in place, strengths); without gradient.
+        drops: whether it sets units to 0 and the share kept may be made up for at inference.
     """
 
-    seeds: tuple[int, ...]
-    thresholds: tuple[int, ...]
-
-    @classmethod
-    def of(cls, seeds: Sequence[int], rates: Sequence[float]) -> Dropout:
-        """Dropout at `rates`, each in [0, 1) and honoured to 1/65,536."""
-        return cls(tuple(seeds), tuple(min(round(rate * _LEVELS), _LEVELS - 1) for rate in rates))
+    name: str
+    source: str
+    strength: float
+    most: float
+    meaning: str
+    by_layer: str = ""
+    on_input: Callable[[Tensor, Values, Noise], Tensor] | None = None
+    on_hidden: Callable[[Tensor, int, Values, Noise], Tensor] | None = None
+    penalty: Callable[[Sequence[Layer], Sequence[Tensor], Values], Tensor] | None = None
+    smooth: Callable[[Tensor, int], Tensor] | None = None
+    before_update: Callable[[Sequence[Layer], Values, Tensor], None] | None = None
+    after_update: Callable[[Sequence[Layer], Values], None] | None = None
+    drops: bool = False
 
     @property
-    def mask_bytes(self) -> int:
-        """Random bytes that a unit takes: 0 where no run drops anything, 1, or 2 for rates between 256ths."""
-        if not any(self.thresholds):
-            return 0
-        return 2 if any(threshold % 256 for threshold in self.thresholds) else 1
-
-    def training(self, hidden_layers: int, epoch: int, device: torch.device) -> Dropping | None:
-        """What is dropped in an epoch, once `Dropping.at` has said in which step; `None` where nothing is.
-
-        Args:
-            hidden_layers: how many there are.
-            epoch: from 0.
-            device: where masks are made; they are the same everywhere.
-        """
-        return self._dropping(Purpose.MASK, hidden_layers, (epoch,), device)
-
-    def inference(self, hidden_layers: int, split: int, sample: int, device: torch.device) -> Dropping | None:
-        """What the `sample`-th mask drops of a split; `None` where nothing is.
-
-        Args:
-            hidden_layers: how many there are.
-            split: 0 train, 1 valid, 2 test.
-            sample: which of the masks that are averaged over.
-            device: where masks are made; they are the same everywhere.
-        """
-        return self._dropping(Purpose.INFERENCE_MASK, hidden_layers, (split, sample), device)
-
-    def _dropping(
-        self, purpose: Purpose, hidden_layers: int, address: tuple[int, ...], device: torch.device
-    ) -> Dropping | None:
-        if not self.mask_bytes or not hidden_layers:
-            return None
-        keys = [stream_key(seed, purpose, layer, *address) for layer in range(hidden_layers) for seed in self.seeds]
-        return Dropping(
-            key_tensor(keys, device).view(hidden_layers, -1),
-            torch.tensor(self.thresholds, dtype=torch.float32, device=device).view(-1, 1, 1),
-            self.mask_bytes,
-        )
+    def is_noise(self) -> bool:
+        """Whether it acts at inference, too, where dropout is left on."""
+        return self.on_input is not None or self.on_hidden is not None
 
 
-class Dropping(NamedTuple):
-    """The masks of one pass through a network, made where they are used and never kept.
+def strengths_of(value: float | Strengths) -> Strengths:
+    """A strength for all layers, or one a layer, as a tuple."""
+    return value if isinstance(value, tuple) else (value,)
 
-    Attributes:
-        keys: the stream of each hidden layer and run, shape (L, R), `int64`.
-        thresholds: the rate of each run in units of 1/65,536, shape (R, 1, 1), `float32`.
-        mask_bytes: random bytes a unit, 1 or 2; 1 is enough where every threshold is a multiple of 256.
-        first: the example that the pass begins with.
+
+def _drop(values: Tensor, rate: Tensor, place: int, noise: Noise) -> Tensor:
+    return values * noise.mask(place, rate, values.shape[1], values.shape[2], values.dtype)
+
+
+def _multiply(values: Tensor, rate: Tensor, place: int, noise: Noise) -> Tensor:
+    """Times N(1, rate / (1 − rate)), the variance of dropout at that rate."""
+    return values * (1 + (rate / (1 - rate)).sqrt() * noise.normal(place, values.shape[1], values.shape[2]))
+
+
+def _l2(layers: Sequence[Layer], _: Sequence[Tensor], strengths: Values) -> Tensor:
+    return _sum(each / 2 * layer.weight.square().sum() for each, layer in zip(strengths, layers, strict=True))
+
+
+def _l1(layers: Sequence[Layer], _: Sequence[Tensor], strengths: Values) -> Tensor:
+    return _sum(each * layer.weight.abs().sum() for each, layer in zip(strengths, layers, strict=True))
+
+
+def _sum(parts: Iterable[Tensor]) -> Tensor:
+    return reduce(add, parts)
+
+
+def _decay(layers: Sequence[Layer], strengths: Values, learning_rate: Tensor) -> None:
+    for each, layer in zip(strengths, layers, strict=True):
+        layer.weight.mul_(1 - learning_rate * each)
+
+
+def _bound(layers: Sequence[Layer], strengths: Values) -> None:
+    import torch
+
+    for bound, layer in zip(strengths, layers, strict=True):
+        norms = torch.linalg.vector_norm(layer.weight, dim=2, keepdim=True)
+        factors = (bound / norms.clamp_min(torch.finfo(norms.dtype).tiny)).clamp_max(1)
+        layer.weight.mul_(torch.where(bound > 0, factors, 1))
+
+
+SPARSITY_TARGET = 0.05
+"""The mean activation that KL-sparsity aims at, as in Ng's lecture notes."""
+
+
+def _sparsity(_: Sequence[Layer], hidden: Sequence[Tensor], strengths: Values) -> Tensor:
+    """KL(ρ ‖ ρ̂) summed over units; ρ̂ is a unit's mean over the batch of a / (1 + |a|).
+
+    The papers have logistic units. This is the activation itself near ρ, and lies below 1 for units without bound, too.
     """
+    parts = []
+    for each, activations in zip(strengths, hidden, strict=True):
+        mean = (activations / (1 + activations.abs())).mean(dim=1).clamp(1e-4, 1 - 1e-4)
+        kl = SPARSITY_TARGET * (SPARSITY_TARGET / mean).log()
+        kl = kl + (1 - SPARSITY_TARGET) * ((1 - SPARSITY_TARGET) / (1 - mean)).log()
+        parts.append(each * kl.sum())
+    return _sum(parts)
 
-    keys: Tensor
-    thresholds: Tensor
-    mask_bytes: int
-    first: int = 0
 
-    def at(self, step: Tensor | int) -> Dropping:
-        """The masks of one step of the epoch that the keys stand for."""
-        return self._replace(keys=fold(self.keys, step))
+DROPOUT = Regularizer(
+    "dropout",
+    "Srivastava et al. 2014",
+    0.5,
+    0.99,
+    "share of the units that is dropped",
+    "hidden",
+    on_hidden=lambda h, k, s, noise: _drop(h, s[k], k, noise),
+    drops=True,
+)
 
-    def after_first_layer(self) -> Dropping:
-        """The masks of the hidden layers but the first."""
-        return self._replace(keys=self.keys[1:])
+_LAYERS = "weights"
+_ENTRIES = (
+    Regularizer(
+        "input_dropout",
+        "Srivastava et al. 2014",
+        0.2,
+        0.99,
+        "share of the features that is dropped",
+        on_input=lambda x, s, noise: _drop(x, s[0], INPUT, noise),
+        drops=True,
+    ),
+    Regularizer(
+        "gaussian_dropout",
+        "Srivastava et al. 2014, section 10: activations times N(1, r / (1 − r))",
+        0.5,
+        0.99,
+        "rate r of the dropout whose variance it has",
+        "hidden",
+        on_hidden=lambda h, k, s, noise: _multiply(h, s[k], k, noise),
+    ),
+    Regularizer(
+        "input_gaussian_dropout",
+        "Srivastava et al. 2014, section 10",
+        0.2,
+        0.99,
+        "rate of the dropout whose variance it has",
+        on_input=lambda x, s, noise: _multiply(x, s[0], INPUT, noise),
+    ),
+    Regularizer(
+        "input_noise",
+        "Sietsma & Dow 1991; Bishop 1995: features plus N(0, s²)",
+        0.1,
+        100,
+        "standard deviation, of features as scaled",
+        on_input=lambda x, s, noise: x + s[0] * noise.normal(INPUT, x.shape[1], x.shape[2]),
+    ),
+    Regularizer(
+        "hidden_noise",
+        "Poole, Sohl-Dickstein & Ganguli 2014: hidden activations plus N(0, σ²)",
+        0.1,
+        100,
+        "standard deviation",
+        "hidden",
+        on_hidden=lambda h, k, s, noise: h + s[k] * noise.normal(k, h.shape[1], h.shape[2]),
+    ),
+    Regularizer("l2", "Krogh & Hertz 1992: λ/2 · Σw², biases free", 1e-4, 100, "λ", _LAYERS, penalty=_l2),
+    Regularizer("l1", "Tibshirani 1996: λ · Σ|w|, biases free", 1e-5, 100, "λ", _LAYERS, penalty=_l1),
+    Regularizer(
+        "weight_decay",
+        "Loshchilov & Hutter 2019: w ← w − rate · λ · w, apart from the gradient, biases free",
+        1e-2,
+        100,
+        "λ",
+        _LAYERS,
+        before_update=_decay,
+    ),
+    Regularizer(
+        "max_norm",
+        "Srebro & Shraibman 2005; Srivastava et al. 2014: each unit's incoming weights have a norm of at most c",
+        3.0,
+        1e6,
+        "c",
+        _LAYERS,
+        after_update=_bound,
+    ),
+    Regularizer(
+        "kl_sparsity",
+        f"Lee et al. 2007; Ng 2011: β · Σ KL({SPARSITY_TARGET} ‖ mean activation)",
+        1e-3,
+        100,
+        "β",
+        "hidden",
+        penalty=_sparsity,
+    ),
+    Regularizer(
+        "label_smoothing",
+        "Szegedy et al. 2016: the loss aims at 1 − ε + ε/C for the true class and ε/C for the others",
+        0.1,
+        0.99,
+        "ε",
+        smooth=lambda epsilon, classes: 1 - epsilon + epsilon / classes,
+    ),
+    Regularizer("batch_norm", "Ioffe & Szegedy 2015", 1, 1, "1: used", by_layer=""),
+    Regularizer("early_stopping", "Prechelt 1998", 10, 1e6, "epochs without a lower loss on valid that are waited for"),
+)
 
-    def scale(self, dtype: torch.dtype) -> Tensor:
-        """1 / (1 − the rate really used), shape (R, 1, 1)."""
-        return _LEVELS / (_LEVELS - self.thresholds.to(dtype))
+TABLE: dict[str, Regularizer] = {entry.name: entry for entry in _ENTRIES}
+"""Every regularizer that there is, by name."""
 
-    def drop(self, layer: int, hidden: Tensor) -> Tensor:
-        """Set what is dropped to 0, in place; `hidden` has the shape (R, B, H)."""
-        return hidden.mul_(self.kept(layer, hidden.shape[1], hidden.shape[2]).to(hidden.dtype))
+_OWN = frozenset(TABLE)
 
-    def kept(self, layer: int, examples: int, units: int) -> Tensor:
-        """What is kept of a hidden layer: 1 where a unit is, 0 where not; shape (R, B, H), any number type."""
-        high = random_bytes(fold(self.keys[layer], 0), examples, units, self.first)
-        low = random_bytes(fold(self.keys[layer], 1), examples, units, self.first) if self.mask_bytes == 2 else None
-        if torch.compiler.is_compiling():
-            # Compared as floats: compiled code handles truth values of bytes one by one, twenty times slower.
-            number = high.float() if low is None else high.float() * 256 + low.float()
-            level = self.thresholds / 256 if low is None else self.thresholds
-            return (number - (level - 1)).clamp(0, 1)
-        level = (self.thresholds / 256).floor().to(torch.uint8)
-        if low is None:
-            return high.ge_(level)
-        rest = (self.thresholds % 256).to(torch.uint8)
-        return (high > level) | ((high == level) & (low >= rest))
+
+def check(regularizers: Sequence[tuple[str, float | Strengths]], hidden_layers: int) -> None:
+    """Check that regularizers are known, and their strengths possible for a network of so many hidden layers.
+
+    Raises:
+        ConfigError: naming the first fault.
+    """
+    for name, value in regularizers:
+        if name not in TABLE:
+            hint = did_you_mean(name, [*TABLE, "dropout"])
+            raise ConfigError(f"a regularizer is one of {', '.join(TABLE)}; found {name!r}.{hint}")
+        entry = TABLE[name]
+        strengths = strengths_of(value)
+        found = ", ".join(f"{strength:g}" for strength in strengths)
+        if any(not 0 <= strength <= entry.most for strength in strengths):
+            raise ConfigError(f"{name} ({entry.meaning}) must lie between 0 and {entry.most:g}; found {found}.")
+        layers = {"hidden": hidden_layers, "weights": hidden_layers + 1}.get(entry.by_layer, 1)
+        if len(strengths) not in (1, layers):
+            what = f"or one for each of {layers} layers" if entry.by_layer else "and no more"
+            raise ConfigError(f"{name} takes one strength {what}; found {len(strengths)}: {found}.")
+
+
+def plugin_noise(names: Iterable[str]) -> tuple[str, ...]:
+    """Those regularizers of a plugin that act at inference, too, where dropout is left on."""
+    return tuple(name for name in names if name not in _OWN and TABLE[name].is_noise)
+
+
+def register(entry: Regularizer) -> None:
+    """Add a regularizer of your own, for settings to name.
+
+    Raises:
+        ConfigError: if droplab has one of that name.
+    """
+    if entry.name in _OWN:
+        raise ConfigError(f"a regularizer's name must be its own; found a second {entry.name!r}. Choose another name.")
+    TABLE[entry.name] = entry
+
+
+def plugins() -> list[str]:
+    """The files that `DROPLAB_PLUGINS` names."""
+    return [name for name in os.environ.get("DROPLAB_PLUGINS", "").split(os.pathsep) if name]
+
+
+def load_plugins() -> None:
+    """Run the files that `DROPLAB_PLUGINS` names, with the system's path separator between; each registers its own.
+
+    Raises:
+        ConfigError: if one cannot be run.
+    """
+    for name in plugins():
+        try:
+            runpy.run_path(name)
+        except ConfigError:
+            raise
+        except Exception as error:  # whatever a user's file may raise
+            raise ConfigError(
+                f"{name}: a plugin must be a Python file that registers regularizers; found "
+                f"{type(error).__name__}: {error}."
+            ) from None
+
+
+load_plugins()

@@ -10,7 +10,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, NamedTuple
 
 from droplab import __version__
-from droplab.model.families import TABLE
+from droplab.model.regularizers import TABLE
 from droplab.report.cells import Table
 from droplab.report.markdown import code, escaped, table
 

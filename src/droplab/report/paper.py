@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from droplab import __version__
 from droplab.config import regularizer_words
 from droplab.data.catalog import CATALOG
-from droplab.model.families import TABLE
+from droplab.model.regularizers import TABLE
 from droplab.report.answer import difference_words, is_of_levels
 from droplab.report.words import listed, row_label, value_words
 from droplab.stats.compare import percent

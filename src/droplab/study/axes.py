@@ -10,7 +10,7 @@ from typing import Any
 
 from droplab.config import Recipe, RunSettings, StudySettings, regularizer_words
 from droplab.errors import ConfigError, did_you_mean
-from droplab.model.families import TABLE
+from droplab.model.regularizers import TABLE
 
 REGULARIZERS = "regularizer"
 """The axis whose levels are whole regularizers, by name."""

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 
 from droplab.config import RunSettings
-from droplab.model.general import General
-from droplab.model.network import layers_of
+from droplab.model.network import Network, layers_of
 from droplab.study.findings import Findings
 from droplab.study.mistakes import Mistakes, find_mistakes
 from droplab.study.names import trained_words
@@ -183,7 +182,9 @@ def activation_frames(
     inputs = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))[None]
     for trained, settings, weights in networks:
         with torch.inference_mode():
-            seen, _ = General.of(settings, settings.dropout, "fp32").forward(layers_of(weights), inputs, None)
+            layers = layers_of(weights)
+            network = Network.of([settings], inputs.shape[2], layers[-1].bias.shape[1], "fp32")
+            seen, _ = network.after_first(layers, network.first(layers, inputs))
         for layer, hidden in enumerate(seen, start=1):
             units = hidden[0].numpy()
             active = units > 0

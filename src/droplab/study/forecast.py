@@ -21,9 +21,6 @@ from droplab.study.plan import Run
 from droplab.train.examples import Examples
 from droplab.train.results import TRAIN_EXAMPLES
 
-GENERAL_SHARE = 1.2
-"""Time of a step by autograd, over that of the fast one uncompiled (docs/log.md)."""
-
 CURVES_SHARE = 1.1
 """Time of a run with its curves, over that of its steps (docs/results/performance.md)."""
 
@@ -115,7 +112,7 @@ def _part_seconds(examples: Examples, packs: Sequence[Pack], workers: int) -> fl
 
 def _pack_seconds(pack: Pack, examples: Examples) -> float:
     way = pack[0].way
-    share = (1 - SAVED_SHARE[way.stacked]) if way.compiled else 1.0 if pack[0].settings.is_plain else GENERAL_SHARE
+    share = 1 - SAVED_SHARE[way.stacked] if way.compiled else 1.0
     return CURVES_SHARE * share * plain_seconds(pack, examples) + sum(
         _evaluation_seconds(run, examples) for run in pack
     )

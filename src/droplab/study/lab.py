@@ -23,8 +23,8 @@ from droplab.study.sequence import keep_looks, looks_ahead, run_study
 from droplab.study.sqlite import store_path
 from droplab.study.store import Store
 from droplab.train.device import resolve_way
-from droplab.train.engine import Progress
 from droplab.train.outcome import PRECISIONS, Precision, Trained, Way
+from droplab.train.state import Progress
 
 
 class Warn:

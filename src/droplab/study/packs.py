@@ -11,22 +11,28 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import torch
 
 from droplab.config import RunSettings
+from droplab.model.network import pieces_of
 from droplab.study import limits
 from droplab.study.plan import Run
-from droplab.train.engine import program_of
 from droplab.train.evaluate import mc_points
 from droplab.train.examples import CHUNK, Examples
+from droplab.train.loop import program_of
 from droplab.train.outcome import Precision, Way
 from droplab.train.program import Program
 from droplab.train.results import KEPT_PROBABILITIES, TRAIN_EXAMPLES
-from droplab.train.state import pieces_of
 
 Pack = tuple[Run, ...]
-"""Runs that one worker trains together: one way, one shape, one number of epochs and batch size."""
+"""Runs that one worker trains together: of one way and one kind."""
+
+Kind = tuple[Any, ...]
+
+FREE = {"seed", "dropout", "learning_rate", "momentum", "beta_1", "beta_2", "regularizers"}
+"""Settings in which the runs of a pack may differ, but for the names of the regularizers. Schedules differ, too."""
 
 GPU_RUNS = 64
 """Most runs that a GPU trains in one pack."""
@@ -68,6 +74,15 @@ def in_order(runs: Iterable[Run]) -> Pack:
     return tuple(sorted(runs, key=lambda run: run.key))
 
 
+def kind_of(settings: RunSettings) -> Kind:
+    """What runs of one pack have in common: they share a program, and all end after as many epochs."""
+    same = {
+        name: value for name, value in settings if name not in FREE and not name.startswith(("schedule", "momentum"))
+    }
+    moves = settings.momentum > 0 or settings.momentum_schedule != "constant"
+    return (*same.values(), moves, tuple(name for name, _ in settings.regularizers))
+
+
 def pack_name(pack: Pack) -> str:
     """The name of a pack, 64 hexadecimal digits: a hash of its runs' keys in their order."""
     return hashlib.sha256("".join(run.key for run in pack).encode()).hexdigest()
@@ -75,7 +90,8 @@ def pack_name(pack: Pack) -> str:
 
 def pack_program(pack: Pack, examples: Examples) -> Program:
     """The program of a pack, whether or not it is compiled."""
-    return program_of([run.settings for run in pack], examples, pack[0].way.precision)
+    settings = [run.settings for run in pack]
+    return program_of(settings, examples, pack[0].way)
 
 
 def make_packs(runs: Sequence[Run], examples: Examples, workers: int, memory: float | None = None) -> Packing:
@@ -92,22 +108,13 @@ def make_packs(runs: Sequence[Run], examples: Examples, workers: int, memory: fl
     """
     device = runs[0].way.device
     share = MEMORY_SHARE * (free_memory(device, examples, workers) if memory is None else memory / workers)
-    groups: dict[tuple[object, ...], list[Run]] = {}
+    groups: dict[Kind, list[Run]] = {}
     for run in runs:
-        settings = run.settings
-        shape = (
-            settings.widths,
-            settings.epochs,
-            settings.batch_size,
-            settings.mc_samples,
-            settings.train_examples,
-            settings.is_plain,
-        )
-        groups.setdefault(shape, []).append(run)
+        groups.setdefault(kind_of(run.settings), []).append(run)
     packs: list[Pack] = []
     notices: list[str] = []
     for group in groups.values():
-        most = _most_runs(group[0], examples, device, len(group), workers) if group[0].settings.is_plain else 1
+        most = _most_runs(group[0], examples, device, len(group), workers)
         fitting = max(1, int(share / memory_of(group[0], examples)))
         if fitting < most:
             notices.append(
@@ -234,7 +241,7 @@ def _decide_compiling(packs: list[Pack], examples: Examples) -> tuple[list[Pack]
     """
     if packs[0][0].way.device == "cuda":
         return packs, []
-    programs = {pack: pack_program(pack, examples) for pack in packs if pack[0].settings.is_plain}
+    programs = {pack: pack_program(pack, examples) for pack in packs}
     ahead: dict[Program, float] = {}
     saved: dict[Program, float] = {}
     for pack, program in programs.items():
@@ -249,5 +256,5 @@ def _decide_compiling(packs: list[Pack], examples: Examples) -> tuple[list[Pack]
             f"{len(plain)} of {len(ahead)} kinds of network are trained uncompiled: about {sum(plain):.0f} s of work "
             "ahead do not repay compiling"
         )
-    ways = [replace(pack[0].way, compiled=pack in programs and programs[pack] in paying) for pack in packs]
+    ways = [replace(pack[0].way, compiled=programs[pack] in paying) for pack in packs]
     return [with_way(pack, way) for pack, way in zip(packs, ways, strict=True)], notices

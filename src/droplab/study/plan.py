@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from droplab.config import Recipe, RunSettings, StudySettings, regularizer_words
 from droplab.errors import ConfigError
-from droplab.model.families import check, strengths_of
+from droplab.model.regularizers import check, strengths_of
 from droplab.study.axes import Axis, Level, study_axes
 from droplab.train.outcome import Outcome, Way
 

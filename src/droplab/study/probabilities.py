@@ -10,8 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from droplab.data.dataset import Dataset
-from droplab.model.general import general_of
-from droplab.model.network import layers_of
+from droplab.model.network import Network, layers_of, used_by
 from droplab.train.evaluate import evaluate
 from droplab.train.examples import Examples
 from droplab.train.outcome import Split
@@ -39,11 +38,12 @@ def probability_frame(
         predicted class are names.
     """
     classes = np.asarray(dataset.classes, dtype=object)
-    general = general_of(record.settings, record.way.precision)
+    network = Network.of([record.settings], examples.features, examples.classes, record.way.precision)
+    strengths = network.strengths([used_by(record.settings)]).float()
     parts = []
     for split in _SPLITS:
         part = examples.part(split)
-        said = evaluate(layers_of(weights), part, split, record.way.precision, keep=len(part), general=general)["off"]
+        said = evaluate(network, layers_of(weights), part, strengths, keep=len(part))["off"]
         if not len(part):
             continue
         head = {

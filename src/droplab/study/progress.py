@@ -11,8 +11,8 @@ from droplab.errors import DroplabError
 from droplab.study.forecast import Forecast
 from droplab.study.packs import work
 from droplab.study.plan import Run
-from droplab.train.engine import Progress
 from droplab.train.outcome import Trained
+from droplab.train.state import Progress
 
 
 def in_notebook() -> bool:

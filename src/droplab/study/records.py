@@ -20,8 +20,8 @@ from sqlalchemy import Row
 from droplab.config import RunSettings
 from droplab.data.dataset import Dataset, DatasetCard
 from droplab.data.look import Look
-from droplab.model.families import plugin_noise
 from droplab.model.file import ModelInfo
+from droplab.model.regularizers import plugin_noise
 from droplab.study.plan import Run
 from droplab.study.schema import arrays_table, datasets_table, is_sound, labels_table, plans_table, runs_table, sealed
 from droplab.train.outcome import Curves, Metric, Outcome, Way

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from droplab.config import RunSettings, Validated
 from droplab.errors import ConfigError, did_you_mean
-from droplab.model.families import check
+from droplab.model.regularizers import check
 from droplab.presets import preset_names, read_preset, reproduction_names
 from droplab.train.outcome import Inference
 

@@ -34,9 +34,9 @@ from droplab.study.packs import (
 from droplab.study.plan import Run
 from droplab.study.records import Planned
 from droplab.study.store import Store
-from droplab.train.engine import Progress
 from droplab.train.examples import Examples
 from droplab.train.outcome import CheckpointCost, Trained
+from droplab.train.state import Progress
 
 WAITING_SECONDS = 1.0
 """How often the store is asked whether another process has finished what this one waits for."""

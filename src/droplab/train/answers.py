@@ -11,11 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from droplab.errors import DataError, ModelFileError
-from droplab.model.families import TABLE
 from droplab.model.file import ModelInfo, separate, settings_of
-from droplab.model.general import general_of
-from droplab.model.network import layers_of
-from droplab.model.regularizers import Dropout
+from droplab.model.network import Network, is_noisy, layers_of, used_by
+from droplab.model.regularizers import TABLE
 from droplab.train.device import has_bf16_units
 from droplab.train.evaluate import Evaluation, evaluate
 from droplab.train.examples import Part
@@ -72,18 +70,19 @@ def answers(
     elif scale is None:
         scale = info.scale if info.scale != 1 else 1 / 255
     part = Part.of(features, np.zeros(len(features), np.int64), np.arange(len(features)), scale)
-    general = general_of(settings_of(info), precision)
+    settings = settings_of(info)
+    network = Network.of([settings], features.shape[1], len(info.classes), precision)
+    strengths = network.strengths([used_by(settings)]).float()
     said = [
         evaluate(
+            network,
             layers_of(one),
             part,
-            "test",
-            precision,
+            strengths,
             modes,
-            Dropout.of([seed + number], [info.dropout]),
-            samples,
+            [seed + number],
+            samples=samples,
             keep=len(part),
-            general=general,
             first=first,
         )
         for number, one in enumerate(separate(weights, info))
@@ -109,7 +108,6 @@ def _mean(said: Sequence[Evaluation]) -> Answer:
     return Answer(logs.numpy(), torch.stack(entropies).mean(dim=0).numpy())
 
 
-def is_noisy(info: ModelInfo) -> bool:
+def has_noise(info: ModelInfo) -> bool:
     """Whether a network says something else with dropout or noise on than with it off."""
-    general = general_of(settings_of(info), info.precision)
-    return bool(info.dropout or info.plugin_noise) or (general is not None and general.is_noisy)
+    return bool(info.plugin_noise) or is_noisy(settings_of(info))

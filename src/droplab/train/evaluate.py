@@ -12,13 +12,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from droplab.model.general import General
-from droplab.model.network import Layer, compute_layers, forward, hidden_units
-from droplab.model.noise import Noise
-from droplab.model.regularizers import Dropout
+from droplab.model.network import Layer, Network
+from droplab.model.noise import Noise, inference_keys
 from droplab.train.examples import Part
 from droplab.train.outcome import Inference, Split
-from droplab.train.step import scaled
 
 OFF_ONLY: tuple[Inference, ...] = ("off",)
 _SPLITS: tuple[Split, ...] = ("train", "valid", "test")
@@ -44,56 +41,59 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
+    network: Network,
     layers: Sequence[Layer],
     part: Part,
-    split: Split,
-    precision: str,
+    strengths: Tensor,
     modes: Collection[Inference] = OFF_ONLY,
-    dropout: Dropout | None = None,
+    seeds: Sequence[int] = (),
+    split: Split = "test",
     samples: int = 1,
     keep: int = 0,
-    general: General | None = None,
     first: int = 0,
 ) -> dict[Inference, Evaluation]:
     """Evaluate R networks on a part, in chunks, in all `modes` at once.
 
     Args:
-        layers: `float32` weights.
+        network: what they compute.
+        layers: their weights, normalization folded in.
         part: the examples.
-        split: which split they are; part of the masks' address.
-        precision: `fp32` or `bf16`.
-        modes: `off`: nothing dropped; `on`: one random mask; `mc`: the mean of the probabilities over masks, of which
-            that of `on` is the first. Where nothing is dropped the three are one.
-        dropout: of each run; needed for `on` and `mc`.
+        strengths: shape (K, R).
+        modes: `off`: nothing disturbed; `on`: one random mask; `mc`: the mean of the probabilities over masks, of which
+            that of `on` is the first. Where nothing is random the three are one.
+        seeds: of each network; needed for `on` and `mc`.
+        split: which split the examples are; part of the masks' address.
         samples: masks that `mc` averages over.
         keep: of how many examples, the first ones, probabilities are kept; in `mc` also after the first `mc_points`
             masks.
-        general: how a network computes that the fast step cannot train; R is 1 then.
         first: the number of the first example, by which masks are addressed, where the part is a piece of one.
     """
-    device = part.rows.device
-    count = (samples if "mc" in modes else 1) if {"on", "mc"} & set(modes) else 0
-    rates = Dropout((), ()) if dropout is None else dropout
-    passes: _Fast | _General
-    if general is None:
-        passes = _Fast(layers, precision, rates, _SPLITS.index(split), count, device)
-    else:
-        passes = _General(layers, general, rates, _SPLITS.index(split), count, device)
-    masks, points = passes.masks, mc_points(samples)
-    scale = torch.tensor(part.scale, dtype=torch.float32, device=device)
+    device, dtype = part.rows.device, layers[0].weight.dtype
+    noisy = any(entry.is_noise for entry, _ in network.used)
+    masks = (samples if "mc" in modes else 1) if noisy and {"on", "mc"} & set(modes) else 0
+    keys = [inference_keys(seeds, _SPLITS.index(split), sample, device) for sample in range(masks)]
+    points = mc_points(samples)
+    scale = torch.tensor(part.scale, dtype=dtype, device=device)
     runs = layers[0].weight.shape[0]
     tallies = {mode: _Tally(runs, len(part), device) for mode in (modes if masks else OFF_ONLY)}
     kept = _Kept(runs, min(keep, len(part)), layers[-1].weight.shape[1], device)
     for start, stored, labels in part.chunks():
         truth = labels.expand(runs, -1)
-        passes.begin(stored, scale, first + start)
+        features = (stored.to(dtype) * scale).expand(runs, -1, -1)
+        products = network.first(layers, features)
+
+        def passed(noise: Noise | None, features: Tensor = features, products: Tensor = products) -> Tensor:
+            if noise is not None and network.disturbs_input:
+                products = network.first(layers, network.disturbed(features, noise, strengths))
+            return torch.log_softmax(network.after_first(layers, products, noise, strengths)[1], dim=2)
+
         if "off" in tallies:
-            logs = passes.off()
+            logs = passed(None)
             tallies["off"].add(start, logs, truth)
             kept.add("off", 0, start, logs)
         total: Tensor | None = None
         for count in range(1, masks + 1):
-            logs = passes.masked(count - 1)
+            logs = passed(Noise(keys[count - 1], fine=network.fine, first=first + start))
             if total is None and "on" in tallies:
                 tallies["on"].add(start, logs, truth)
                 kept.add("on", 1, start, logs)
@@ -120,70 +120,6 @@ def mc_points(samples: int) -> list[int]:
     steps = (1, 1.5, 2, 3, 5, 7)
     counts = {int(step * 10**power) for power in range(len(str(samples))) for step in steps}
     return sorted({count for count in counts if count < samples} | {samples})
-
-
-class _Fast:
-    """The passes of networks with dropout alone; log-probabilities have the shape (R, B, C).
-
-    Nothing is dropped from the input, so the product of the first layer is made once for all masks.
-    """
-
-    def __init__(
-        self, layers: Sequence[Layer], precision: str, dropout: Dropout, split: int, samples: int, device: torch.device
-    ) -> None:
-        each = [dropout.inference(len(layers) - 1, split, sample, device) for sample in range(samples)]
-        self._drops = [dropping for dropping in each if dropping is not None]
-        self._working = compute_layers(layers, precision)
-        self._scaled = compute_layers(layers, precision, self._drops[0]) if self._drops else self._working
-        self.masks = len(self._drops)
-
-    def begin(self, stored: Tensor, scale: Tensor, start: int) -> None:
-        """Take up a chunk."""
-        first, runs = self._working[0], self._working[0].weight.shape[0]
-        inputs = scaled(stored, scale, first.weight.dtype).expand(runs, -1, -1)
-        self._first = hidden_units(first, inputs) if len(self._working) > 1 else inputs
-        self._start = start
-
-    def off(self) -> Tensor:
-        """With nothing dropped."""
-        _, logits = forward(self._working[1:] or self._working, self._first)
-        return torch.log_softmax(logits, dim=2)
-
-    def masked(self, sample: int) -> Tensor:
-        """Under one mask."""
-        here = self._drops[sample]._replace(first=self._start)
-        dropped = here.drop(0, self._first.clone())
-        return torch.log_softmax(forward(self._scaled[1:], dropped, here.after_first_layer())[1], dim=2)
-
-
-class _General:
-    """The passes of a network that is trained by itself; log-probabilities have the shape (1, B, C)."""
-
-    def __init__(
-        self,
-        layers: Sequence[Layer],
-        general: General,
-        dropout: Dropout,
-        split: int,
-        samples: int,
-        device: torch.device,
-    ) -> None:
-        self._layers, self._general, self._split, self._device = layers, general, split, device
-        self._seed = dropout.seeds[0] if dropout.seeds else 0
-        self.masks = samples if general.is_noisy else 0
-
-    def begin(self, stored: Tensor, scale: Tensor, start: int) -> None:
-        """Take up a chunk."""
-        self._inputs, self._start = scaled(stored, scale, torch.float32), start
-
-    def off(self) -> Tensor:
-        """With nothing disturbed."""
-        return torch.log_softmax(self._general.forward(self._layers, self._inputs, None)[1], dim=2)
-
-    def masked(self, sample: int) -> Tensor:
-        """Under the `sample`-th noise."""
-        noise = Noise((self._seed,), (self._split, sample), False, self._device, self._start)
-        return torch.log_softmax(self._general.forward(self._layers, self._inputs, noise)[1], dim=2)
 
 
 class _Kept:

@@ -1,54 +1,145 @@
-"""Updates as functions of parameters, gradients and the optimizer's own state.
+"""Optimizers and schedules: what a step does with gradients, at numbers that change from step to step and run to run.
 
-R runs; every tensor has R first.
+R runs, S steps.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from droplab.model.network import Layer
+from droplab.config import Recipe
+
+EPSILON = 1e-8
+"""What Adam adds to a root: PyTorch's."""
+
+ROWS = 5
+"""Numbers of a run that an update takes: learning rate, step, momentum or Adam's first decay, its second, epsilon."""
 
 
-@dataclass(frozen=True, eq=False)
-class SGD:
-    """Stochastic gradient descent with momentum, as `torch.optim.SGD` has it.
+@dataclass(frozen=True)
+class Optimizer:
+    """How weights follow gradients.
 
     Attributes:
-        learning_rates: of each run, shape (R,), `float32`.
-        momenta: of each run, shape (R,), `float32`; `None` where no run has any, so that none is kept.
+        adam: whether it is Adam (Kingma & Ba 2015); else descent with momentum.
+        moving: whether descent has momentum.
+        classical: whether velocities hold steps, v ← m·v + rate·g and w ← w − v, or gradients, v ← m·v + g and
+            w ← w − rate·v, as PyTorch has it; the two differ where the rate changes.
+        nesterov: whether the momentum is Nesterov's: w moves by g + m·v (times the rate), with v as it has become.
     """
 
-    learning_rates: Tensor
-    momenta: Tensor | None
+    adam: bool = False
+    moving: bool = False
+    classical: bool = False
+    nesterov: bool = False
 
     @classmethod
-    def of(cls, learning_rates: Sequence[float], momenta: Sequence[float], device: torch.device) -> SGD:
-        """The optimizer of R runs."""
-        return cls(
-            torch.tensor(learning_rates, dtype=torch.float32, device=device),
-            torch.tensor(momenta, dtype=torch.float32, device=device) if any(momenta) else None,
-        )
+    def of(cls, runs: Sequence[Recipe]) -> Optimizer:
+        """The optimizer that runs share."""
+        name, adam = runs[0].optimizer, runs[0].optimizer in ("adam", "adamw")
+        moving = not adam and any(run.momentum or run.momentum_schedule != "constant" for run in runs)
+        return cls(adam, moving, name == "classical", name == "nesterov")
 
-    def initial_state(self, layers: Sequence[Layer]) -> list[Layer]:
-        """Velocities, all 0; empty without momentum."""
-        if self.momenta is None:
-            return []
-        return [Layer(torch.zeros_like(layer.weight), torch.zeros_like(layer.bias)) for layer in layers]
+    @property
+    def moments(self) -> int:
+        """How many numbers it keeps of each weight."""
+        return 2 if self.adam else int(self.moving)
 
-    def update(self, layers: Sequence[Layer], state: Sequence[Layer], gradients: Sequence[Layer]) -> None:
-        """V ← m·v + g, w ← w − rate·v, in place."""
-        for index, (layer, gradient) in enumerate(zip(layers, gradients, strict=True)):
-            for part, (weight, grad) in enumerate(zip(layer, gradient, strict=True)):
-                step = grad
-                if self.momenta is not None:
-                    step = state[index][part].mul_(_broadcast(self.momenta, weight)).add_(grad)
-                weight.addcmul_(step, _broadcast(self.learning_rates, weight), value=-1)
+    def update(
+        self,
+        values: Sequence[Tensor],
+        moments: Sequence[Sequence[Tensor]],
+        gradients: Sequence[Tensor],
+        numbers: Tensor,
+    ) -> None:
+        """Move `values` and `moments` in place.
+
+        Args:
+            values: each with R first.
+            moments: as many as `self.moments`, each shaped as `values`.
+            gradients: shaped as `values`; perhaps overwritten.
+            numbers: shape (ROWS, R).
+        """
+        for place, (part, gradient) in enumerate(zip(values, gradients, strict=True)):
+            shape = (-1, *(1,) * (part.dim() - 1))
+            rate, step, first, second, epsilon = (row.view(shape) for row in numbers)
+            if self.adam:
+                m, v = (each[place] for each in moments)
+                m.lerp_(gradient, 1 - first)
+                v.lerp_(gradient * gradient, 1 - second)
+                part.sub_(m * step / (v.sqrt() + epsilon))
+                continue
+            taken = gradient * rate if self.classical else gradient
+            if self.moving:
+                velocity = moments[0][place].mul_(first).add_(taken)
+                taken = taken + velocity * first if self.nesterov else velocity
+            part.sub_(taken if self.classical else taken * rate)
 
 
-def _broadcast(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *(1,) * (like.dim() - 1))
+def numbers_of(recipe: Recipe, updates: NDArray[np.int64], updates_an_epoch: int) -> NDArray[np.float64]:
+    """What updates of a run take, shape (S, ROWS).
+
+    Args:
+        recipe: the run's.
+        updates: how many were done before each, shape (S,).
+        updates_an_epoch: how many an epoch has.
+    """
+    rate = learning_rate_at(recipe, updates, updates_an_epoch)
+    if recipe.optimizer in ("adam", "adamw"):
+        return adam_numbers(rate, recipe.beta_1, recipe.beta_2, updates, EPSILON)
+    momentum = momentum_at(recipe, updates, updates_an_epoch)
+    return np.stack([rate, rate, momentum, np.zeros_like(rate), np.zeros_like(rate)], axis=1)
+
+
+def adam_numbers(
+    rate: NDArray[np.float64], beta_1: float, beta_2: float, updates: NDArray[np.int64], epsilon: float
+) -> NDArray[np.float64]:
+    """As `numbers_of`, of Adam; `epsilon` is added to the root of the corrected second moment, shape () or (S,).
+
+    The corrections of both moments for their beginning at 0 are in the step and in epsilon.
+    """
+    done = updates + 1.0
+    root = np.sqrt(1 - beta_2**done)
+    ones = np.ones_like(rate)
+    return np.stack([rate, rate * root / (1 - beta_1**done), beta_1 * ones, beta_2 * ones, epsilon * root], axis=1)
+
+
+def learning_rate_at(recipe: Recipe, updates: NDArray[np.int64], updates_an_epoch: int) -> NDArray[np.float64]:
+    """The learning rate of updates; arguments and shape as `numbers_of`.
+
+    >>> recipe = Recipe(learning_rate=1.0, epochs=10, schedule="linear", schedule_final=0.5)
+    >>> learning_rate_at(recipe, np.array([0, 50, 100, 200]), 10).tolist()
+    [1.0, 0.75, 0.5, 0.5]
+    """
+    time = updates / updates_an_epoch
+    length = recipe.schedule_epochs or recipe.epochs
+    done, final = np.minimum(time / length, 1.0), recipe.schedule_final
+    factors = {
+        "constant": np.ones_like(done),
+        "linear": 1 - (1 - final) * done,
+        "exponential": final**done,
+        "inverse_time": 1 / (1 + time / length),
+        "cosine": final + (1 - final) * (1 + np.cos(math.pi * done)) / 2,
+    }
+    warm = np.minimum((updates + 1) / (recipe.warmup_epochs * updates_an_epoch), 1.0) if recipe.warmup_epochs else 1.0
+    return np.asarray(recipe.learning_rate * factors[recipe.schedule] * warm)
+
+
+def momentum_at(recipe: Recipe, updates: NDArray[np.int64], updates_an_epoch: int) -> NDArray[np.float64]:
+    """The momentum of updates; likewise.
+
+    >>> recipe = Recipe(momentum=0.5, epochs=10, momentum_schedule="linear", momentum_final=0.9)
+    >>> momentum_at(recipe, np.array([0, 50, 100, 200]), 10).round(3).tolist()
+    [0.5, 0.7, 0.9, 0.9]
+    """
+    if recipe.momentum_schedule == "constant":
+        return np.full(len(updates), recipe.momentum)
+    time = updates / updates_an_epoch / (recipe.momentum_epochs or recipe.epochs)
+    way = np.minimum(time, 1.0) if recipe.momentum_schedule == "linear" else 1 - np.exp(-time)
+    return np.asarray(recipe.momentum + (recipe.momentum_final - recipe.momentum) * way)

@@ -1,10 +1,11 @@
-"""The step as one compiled program for the CPU: made once for a shape of network and kept between calls.
+"""The step as one compiled program for the CPU: made once for a kind of network and kept between calls.
 
-PyTorch's ahead-of-time compiler turns `train_step` into a shared library. Seeds, rates, learning rates, momenta, the
-number of stacked runs and of examples are the program's inputs, so arms that differ in those alone share it, and every
-worker process loads it in milliseconds. Compiling happens in a process of its own, `python -m droplab.train.program`.
+`train_step` is traced, with the gradient that autograd derives, into one flat list of tensor operations, of which
+PyTorch's ahead-of-time compiler makes a shared library. Seeds, rates, strengths, learning rates, momenta, the number of
+stacked networks and of examples are the program's inputs, so arms that differ in those alone share it, and every worker
+process loads it in milliseconds. Compiling happens in a process of its own, `python -m droplab.train.program`.
 
-R runs, B examples, F features, C classes, L hidden layers.
+R networks, B examples, F features, C classes.
 """
 
 from __future__ import annotations
@@ -20,35 +21,32 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from droplab.data.disk import cache_folder, sweep
-from droplab.model.network import Layer
-from droplab.model.regularizers import Dropping
+from droplab.model.network import Network
+from droplab.model.regularizers import plugins
 from droplab.train.device import cpu_flags
-from droplab.train.optimizers import SGD
-from droplab.train.step import Step, StepInputs, train_step
+from droplab.train.networks import Networks
+from droplab.train.optimizers import ROWS, Optimizer
+from droplab.train.step import Inputs, Step, plain_step, traced_step
 
 _POLL_SECONDS = 0.1
 _LEFT = re.compile(r"[0-9a-f]{64}\.(lock|[0-9]+\.so)")  # what is left of a compiler that was killed
 
 _SOURCES = (
     "random.py",
-    "model/network.py",
-    "model/regularizers.py",
-    "train/optimizers.py",
-    "train/step.py",
-    "train/program.py",
+    *(f"model/{name}.py" for name in ("activations", "network", "noise", "regularizers")),
+    *(f"train/{name}.py" for name in ("networks", "optimizers", "program", "step")),
 )
 
 
@@ -57,26 +55,37 @@ class Program:
     """What a compiled step is made for.
 
     Attributes:
-        sizes: features, units of each hidden layer, classes.
+        network: what the networks compute.
+        optimizer: how they are trained.
         features: dtype of the features as stored, `uint8` or `float32`.
-        precision: `fp32` or `bf16`.
-        stacked: whether it takes several runs (2 or more), or exactly one.
-        mask_bytes: of `Dropping`; 0 for a program without masks.
-        momentum: whether it keeps velocities.
+        stacked: whether it takes several networks (2 or more), or exactly one.
+        threads: that it runs on.
     """
 
-    sizes: tuple[int, ...]
-    features: Literal["uint8", "float32"]
-    precision: Literal["fp32", "bf16"]
+    network: Network
+    optimizer: Optimizer
+    features: str
     stacked: bool
-    mask_bytes: int
-    momentum: bool
+    threads: int = 1
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """What `text` wrote."""
+        values: dict[str, Any] = json.loads(text)
+        network: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in values.pop("network").items()
+        }
+        return cls(Network(**network), Optimizer(**values.pop("optimizer")), **values)
+
+    @property
+    def text(self) -> str:
+        """All of it as JSON."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     @property
     def path(self) -> Path:
         """Where it is kept: named by all that decides its code, the machine's instructions among it."""
-        content = [dataclasses.asdict(self), _origin()]
-        name = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        name = hashlib.sha256(json.dumps([self.text, _origin()]).encode()).hexdigest()
         return cache_folder() / "programs" / f"{name}.so"
 
     def compile(self, stopping: Callable[[], bool] = lambda: False) -> str | None:
@@ -107,7 +116,7 @@ class Program:
         """As `compile`, by one process at a time."""
         if self.path.exists():
             return None
-        command = [sys.executable, "-P", "-m", "droplab.train.program", json.dumps(dataclasses.asdict(self))]
+        command = [sys.executable, "-P", "-m", "droplab.train.program", self.text]
         kept = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(self.path.parent / "inductor")}
         end, ours = os.pipe()  # it ends with this process, however that ends, and the compiler with it
         try:
@@ -142,57 +151,34 @@ class Program:
         """
         runner = _runner(str(self.path))
 
-        def step(layers: Sequence[Layer], velocities: Sequence[Layer], inputs: StepInputs) -> Tensor:
-            if inputs.labels.shape[1] == 1:  # a program is for two examples or more
-                return train_step(layers, velocities, inputs, self.precision)
-            state = [part for layer in (*layers, *velocities) for part in layer]
-            loss: Tensor = runner.run([*state, *inputs.tensors()])[0]
-            return loss
+        def step(networks: Networks, inputs: Inputs) -> Tensor:
+            if inputs.targets.shape[1] == 1 or (self.stacked and len(networks) == 1):
+                return plain_step(networks, inputs)  # a program is for two of each or more
+            made: Tensor = runner.run([*networks.flat, *inputs.tensors()])[0]
+            return made
 
         return step
 
-    def example(self) -> tuple[list[Layer], list[Layer], StepInputs]:
-        """Weights, velocities and inputs of the program's shapes."""
+    def example(self) -> list[Tensor]:
+        """Tensors of the program's shapes."""
         runs, examples = (8, 64) if self.stacked else (1, 1024)
-        layers = [
-            Layer(torch.zeros(runs, outputs, inputs), torch.zeros(runs, outputs))
-            for inputs, outputs in pairwise(self.sizes)
-        ]
-        optimizer = SGD.of([1.0] * runs, [float(self.momentum)] * runs, torch.device("cpu"))
-        dropping = None
-        if self.mask_bytes:
-            keys = torch.zeros(len(self.sizes) - 2, runs, dtype=torch.int64)
-            dropping = Dropping(keys, torch.zeros(runs, 1, 1), self.mask_bytes)
-        inputs = StepInputs(
-            features=torch.zeros(runs, examples, self.sizes[0], dtype=getattr(torch, self.features)),
-            labels=torch.zeros(runs, examples, dtype=torch.int64),
+        networks = Networks.blank(self.network, self.optimizer, range(runs))
+        inputs = Inputs(
+            features=torch.zeros(runs, examples, self.network.sizes[0], dtype=getattr(torch, self.features)),
+            targets=torch.zeros(runs, examples, dtype=torch.int64),
             scale=torch.ones(()),
-            number=torch.zeros((), dtype=torch.int64),
-            optimizer=optimizer,
-            dropping=dropping,
+            keys=torch.zeros(runs, dtype=torch.int64),
+            numbers=torch.full((ROWS + self.network.rows, runs), 0.5),
         )
-        return layers, optimizer.initial_state(layers), inputs
+        # Strides as in use, each with memory of its own: what shares memory would be traced as one tensor.
+        apart = [torch.empty_strided(part.shape, part.stride()).copy_(part) for part in networks.flat]
+        return [*apart, *inputs.tensors()]
 
-    def dynamic(self, parts: int) -> list[dict[int, Any]]:
-        """Which dimensions of `parts` tensors of the state, and then of the inputs, change from call to call."""
+    def dynamic(self, state: int) -> list[dict[int, Any]]:
+        """Which dimensions of `state` tensors of networks, and then of the inputs, change from call to call."""
         runs = {0: torch.export.Dim("runs", min=2, max=2**20)} if self.stacked else {}
         batch = runs | {1: torch.export.Dim("examples", min=2, max=2**31)}
-        masks = [{1: runs[0]} if runs else {}, runs] if self.mask_bytes else []
-        return [*[runs] * parts, batch, batch, {}, {}, *[runs] * (1 + self.momentum), *masks]
-
-
-class _Module(nn.Module):
-    """`train_step` over a flat list of tensors, as the compiler takes it."""
-
-    def __init__(self, layers: int, velocities: int, inputs: StepInputs, precision: str) -> None:
-        super().__init__()
-        self.layers, self.velocities, self.inputs, self.precision = layers, velocities, inputs, precision
-
-    def forward(self, *tensors: Tensor) -> Tensor:
-        parts = iter(tensors)
-        layers = [Layer(next(parts), next(parts)) for _ in range(self.layers)]
-        velocities = [Layer(next(parts), next(parts)) for _ in range(self.velocities)]
-        return train_step(layers, velocities, self.inputs.with_tensors(list(parts)), self.precision)
+        return [*[runs] * state, batch, batch, {}, runs, {1: runs[0]} if runs else {}]
 
 
 @cache
@@ -206,6 +192,7 @@ def _origin() -> list[str]:
     """All but the shape that decides a program's code: this droplab's lines, PyTorch, the processor."""
     package = resources.files("droplab")
     lines = "".join(package.joinpath(name).read_text("utf-8") for name in _SOURCES)
+    lines += "".join(Path(name).read_text("utf-8") for name in plugins())
     return [hashlib.sha256(lines.encode()).hexdigest(), torch.__version__, *sorted(cpu_flags())]
 
 
@@ -233,22 +220,20 @@ def _compile(program: Program) -> None:
     """Write the program to its path, whole or not at all."""
     import torch._inductor
 
-    torch.set_num_threads(1)
-    layers, velocities, inputs = program.example()
-    tensors = (*(part for layer in (*layers, *velocities) for part in layer), *inputs.tensors())
-    dynamic = program.dynamic(2 * (len(layers) + len(velocities)))
-    module = _Module(len(layers), len(velocities), inputs, program.precision)
+    torch.set_num_threads(program.threads)
+    tensors = program.example()
     part = _part(program, os.getpid())
+    traced = traced_step(program.network, program.optimizer, tensors, symbolic=True)
     with torch.no_grad():
-        exported = torch.export.export(module, tensors, dynamic_shapes=(tuple(dynamic),))
+        dynamic = tuple(program.dynamic(len(tensors) - 5))
+        exported = torch.export.export(traced, tuple(tensors), dynamic_shapes=dynamic)
         options = {"aot_inductor.output_path": str(part)}
-        made = torch._inductor.aot_compile(exported.module(), tensors, options=options)
+        made = torch._inductor.aot_compile(exported.module(), tuple(tensors), options=options)
     _runner(str(made))  # a library that cannot be loaded is none
     Path(str(made)).replace(program.path)
 
 
 if __name__ == "__main__":
-    _wanted = json.loads(sys.argv[1])
-    _program = Program(**(_wanted | {"sizes": tuple(_wanted["sizes"])}))
+    _program = Program.read(sys.argv[1])
     threading.Thread(target=_end_with_parent, args=(_part(_program, os.getpid()),), daemon=True).start()
     _compile(_program)

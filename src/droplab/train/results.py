@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from droplab.config import RunSettings
 from droplab.errors import TrainingError
-from droplab.model.network import Layer
+from droplab.model.network import Layer, is_noisy
 from droplab.stats.metrics import classification_metrics
 from droplab.train.device import environment
 from droplab.train.evaluate import Evaluation, evaluate
@@ -40,41 +41,38 @@ def finish(state: State, examples: Examples, way: Way, checkpoints: CheckpointCo
     Returns:
         For each run what it became, or the error that says why its loss is no number any more.
     """
-    diverged = ~np.isfinite(np.stack(state.losses))
-    if diverged.any(axis=0).all():
-        return [_divergence(run, diverged[:, index]) for index, run in enumerate(state.settings)]
-    best_epoch = None
-    if state.extras is not None and state.extras.best:
-        best_epoch = state.extras.take_best(state.layers)
+    losses, chosen = np.stack(state.losses), state.take_best()
+    diverged: NDArray[np.bool_] = np.isinf(losses).any(axis=0)
     started = time.perf_counter()
-    final = _final_evaluation(state, examples, way)
+    layers, strengths = state.final(state.networks)
+    final = [] if diverged.all() else _final_evaluation(state, layers, strengths, examples)
     state.evaluate_seconds += time.perf_counter() - started
     runs = len(state.settings)
     return [
-        _divergence(run, diverged[:, index])
-        if diverged[:, index].any()
+        _divergence(run, losses[:, index])
+        if diverged[index]
         else Trained(
             Outcome(
                 metrics=tuple(final[index].metrics),
-                curves=_curves(state, index),
+                curves=_curves(state, losses, index),
                 ledger=final[index].ledger,
                 reliability=final[index].reliability,
                 train_seconds=state.train_seconds / runs,
                 evaluate_seconds=state.evaluate_seconds / runs,
                 environment=environment(way.device),
-                best_epoch=best_epoch,
+                best_epoch=chosen[index],
                 checkpoints=checkpoints,
             ),
-            _weights(state.network, index),
+            _weights(layers, index),
         )
         for index, run in enumerate(state.settings)
     ]
 
 
-def _divergence(run: RunSettings, diverged: NDArray[np.bool_]) -> TrainingError:
-    epoch = int(diverged.argmax()) + 1
+def _divergence(run: RunSettings, losses: NDArray[np.float32]) -> TrainingError:
+    epoch = int(np.isinf(losses).argmax()) + 1
     return TrainingError(
-        f"the loss must stay a finite number; with widths={list(run.widths)}, dropout={run.dropout:g}, seed={run.seed} "
+        f"the loss must stay a finite number; with widths={list(run.widths)}, dropout={run.dropout}, seed={run.seed} "
         f"it did not in epoch {epoch}. Lower learning_rate={run.learning_rate:g} or momentum={run.momentum:g}."
     )
 
@@ -87,20 +85,19 @@ class _Final(NamedTuple):
     reliability: NDArray[np.float32]
 
 
-def _final_evaluation(state: State, examples: Examples, way: Way) -> list[_Final]:
+def _final_evaluation(state: State, layers: Sequence[Layer], strengths: Tensor, examples: Examples) -> list[_Final]:
     """Evaluate each run on every split."""
     metrics: list[list[Metric]] = [[] for _ in state.settings]
     ledgers: list[dict[str, NDArray[np.integer]]] = [{} for _ in state.settings]
     beliefs: dict[Split, Beliefs] = {}
-    samples = state.settings[0].mc_samples
-    network, general = state.network, state.general(way.precision)
+    samples, network, seeds = state.settings[0].mc_samples, state.networks.network, state.networks.seeds
     label_type = np.uint8 if examples.classes <= 256 else np.uint16
     for split, modes in MODES.items():
         part = examples.part(split).first(TRAIN_EXAMPLES) if split == "train" else examples.part(split)
         if not len(part):  # nothing was held out
             continue
         keep = 0 if split == "train" else KEPT_PROBABILITIES // examples.classes
-        said = evaluate(network, part, split, way.precision, modes, state.dropout, samples, keep, general)
+        said = evaluate(network, layers, part, strengths, modes, seeds, split, samples, keep)
         labels = part.labels[part.rows].cpu().numpy()
         for inference in modes:
             for run, numbers in enumerate(_numbers(said[inference], split, labels, examples.classes)):
@@ -110,7 +107,7 @@ def _final_evaluation(state: State, examples: Examples, way: Way) -> list[_Final
             predictions = said["off"].predictions.cpu().numpy().astype(label_type)
             for run, ledger in enumerate(ledgers):
                 ledger[split] = predictions[run]
-    masked = [run.dropout > 0 if general is None else general.is_noisy for run in state.settings]
+    masked = [is_noisy(run) for run in state.settings]
     judged = [judge(place, acts, beliefs.get("valid"), beliefs["test"]) for place, acts in enumerate(masked)]
     return [
         _Final([*said, *more], ledger, curves)
@@ -130,13 +127,14 @@ def _numbers(said: Evaluation, split: Split, labels: NDArray[np.int64], classes:
     return named
 
 
-def _curves(state: State, run: int) -> Curves:
+def _curves(state: State, losses: NDArray[np.float32], run: int) -> Curves:
     values = np.stack(state.evaluated)[..., run].astype(np.float32)  # (points, parts, nll and accuracy)
+    seen = ~np.isnan(values[:, 0, 0])
     return Curves(
-        train_loss=np.array([losses[run] for losses in state.losses], dtype=np.float32),
-        points=np.array(state.points, dtype=np.int32),
-        losses=np.ascontiguousarray(values[:, :, 0].T),
-        accuracies=np.ascontiguousarray(values[:, :, 1].T),
+        train_loss=losses[~np.isnan(losses[:, run]), run],
+        points=np.array(state.points, dtype=np.int32)[seen],
+        losses=np.ascontiguousarray(values[seen, :, 0].T),
+        accuracies=np.ascontiguousarray(values[seen, :, 1].T),
     )
 
 

@@ -1,106 +1,223 @@
-"""The state of runs that share their products: all that a training is made of between two steps.
+"""The training of a study's runs between two steps: their networks, and how they got there.
 
-R runs, E epochs done, P evaluated points.
+R runs, E epochs done, P evaluated points, S steps of an epoch, K rows of strengths.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from droplab.config import Recipe, RunSettings
-from droplab.model.general import General, general_of
+from droplab.config import RunSettings
 from droplab.model.initialise import initial_layers
-from droplab.model.network import Layer
-from droplab.model.regularizers import Dropout
+from droplab.model.network import Layer, Network, pieces_of, used_by
+from droplab.model.noise import training_keys
+from droplab.random import Purpose, key_tensor, permutation, stream_key
+from droplab.train.evaluate import evaluate
 from droplab.train.examples import Examples
-from droplab.train.general import Extras, final_layers
-from droplab.train.optimizers import SGD
+from droplab.train.networks import Networks
+from droplab.train.optimizers import Optimizer, numbers_of
 from droplab.train.outcome import Precision
+from droplab.train.step import Inputs
+
+CURVE_POINTS = 40
+"""Most points at which a training is evaluated for its curves."""
+
+CURVE_SHARE = 0.04
+"""About the largest share of a training's products that its curves may take."""
+
+CURVE_EXAMPLES = 5_000
+"""How many training examples, the first ones of the split, the curves are evaluated on."""
 
 
-@dataclass
+class Progress(NamedTuple):
+    """How far one run of a pack is.
+
+    Attributes:
+        run: position in the pack.
+        epoch: epochs done.
+        loss: mean training loss of the last epoch, in nats.
+        accuracy: on valid with dropout off, in [0, 1], as last evaluated; `None` before that and
+            without valid.
+    """
+
+    run: int
+    epoch: int
+    loss: float
+    accuracy: float | None
+
+
 class State:
-    """R runs of one shape under training.
+    """R runs of one kind under training: the policy of `loop.train` for a study.
 
     Attributes:
         settings: of each run.
-        layers: `float32` master weights.
-        velocities: the optimizer's; empty without momentum.
-        epoch: epochs done.
-        step: steps done of the epoch under way.
-        total: loss summed over the examples of the epoch under way, shape (R,).
-        losses: mean training loss of each epoch done, E of shape (R,), in nats.
-        points: the epochs after which the networks were evaluated.
-        evaluated: at each point, shape (train part and valid, nll and accuracy, R).
-        train_seconds: time in steps so far.
+        networks: theirs, those that have stopped behind the others.
+        losses: mean training loss of each epoch done, E of shape (R,), in nats; infinite where it is
+            no number any more, NaN for a run that had stopped.
+        points: the epochs after which networks were evaluated.
+        evaluated: at each point, shape (train part and valid, nll and accuracy, R), `float64`; NaN likewise.
+        watch: of early stopping, each run's lowest loss on valid and the epochs done then, shape (R, 2), `float64`.
+        best: the networks of that time, values and statistics; empty where no run stops early.
         evaluate_seconds: time in evaluation so far.
-        extras: what else a run is made of that the fast step cannot train; R is 1 then.
     """
 
-    settings: Sequence[RunSettings]
-    layers: list[Layer]
-    velocities: list[Layer]
-    epoch: int
-    step: int
-    total: Tensor
-    losses: list[NDArray[np.float32]]
-    points: list[int]
-    evaluated: list[NDArray[np.float64]]
-    train_seconds: float = 0.0
-    evaluate_seconds: float = 0.0
-    extras: Extras | None = None
-
-    @classmethod
-    def initial(cls, settings: Sequence[RunSettings], examples: Examples, device: torch.device) -> State:
-        """Runs before their first step."""
-        seeds = [run.seed for run in settings]
-        first, total = settings[0], torch.zeros(len(settings), device=device)
+    def __init__(
+        self,
+        settings: Sequence[RunSettings],
+        examples: Examples,
+        device: torch.device,
+        precision: Precision,
+    ) -> None:
+        first, seeds = settings[0], [run.seed for run in settings]
+        self.settings, self._examples = settings, examples
+        self.epochs, self.examples = first.epochs, len(examples.train)
+        network = Network.of(settings, examples.features, examples.classes, precision)
         layers = initial_layers(
             examples.features, first.widths, examples.classes, seeds, device, first.initial_weights, pieces_of(first)
         )
-        if first.is_plain:
-            return cls(settings, layers, optimizer_of(settings, device).initial_state(layers), 0, 0, total, [], [], [])
-        return cls(settings, layers, [], 0, 0, total, [], [], [], extras=Extras.initial(first, layers))
+        self.networks = Networks.initial(network, Optimizer.of(settings), seeds, layers)
+        self.strengths = network.strengths([used_by(run) for run in settings]).to(device, torch.float32)
+        self.losses: list[NDArray[np.float32]] = []
+        self.points: list[int] = []
+        self.evaluated: list[NDArray[np.float64]] = []
+        self._patience = [dict(run.regularizers).get("early_stopping") for run in settings]
+        self.watch = torch.tensor([[torch.inf, 0.0]] * len(settings), dtype=torch.float64)
+        stopping = any(patience is not None for patience in self._patience)
+        parts = [self.networks.values, self.networks.statistics]
+        self.best = [part.clone() for part in parts] if stopping else []
+        self._points = curve_points(first.epochs, _points_worth(examples))
+        self.train_seconds = self.evaluate_seconds = 0.0
 
-    @property
-    def network(self) -> list[Layer]:
-        """The weights as they are evaluated and kept."""
-        if self.extras is None:
-            return self.layers
-        return final_layers(self.settings[0], self.layers, self.extras)
+    def begin(self, on_progress: Callable[[Progress], None], first: int) -> None:
+        """Begin to count the time; `on_progress` is told of each run after each epoch, the first of which is `first`."""
+        self._on_progress, self._first, self._clock = on_progress, first, time.perf_counter()
 
-    def general(self, precision: Precision) -> General | None:
-        """How the run computes, where the fast step cannot train it."""
-        return general_of(self.settings[0], precision)
+    def end(self) -> None:
+        """Count the time so far as training's."""
+        now = time.perf_counter()
+        self.train_seconds, self._clock = self.train_seconds + now - self._clock, now
 
-    @property
-    def dropout(self) -> Dropout:
-        """The dropout of each run."""
-        return Dropout.of([run.seed for run in self.settings], [run.dropout for run in self.settings])
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Do something whose time is not training's."""
+        self.end()
+        yield
+        self._clock = time.perf_counter()
+
+    def inputs(self, networks: Networks) -> Iterator[Inputs]:
+        """The steps that are left of an epoch: every training example once, in the epoch's order."""
+        train, size = self._examples.train, self.settings[0].batch_size
+        device, epoch = train.rows.device, self.networks.epoch
+        keys = [stream_key(seed, Purpose.ORDER, epoch) for seed in networks.seeds]
+        batches = torch.split(permutation(key_tensor(keys, device), len(train)), size, dim=1)
+        scale = torch.tensor(train.scale, dtype=torch.float32, device=device)
+        noise = training_keys(networks.seeds, epoch, len(batches), device)
+        numbers = self._numbers(networks, len(batches)).to(device)
+        for step in range(self.networks.step, len(batches)):
+            yield Inputs(*train.batch(batches[step]), scale, noise[step], numbers[step])
+
+    def _numbers(self, networks: Networks, steps: int) -> Tensor:
+        """What each step of an epoch takes, shape (S, ROWS + K, R)."""
+        updates = self.networks.epoch * steps + np.arange(steps)
+        rows = [numbers_of(self.settings[place], updates, steps) for place in networks.places]
+        moving = torch.tensor(np.stack(rows, axis=2), dtype=torch.float32)
+        fixed = self.strengths[:, networks.places].cpu().expand(steps, -1, -1)
+        return torch.cat([moving, fixed], dim=1)
+
+    def after_epoch(self, networks: Networks, losses: NDArray[np.float64]) -> list[int]:
+        """Evaluate where the curves have a point, tell how far it is, and say which runs stop.
+
+        Args:
+            networks: those under training.
+            losses: loss and aim of each, shape (R, 2).
+        """
+        epoch, table = self.networks.epoch, np.full(len(self.settings), np.nan, np.float32)
+        table[networks.places] = np.where(np.isnan(losses[:, 0]), np.inf, losses[:, 0])
+        self.losses.append(table)
+        with self.aside():
+            started = time.perf_counter()
+            stops = [not np.isfinite(loss) for loss in losses[:, 0]]
+            if self.best:
+                stops = [a or b for a, b in zip(stops, self._watched(networks), strict=True)]
+            if epoch in self._points:
+                self._add_point(networks)
+            elif any(stops):
+                self._add_point(networks, [row for row, does in enumerate(stops) if does])
+            self.evaluate_seconds += time.perf_counter() - started
+        accuracies = self.evaluated[-1][1, 1] if self.evaluated and len(self._examples.valid) else None
+        for row, place in enumerate(networks.places):
+            accuracy = None if accuracies is None or np.isnan(accuracies[place]) else float(accuracies[place])
+            self._on_progress(Progress(self._first + place, epoch, float(losses[row, 0]), accuracy))
+        return [row for row, does in enumerate(stops) if does]
+
+    def _watched(self, networks: Networks) -> list[bool]:
+        """Early stopping (Prechelt 1998): keep each network whose loss on valid is its lowest; which have waited."""
+        said = self.evaluate(networks, "valid")[0]
+        stops = []
+        for row, place in enumerate(networks.places):
+            patience, loss = self._patience[place], float(said[row])
+            if patience is not None and loss < self.watch[place, 0]:
+                self.watch[place] = torch.tensor([loss, self.networks.epoch], dtype=torch.float64)
+                for best, part in zip(self.best, (networks.values, networks.statistics), strict=True):
+                    best[place] = part[row]
+            waited = self.networks.epoch - float(self.watch[place, 1])
+            stops.append(patience is not None and not isinstance(patience, tuple) and waited >= patience)
+        return stops
+
+    def take_best(self) -> list[int | None]:
+        """Put the networks in order, of early stopping the best; after how many epochs each of these was seen."""
+        self.networks.sort()
+        chosen: list[int | None] = [None] * len(self.settings)
+        for place, patience in enumerate(self._patience):
+            if patience is not None:
+                chosen[place] = int(self.watch[place, 1])
+                for best, part in zip(self.best, (self.networks.values, self.networks.statistics), strict=True):
+                    part[place] = best[place]
+        return chosen
+
+    def final(self, networks: Networks) -> tuple[list[Layer], Tensor]:
+        """Layers as they are evaluated and kept, and their strengths."""
+        strengths = self.strengths[:, networks.places]
+        return networks.final(strengths), strengths
+
+    def evaluate(self, networks: Networks, split: str) -> NDArray[np.float64]:
+        """Nll and accuracy of each with dropout off, on valid or a fixed part of train, shape (2, R)."""
+        part = self._examples.valid if split == "valid" else self._examples.train.first(CURVE_EXAMPLES)
+        layers, strengths = self.final(networks)
+        said = evaluate(networks.network, layers, part, strengths)["off"]
+        return torch.stack([said.nll, said.accuracy]).cpu().numpy()
+
+    def _add_point(self, networks: Networks, rows: Sequence[int] | None = None) -> None:
+        """Evaluate all networks, or some alone."""
+        chosen = list(range(len(networks))) if rows is None else list(rows)
+        table = np.full((2, 2, len(self.settings)), np.nan)
+        said = np.stack([self.evaluate(networks, "train"), self.evaluate(networks, "valid")])
+        table[:, :, [networks.places[row] for row in chosen]] = said[:, :, chosen]
+        self.points.append(self.networks.epoch)
+        self.evaluated.append(table)
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it but the settings, as named tensors on the CPU."""
-        runs = len(self.settings)
+        networks, runs = self.networks, len(self.settings)
         named = {
-            "position": torch.tensor([self.epoch, self.step]),
+            "position": torch.tensor([networks.epoch, networks.step, networks.active]),
+            "places": torch.tensor(networks.places),
             "seconds": torch.tensor([self.train_seconds, self.evaluate_seconds], dtype=torch.float64),
-            "total": self.total.cpu(),
             "losses": torch.tensor(np.array(self.losses, dtype=np.float32).reshape(-1, runs)),
             "points": torch.tensor(self.points, dtype=torch.int64),
             "evaluated": torch.tensor(np.array(self.evaluated, dtype=np.float64).reshape(-1, 2, 2, runs)),
+            "watch": self.watch,
         }
-        for kind, layers in (("layers", self.layers), ("velocities", self.velocities)):
-            for index, layer in enumerate(layers):
-                named |= {f"{kind}.{index}.{name}": part.cpu() for name, part in zip(Layer._fields, layer, strict=True)}
-        if self.extras is not None:
-            named |= {f"extras.{name}": part.cpu() for name, part in self.extras.tensors().items()}
-        return named
+        named |= {f"best.{k}": part.cpu() for k, part in enumerate(self.best)}
+        return named | {f"networks.{name}": tensor.cpu() for name, tensor in networks.tensors().items()}
 
     def restore(self, named: Mapping[str, Tensor]) -> None:
         """Take up what `tensors` gave, perhaps on another device.
@@ -108,7 +225,7 @@ class State:
         Raises:
             ValueError: if it is not of these runs' shapes, or lies beyond their last epoch; nothing is changed then.
         """
-        mine = self.tensors()
+        mine, runs = self.tensors(), len(self.settings)
         open_ended = {"losses", "points", "evaluated"}  # as long as the training has lasted
         if named.keys() != mine.keys() or any(
             tensor.dtype != mine[name].dtype
@@ -116,30 +233,43 @@ class State:
             for name, tensor in named.items()
         ):
             raise ValueError("a checkpoint must have the shapes of its runs")
-        (epoch, step), points = named["position"].tolist(), named["points"].tolist()
+        (epoch, step, active), points = named["position"].tolist(), named["points"].tolist()
+        places = named["places"].tolist()
         counts = (len(named["losses"]), len(named["evaluated"]))
-        if not 0 <= epoch <= self.settings[0].epochs or step < 0 or counts != (epoch, len(points)):
+        within = 0 <= epoch <= self.epochs and step >= 0 and 0 <= active <= runs and sorted(places) == list(range(runs))
+        if not within or counts != (epoch, len(points)):
             raise ValueError("a checkpoint must lie within its training")
-        for kind, layers in (("layers", self.layers), ("velocities", self.velocities)):
-            for index, layer in enumerate(layers):
-                for name, part in zip(Layer._fields, layer, strict=True):
-                    part.copy_(named[f"{kind}.{index}.{name}"])
-        if self.extras is not None:
-            for name, part in self.extras.tensors().items():
-                part.copy_(named[f"extras.{name}"])
-        self.total.copy_(named["total"])
-        self.epoch, self.step = epoch, step
+        for name, tensor in self.networks.tensors().items():
+            tensor.copy_(named[f"networks.{name}"])
+        for k, part in enumerate(self.best):
+            part.copy_(named[f"best.{k}"])
+        self.watch.copy_(named["watch"])
+        self.networks.places = places
+        self.networks.seeds = [self.settings[place].seed for place in places]
+        self.networks.epoch, self.networks.step, self.networks.active = epoch, step, active
         self.train_seconds, self.evaluate_seconds = named["seconds"].tolist()
-        self.losses = list(named["losses"].numpy())
-        self.points = points
-        self.evaluated = list(named["evaluated"].numpy())
+        self.losses, self.points, self.evaluated = (
+            list(named["losses"].numpy()),
+            points,
+            list(named["evaluated"].numpy()),
+        )
 
 
-def pieces_of(recipe: Recipe) -> int:
-    """How many products a hidden unit takes."""
-    return recipe.pieces if recipe.activation == "maxout" else 1
+def curve_points(epochs: int, worth: float) -> list[int]:
+    """The epochs (1 … `epochs`) after which curves are evaluated, evenly spread, the last among them.
+
+    Args:
+        epochs: of the training.
+        worth: what a point costs, in epochs of training; it decides how many there are: 5 to `CURVE_POINTS`.
+
+    >>> curve_points(3, 0.1), curve_points(25, 0.1), len(curve_points(400, 0.1))
+    ([1, 2, 3], [2, 5, 8, 10, 12, 15, 18, 20, 22, 25], 40)
+    """
+    count = min(max(int(CURVE_SHARE * epochs / worth), 5), CURVE_POINTS, epochs)
+    return sorted({round(x) for x in np.linspace(epochs / count, epochs, count)})
 
 
-def optimizer_of(settings: Sequence[RunSettings], device: torch.device) -> SGD:
-    """The optimizer of R runs."""
-    return SGD.of([run.learning_rate for run in settings], [run.momentum for run in settings], device)
+def _points_worth(examples: Examples) -> float:
+    """What a point of the curves costs, in epochs of training: an example costs 2/5 of what it does in a step."""
+    evaluated = len(examples.valid) + min(len(examples.train), CURVE_EXAMPLES)
+    return 0.4 * evaluated / len(examples.train)

@@ -1,105 +1,126 @@
-"""One update of a pack: the loss of a batch, its gradients, the new weights.
+"""What happens in one step: objective → gradient → regularizers → optimizer → constraint, for R networks at once.
 
-Plain tensor operations, so that the same lines run one by one or compiled into one program (`train/program.py`).
-
-R runs, B examples, F features, C classes.
+R networks, B examples, F features, C classes, K rows of strengths.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from droplab.model.network import Layer, backward, compute_layers, forward
-from droplab.model.regularizers import Dropping
-from droplab.train.optimizers import SGD
+from droplab.model.network import Batch, Network
+from droplab.model.noise import Noise
+from droplab.train.networks import Networks, assemble, norm_widths, value_shapes
+from droplab.train.optimizers import ROWS, Optimizer
 
 
-class StepInputs(NamedTuple):
-    """All that a step takes beside weights and velocities.
+class Inputs(NamedTuple):
+    """What a step takes beside the networks.
 
     Attributes:
         features: as stored, shape (R, B, F), `uint8` or a float type.
-        labels: shape (R, B), `int64`.
+        targets: as `Batch` has them.
         scale: what a stored feature is multiplied by, shape ().
-        number: of the step within its epoch, from 0, shape (), `int64`.
-        optimizer: of each run.
-        dropping: the masks of the epoch, if anything is dropped.
+        keys: of the step's noise, shape (R,), `int64`.
+        numbers: of the optimizer, and then the strengths, shape (ROWS + K, R).
+        shares: as `Batch` has them.
     """
 
     features: Tensor
-    labels: Tensor
+    targets: Tensor
     scale: Tensor
-    number: Tensor
-    optimizer: SGD
-    dropping: Dropping | None
+    keys: Tensor
+    numbers: Tensor
+    shares: Tensor | None = None
 
     def tensors(self) -> list[Tensor]:
-        """All tensors in it, in a fixed order."""
-        momenta = [] if self.optimizer.momenta is None else [self.optimizer.momenta]
-        masks = [] if self.dropping is None else [self.dropping.keys, self.dropping.thresholds]
-        return [*self[:4], self.optimizer.learning_rates, *momenta, *masks]
-
-    def with_tensors(self, tensors: Sequence[Tensor]) -> StepInputs:
-        """The same with others in the places of `tensors`."""
-        features, labels, scale, number, learning_rates, *rest = tensors
-        momenta = None if self.optimizer.momenta is None else rest.pop(0)
-        dropping = None if self.dropping is None else self.dropping._replace(keys=rest[0], thresholds=rest[1])
-        return StepInputs(features, labels, scale, number, SGD(learning_rates, momenta), dropping)
+        """All tensors in it, in order."""
+        return [each for each in self if each is not None]
 
 
-Step = Callable[[Sequence[Layer], Sequence[Layer], StepInputs], Tensor]
-"""`train_step` with its precision settled."""
+Step = Callable[[Networks, Inputs], Tensor]
+"""An update in place of networks by one batch, as `train_step` makes it."""
 
 
-def plain_step(precision: str) -> Step:
-    """The step as its operations one by one: what every compiled one is held against."""
-    return partial(train_step, precision=precision)
+def plain_step(networks: Networks, inputs: Inputs) -> Tensor:
+    """The step as its operations one by one: what every other way to run it is held against."""
+    return flat_step(networks.network, networks.optimizer)(*networks.flat, *inputs.tensors())
 
 
-def train_step(layers: Sequence[Layer], velocities: Sequence[Layer], inputs: StepInputs, precision: str) -> Tensor:
-    """Update `layers` and `velocities` in place by one batch.
+def flat_step(network: Network, optimizer: Optimizer) -> Callable[..., Tensor]:
+    """`train_step` over a flat list of tensors, `Networks.flat` and `Inputs.tensors`, to be traced."""
+    count, norms = len(value_shapes(network)), 2 * len(norm_widths(network))
 
-    Args:
-        layers: `float32` master weights, shapes (R, O, I) and (R, O) each.
-        velocities: the optimizer's state, shaped as `layers`; empty without momentum.
-        inputs: examples, masks and rates.
-        precision: `fp32` or `bf16`.
+    def step(*tensors: Tensor) -> Tensor:
+        parts, statistics = tensors[:count], tensors[count : count + norms]
+        rest = tensors[count + norms :]
+        moments = [rest[k * count : (k + 1) * count] for k in range(optimizer.moments)]
+        return train_step(network, optimizer, parts, statistics, moments, Inputs(*rest[optimizer.moments * count :]))
 
-    Returns:
-        The mean loss of the batch before the update, in nats, shape (R,), `float32`.
-    """
-    dropping = None if inputs.dropping is None else inputs.dropping.at(inputs.number)
-    working = compute_layers(layers, precision, dropping)
-    seen, logits = forward(working, scaled(inputs.features, inputs.scale, working[0].weight.dtype), dropping)
-    loss, grad_logits = cross_entropy(logits, inputs.labels)
-    gradients = backward(working, seen, grad_logits, dropping)
-    inputs.optimizer.update(layers, velocities, gradients)
-    return loss
+    return step
 
 
-def scaled(features: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
-    """Stored features as the first layer takes them: multiplied by `scale`, with `dtype`."""
-    if torch.compiler.is_compiling():
-        return (features.to(scale.dtype) * scale).to(dtype)
-    return features.to(dtype, copy=True).mul_(scale)
-
-
-def cross_entropy(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy of each run, and its gradient.
+def traced_step(
+    network: Network, optimizer: Optimizer, tensors: Sequence[Tensor], symbolic: bool = False
+) -> torch.fx.GraphModule:
+    """The step with its gradient as one flat list of tensor operations without autograd.
 
     Args:
-        logits: shape (R, B, C), `float32`.
-        labels: shape (R, B), `int64`.
+        network: what the networks compute.
+        optimizer: how they move.
+        tensors: examples of what `flat_step` takes.
+        symbolic: whether it is for all sizes; else for those of `tensors`.
+    """
+    # Imported here: with it comes a computer algebra system, 0.8 s, for who records or compiles.
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    return make_fx(flat_step(network, optimizer), tracing_mode="symbolic" if symbolic else "real")(*tensors)
+
+
+def train_step(
+    network: Network,
+    optimizer: Optimizer,
+    parts: Sequence[Tensor],
+    statistics: Sequence[Tensor],
+    moments: Sequence[Sequence[Tensor]],
+    inputs: Inputs,
+) -> Tensor:
+    """Update networks in place by one batch.
+
+    Args:
+        network: what they compute.
+        optimizer: how they move.
+        parts: weights, biases, scales and shifts, as `Networks.flat` has them.
+        statistics: running means and variances, as `Networks.flat` has them.
+        moments: of the optimizer, each shaped as `parts`.
+        inputs: examples, noise, rates and strengths.
 
     Returns:
-        The loss in nats, shape (R,), and its gradient for the logits: (softmax − one-hot) / B, shape (R, B, C).
+        The mean cross-entropy of the batch before the update, in nats, and what is minimized, shape (2, R).
     """
-    log_probabilities = torch.log_softmax(logits, dim=2)
-    one_hot = (labels.unsqueeze(2) == torch.arange(logits.shape[2], device=labels.device)).to(logits.dtype)
-    loss = (log_probabilities * one_hot).sum(dim=(1, 2)).neg_().div_(labels.shape[1])
-    return loss, log_probabilities.exp_().sub_(one_hot).div_(labels.shape[1])
+    rate, strengths = inputs.numbers[0], inputs.numbers[ROWS:]
+    losses, gradients = derived(network, parts, statistics, inputs)
+    with torch.no_grad():
+        layers, _ = assemble(network, parts, statistics)
+        network.update(layers, strengths, rate)
+        optimizer.update(parts, moments, gradients, inputs.numbers[:ROWS])
+        network.update(layers, strengths, None)
+    return losses
+
+
+def derived(
+    network: Network, parts: Sequence[Tensor], statistics: Sequence[Tensor], inputs: Inputs
+) -> tuple[Tensor, Sequence[Tensor]]:
+    """The losses that `train_step` returns, and the gradient of what is minimized, shaped as `parts`."""
+    features = inputs.features.to(inputs.scale.dtype) * inputs.scale
+    batch = Batch(features, inputs.targets, inputs.shares)
+    noise = Noise(inputs.keys, fine=network.fine, scaled=network.scaled)
+    with torch.enable_grad():
+        leaves = [part.detach().requires_grad_() for part in parts]
+        layers, norms = assemble(network, leaves, statistics)
+        loss, aim = network.objective(layers, norms, batch, noise, inputs.numbers[ROWS:])
+        gradients = torch.autograd.grad(aim.sum(), leaves, materialize_grads=True)
+    return torch.stack([loss.detach(), aim.detach()]), gradients

@@ -15,9 +15,10 @@ from droplab.study.files import checkpoint_name
 from droplab.study.packs import Pack, pack_name, with_way
 from droplab.study.plan import Run
 from droplab.train.checkpoint import Checkpoint
-from droplab.train.engine import Progress, train_pack
 from droplab.train.examples import Examples
+from droplab.train.loop import train_pack
 from droplab.train.outcome import Trained, Way
+from droplab.train.state import Progress
 
 Answer = list[Trained | TrainingError]
 """What became of each run of a pack."""

@@ -12,8 +12,9 @@ from droplab.errors import TrainingError
 from droplab.study.backends.base import Backend, OutOfMemoryError, Result, checkpoint_of, cramped, halves, train
 from droplab.study.packs import Pack
 from droplab.study.plan import Run
-from droplab.train.engine import Progress, StoppedError
 from droplab.train.examples import Examples
+from droplab.train.loop import StoppedError
+from droplab.train.state import Progress
 
 
 class InProcess(Backend):

@@ -30,9 +30,10 @@ from droplab.study.limits import WORKER_MEMORY, room_for_workers
 from droplab.study.packs import Pack
 from droplab.study.plan import Run
 from droplab.train.checkpoint import Checkpoint
-from droplab.train.engine import Progress, StoppedError
 from droplab.train.examples import Examples
+from droplab.train.loop import StoppedError
 from droplab.train.outcome import Way
+from droplab.train.state import Progress
 
 PROGRESS_SECONDS = 0.2
 """How often, at most, a worker tells how far a run is."""
