@@ -42,7 +42,7 @@ def finish(state: State, examples: Examples, way: Way, checkpoints: CheckpointCo
         For each run what it became, or the error that says why its loss is no number any more.
     """
     losses, chosen = np.stack(state.losses), state.take_best()
-    diverged: NDArray[np.bool_] = np.isinf(losses).any(axis=0)
+    diverged = np.isinf(losses).max(axis=0)
     started = time.perf_counter()
     layers, strengths = state.final(state.networks)
     final = [] if diverged.all() else _final_evaluation(state, layers, strengths, examples)

@@ -97,7 +97,7 @@ class State:
         self.train_seconds = self.evaluate_seconds = 0.0
 
     def begin(self, on_progress: Callable[[Progress], None], first: int) -> None:
-        """Begin to count the time; `on_progress` is told of each run after each epoch, the first of which is `first`."""
+        """Begin to count the time; `on_progress` is told of each run after each epoch, of the first as `first`."""
         self._on_progress, self._first, self._clock = on_progress, first, time.perf_counter()
 
     def end(self) -> None:
