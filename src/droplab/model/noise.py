@@ -20,7 +20,7 @@ from torch import Tensor
 
 from droplab.random import Purpose, fold, key_tensor, normal, random_bytes, stream_key
 
-_LEVELS = 2**16
+LEVELS = 2**16
 
 
 class Noise(NamedTuple):
@@ -49,41 +49,44 @@ class Noise(NamedTuple):
 
         Arguments and shape as `kept`, and `dtype`.
         """
-        kept = self.kept(place, rate, examples, units).to(dtype)
-        return kept * (1 / share_kept(rate.to(dtype))) if self.scaled else kept
+        level = level_of(rate)
+        kept = self._above(place, level, examples, units).to(dtype)
+        return kept * (LEVELS / (LEVELS - level.to(dtype))) if self.scaled else kept
 
     def kept(self, place: int, rate: Tensor, examples: int, units: int) -> Tensor:
         """1 where a unit is kept and 0 where it is dropped, shape (R, B, U), `float32`.
 
         Args:
             place: of a hidden layer, or `regularizers.INPUT`.
-            rate: share dropped, in [0, 1), honoured to 1/65,536; shape () or (R, 1, 1).
+            rate: share dropped, in [0, 1), honoured to 1/65,536; shape (R, 1, 1), or any that broadcasts.
             examples: B.
             units: U.
         """
-        keys, level = self._keys(place), _LEVELS * (1 - share_kept(rate))
-        number = random_bytes(fold(keys, 0), examples, units, self.first).float()
-        if self.fine:
-            number = number * 256 + random_bytes(fold(keys, 1), examples, units, self.first)
-        # Compared as floats: compiled code handles truth values of bytes one by one, twenty times slower.
-        return (number - ((level if self.fine else level / 256) - 1)).clamp(0, 1)
+        return self._above(place, level_of(rate), examples, units)
 
     def normal(self, place: int, examples: int, units: int) -> Tensor:
         """Standard normal numbers, shape (R, B, U), `float32`."""
-        return normal(fold(self._keys(place), 2), examples * units, self.first * units).view(-1, examples, units)
+        return normal(self._keys(place, 2), examples * units, self.first * units).view(-1, examples, units)
 
-    def _keys(self, place: int) -> Tensor:
-        return fold(self.keys, place << 32 | self.user)
+    def _above(self, place: int, level: Tensor, examples: int, units: int) -> Tensor:
+        number = random_bytes(self._keys(place, 0), examples, units, self.first).float()
+        if self.fine:
+            number = number * 256 + random_bytes(self._keys(place, 1), examples, units, self.first)
+        # Compared as floats: compiled code handles truth values of bytes one by one, twenty times slower.
+        return (number - ((level if self.fine else level / 256) - 1)).clamp(0, 1)
+
+    def _keys(self, place: int, kind: int) -> Tensor:
+        return fold(self.keys, place << 34 | self.user << 2 | kind)
 
 
-def share_kept(rate: Tensor) -> Tensor:
-    """The share of the units that a mask of that rate keeps: the rate is honoured to 1/65,536."""
-    return 1 - (rate * _LEVELS).round().clamp(max=_LEVELS - 1) / _LEVELS
+def level_of(rate: Tensor) -> Tensor:
+    """Below which of 65,536 numbers a unit is dropped at that rate."""
+    return (rate * LEVELS).round().clamp(max=LEVELS - 1)
 
 
 def is_fine(rates: Sequence[float]) -> bool:
     """Whether one of these rates lies between 256ths."""
-    return any(round(rate * _LEVELS) % 256 for rate in rates)
+    return any(round(rate * LEVELS) % 256 for rate in rates)
 
 
 def training_keys(seeds: Sequence[int], epoch: int, steps: int, device: torch.device) -> Tensor:

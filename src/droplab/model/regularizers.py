@@ -4,8 +4,7 @@ Dropout has an entry of its own, since it has a setting of its own. What the fun
 back is in `Regularizer`. `register` adds one of your own, from a file that `DROPLAB_PLUGINS` names, so that every
 worker process has it. PyTorch is imported where it computes, so that what only names regularizers does without it.
 
-B examples, U units of a layer or features, O outputs of a weight layer, I its inputs. All tensors have a first
-dimension of 1: an entry is written for one network, and many are computed at once by `torch.func.vmap`.
+R networks, B examples, U units of a layer or features, O outputs of a weight layer, I its inputs.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from __future__ import annotations
 import os
 import runpy
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from droplab.errors import ConfigError, did_you_mean
 
@@ -30,7 +29,7 @@ Strengths = tuple[float, ...]
 """Of a network, as settings have them: one for all layers, or one a layer."""
 
 Values = tuple["Tensor", ...]
-"""The same as functions are given them: numbers of shape (), one a layer where an entry may have one a layer."""
+"""The same as functions are given them: tensors, one a layer where an entry may have one a layer."""
 
 INPUT = 2**20
 """The place of noise on the features; that on hidden layers is at 0, 1, …"""
@@ -40,7 +39,9 @@ INPUT = 2**20
 class Regularizer:
     """A family of regularizers; each function is `None` where the family does not touch that part.
 
-    Functions are tensor operations: no Python `if` or `math` on a strength, which is a tensor.
+    Functions are tensor operations: no Python `if` or `math` on a strength, which is a tensor. Those of `TABLE` are for R
+    networks at once, strengths of shape (R,). What is registered is written for one network: its tensors have a first
+    dimension of 1, its strengths the shape (), and `register` makes functions of R networks of it.
 
     Attributes:
         name: in settings, in lower case.
@@ -49,11 +50,12 @@ class Regularizer:
         most: the largest strength that makes sense; the smallest is 0, which is none at all.
         meaning: of the strength, in a few words.
         by_layer: how many strengths it may have beside one for all: `hidden` or `weights` layers' number, or none.
-        on_input: (features as scaled, strengths, noise) → features; shape (1, B, U), in training and at inference with
+        on_input: (features as scaled, strengths, noise) → features; shape (R, B, U), in training and at inference with
             dropout on.
         on_hidden: (activations of a hidden layer, its number, strengths, noise) → activations; likewise.
-        penalty: (weight layers, activations of each hidden layer, strengths) → what is added to the loss, shape ().
-        smooth: (strength, classes) → the probability of the true class that the loss aims at.
+        penalty: (weight layers, activations of each hidden layer, strengths) → what is added to the loss, shape (R,), or of
+            one network ().
+        smooth: (strength, classes) → the probability of the true class that the loss aims at, shape (R,).
         before_update: (weights in place, strengths, learning rate); without gradient.
         after_update: (weights in place, strengths); without gradient.
         drops: whether it sets units to 0 and the share kept may be made up for at inference.
@@ -85,20 +87,30 @@ def strengths_of(value: float | Strengths) -> Strengths:
 
 
 def _drop(values: Tensor, rate: Tensor, place: int, noise: Noise) -> Tensor:
-    return values * noise.mask(place, rate, values.shape[1], values.shape[2], values.dtype)
+    return values * noise.mask(place, _wide(rate), values.shape[1], values.shape[2], values.dtype)
 
 
 def _multiply(values: Tensor, rate: Tensor, place: int, noise: Noise) -> Tensor:
     """Times N(1, rate / (1 − rate)), the variance of dropout at that rate."""
-    return values * (1 + (rate / (1 - rate)).sqrt() * noise.normal(place, values.shape[1], values.shape[2]))
+    spread = (rate / (1 - rate)).sqrt()
+    return values * (1 + _wide(spread) * noise.normal(place, values.shape[1], values.shape[2]))
+
+
+def _shift(values: Tensor, deviation: Tensor, place: int, noise: Noise) -> Tensor:
+    return values + _wide(deviation) * noise.normal(place, values.shape[1], values.shape[2])
+
+
+def _wide(strength: Tensor) -> Tensor:
+    """Of shape (R, 1, 1)."""
+    return strength.view(-1, 1, 1)
 
 
 def _l2(layers: Sequence[Layer], _: Sequence[Tensor], strengths: Values) -> Tensor:
-    return _sum(each / 2 * layer.weight.square().sum() for each, layer in zip(strengths, layers, strict=True))
+    return _sum(each / 2 * w.square().sum(dim=(1, 2)) for each, (w, _) in zip(strengths, layers, strict=True))
 
 
 def _l1(layers: Sequence[Layer], _: Sequence[Tensor], strengths: Values) -> Tensor:
-    return _sum(each * layer.weight.abs().sum() for each, layer in zip(strengths, layers, strict=True))
+    return _sum(each * w.abs().sum(dim=(1, 2)) for each, (w, _) in zip(strengths, layers, strict=True))
 
 
 def _sum(parts: Iterable[Tensor]) -> Tensor:
@@ -107,7 +119,7 @@ def _sum(parts: Iterable[Tensor]) -> Tensor:
 
 def _decay(layers: Sequence[Layer], strengths: Values, learning_rate: Tensor) -> None:
     for each, layer in zip(strengths, layers, strict=True):
-        layer.weight.mul_(1 - learning_rate * each)
+        layer.weight.mul_(_wide(1 - learning_rate * each))
 
 
 def _bound(layers: Sequence[Layer], strengths: Values) -> None:
@@ -115,8 +127,8 @@ def _bound(layers: Sequence[Layer], strengths: Values) -> None:
 
     for bound, layer in zip(strengths, layers, strict=True):
         norms = torch.linalg.vector_norm(layer.weight, dim=2, keepdim=True)
-        factors = (bound / norms.clamp_min(torch.finfo(norms.dtype).tiny)).clamp_max(1)
-        layer.weight.mul_(torch.where(bound > 0, factors, 1))
+        most = torch.where(bound > 0, bound, torch.inf)  # 0 is none
+        layer.weight.mul_((_wide(most) / norms.clamp_min(torch.finfo(norms.dtype).tiny)).clamp_max(1))
 
 
 SPARSITY_TARGET = 0.05
@@ -133,7 +145,7 @@ def _sparsity(_: Sequence[Layer], hidden: Sequence[Tensor], strengths: Values) -
         mean = (activations / (1 + activations.abs())).mean(dim=1).clamp(1e-4, 1 - 1e-4)
         kl = SPARSITY_TARGET * (SPARSITY_TARGET / mean).log()
         kl = kl + (1 - SPARSITY_TARGET) * ((1 - SPARSITY_TARGET) / (1 - mean)).log()
-        parts.append(each * kl.sum())
+        parts.append(each * kl.sum(dim=1))
     return _sum(parts)
 
 
@@ -182,7 +194,7 @@ _ENTRIES = (
         0.1,
         100,
         "standard deviation, of features as scaled",
-        on_input=lambda x, s, noise: x + s[0] * noise.normal(INPUT, x.shape[1], x.shape[2]),
+        on_input=lambda x, s, noise: _shift(x, s[0], INPUT, noise),
     ),
     Regularizer(
         "hidden_noise",
@@ -191,7 +203,7 @@ _ENTRIES = (
         100,
         "standard deviation",
         "hidden",
-        on_hidden=lambda h, k, s, noise: h + s[k] * noise.normal(k, h.shape[1], h.shape[2]),
+        on_hidden=lambda h, k, s, noise: _shift(h, s[k], k, noise),
     ),
     Regularizer("l2", "Krogh & Hertz 1992: λ/2 · Σw², biases free", 1e-4, 100, "λ", _LAYERS, penalty=_l2),
     Regularizer("l1", "Tibshirani 1996: λ · Σ|w|, biases free", 1e-5, 100, "λ", _LAYERS, penalty=_l1),
@@ -274,7 +286,49 @@ def register(entry: Regularizer) -> None:
     """
     if entry.name in _OWN:
         raise ConfigError(f"a regularizer's name must be its own; found a second {entry.name!r}. Choose another name.")
-    TABLE[entry.name] = entry
+    TABLE[entry.name] = _for_many(entry)
+
+
+def _for_many(entry: Regularizer) -> Regularizer:
+    """The same with functions of R networks."""
+    changed: dict[str, Any] = {}
+    if (on_input := entry.on_input) is not None:
+        changed["on_input"] = lambda x, s, noise: _many(
+            lambda s, x, keys: on_input(x, s, noise._replace(keys=keys)), s, x, noise.keys
+        ).view_as(x)
+    if (on_hidden := entry.on_hidden) is not None:
+        changed["on_hidden"] = lambda h, k, s, noise: _many(
+            lambda s, h, keys: on_hidden(h, k, s, noise._replace(keys=keys)), s, h, noise.keys
+        ).view_as(h)
+    if (penalty := entry.penalty) is not None:
+        changed["penalty"] = lambda layers, hidden, s: _many(
+            lambda s, layers, hidden: penalty(layers, hidden, s), s, list(layers), list(hidden)
+        ).view(-1)
+    if (before := entry.before_update) is not None:
+        changed["before_update"] = lambda layers, s, rate: _many(
+            lambda s, layers, rate: (before(layers, s, rate.squeeze(0)), rate)[1], s, list(layers), rate
+        )
+    if (after := entry.after_update) is not None:
+        changed["after_update"] = lambda layers, s: _many(
+            lambda s, layers: (after(layers, s), s[0])[1], s, list(layers)
+        )
+    return replace(entry, **changed)
+
+
+def _many(call: Callable[..., Tensor], strengths: Values, *parts: Any) -> Tensor:
+    """Call what is written for one network for each of R, all at once.
+
+    Args:
+        call: takes the strengths of one network and its parts, of which R is 1.
+        strengths: each of shape (R,).
+        parts: tensors of which R is the first dimension, or lists and tuples of such.
+    """
+    import torch
+    from torch.utils._pytree import tree_map
+
+    if strengths[0].shape[0] == 1:
+        return call(tuple(each.squeeze(0) for each in strengths), *parts)
+    return torch.func.vmap(lambda s, *mine: call(s, *tree_map(lambda part: part.unsqueeze(0), mine)))(strengths, *parts)
 
 
 def plugins() -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -63,23 +64,23 @@ class Optimizer:
         Args:
             values: each with R first.
             moments: as many as `self.moments`, each shaped as `values`.
-            gradients: shaped as `values`; perhaps overwritten.
+            gradients: shaped as `values`.
             numbers: shape (ROWS, R).
         """
-        for place, (part, gradient) in enumerate(zip(values, gradients, strict=True)):
-            shape = (-1, *(1,) * (part.dim() - 1))
-            rate, step, first, second, epsilon = (row.view(shape) for row in numbers)
+        rate, step, first, second, epsilon = numbers.unsqueeze(2)
+        for place, part in enumerate(values):
+            value, gradient = part.flatten(1), gradients[place].flatten(1)
             if self.adam:
-                m, v = (each[place] for each in moments)
+                m, v = (each[place].flatten(1) for each in moments)
                 m.lerp_(gradient, 1 - first)
-                v.lerp_(gradient * gradient, 1 - second)
-                part.sub_(m * step / (v.sqrt() + epsilon))
+                v.lerp_(gradient.square(), 1 - second)
+                value.sub_((m * step).div_(v.sqrt().add_(epsilon)))
                 continue
             taken = gradient * rate if self.classical else gradient
             if self.moving:
-                velocity = moments[0][place].mul_(first).add_(taken)
-                taken = taken + velocity * first if self.nesterov else velocity
-            part.sub_(taken if self.classical else taken * rate)
+                velocity = moments[0][place].flatten(1).mul_(first).add_(taken)
+                taken = torch.addcmul(taken, velocity, first) if self.nesterov else velocity
+            value.sub_(taken if self.classical else taken * rate)
 
 
 def numbers_of(recipe: Recipe, updates: NDArray[np.int64], updates_an_epoch: int) -> NDArray[np.float64]:
