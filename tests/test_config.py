@@ -301,3 +301,61 @@ def test_a_changed_copy_is_validated_too() -> None:
         stopping.model_copy(update={"epochs": 0})
     assert stopping.model_copy(update={"epochs": 7}) == run(regularizers={"early_stopping": 3}, epochs=7)
     assert stopping.model_copy() == stopping
+
+
+@pytest.mark.parametrize(
+    ("given", "dropout", "rates"),
+    [
+        (0.5, 0.5, (0.5, 0.5)),
+        ("0.2/0.5", (0.2, 0.5), (0.2, 0.5)),
+        ([0.2, 0], (0.2, 0.0), (0.2, 0.0)),
+        ([0.5, 0.5], 0.5, (0.5, 0.5)),
+        ([0, -0.0, 0], 0.0, (0.0, 0.0)),
+        ([0.5], 0.5, (0.5, 0.5)),
+    ],
+)
+def test_dropout_is_a_rate_or_one_a_hidden_layer(given, dropout, rates) -> None:
+    settings = run(dropout=given)
+    assert (settings.dropout, settings.rates) == (dropout, rates)
+    assert RunSettings.model_validate_json(settings.model_dump_json()) == settings
+    assert run(widths=[], dropout=given).rates == ()
+    assert settings.content_key("d", "fp32") == run(dropout=dropout).content_key("d", "fp32")
+
+
+def test_as_many_rates_are_given_as_there_are_hidden_layers() -> None:
+    with pytest.raises(ConfigError, match="dropout: must be one rate, or one for each of 2 hidden layers"):
+        run(dropout=[0.2, 0.5, 0.5])
+
+
+@pytest.mark.parametrize("given", ["0.2/much", "0.2/", [0.2, 1], [0.2, True], [[0.2]], None, {}])
+def test_a_rate_that_is_none_is_refused_once(given) -> None:
+    with pytest.raises(ConfigError, match=r"must be a rate in \[0, 1\), or one a hidden layer, as 0\.2/0\.5") as fault:
+        run(dropout=given)
+    assert str(fault.value).count("dropout:") == 1
+
+
+def test_the_regularizer_of_old_is_dropout() -> None:
+    old = {"dropout_by_layer": (0.2, 0.5), "l2": 0.1}
+    assert run(dropout=0, regularizers=old) == run(dropout=(0.2, 0.5), regularizers={"l2": 0.1})
+    assert run(regularizers={"dropout_by_layer": 0}) == run()
+    kept = run().model_dump_json().replace('"dropout":0.5', '"dropout":0.0')
+    kept = kept.replace('"regularizers":[]', '"regularizers":[["dropout_by_layer",[0.2,0.5]]]')
+    assert RunSettings.model_validate_json(kept) == run(dropout=(0.2, 0.5))
+    assert study(regularizers=old).dropout == ((0.2, 0.5),)
+    assert study(dropout=0.5).override(regularizers=old).dropout == ((0.2, 0.5),)
+    for parsed in (run, study):
+        with pytest.raises(ConfigError, match=r"dropout_by_layer is a name of dropout; .*Leave one out\.$"):
+            parsed(dropout=0.5, regularizers=old)
+    with pytest.raises(ConfigError, match="is a name of dropout"):
+        study().override(dropout=[0.5], regularizers=old)
+
+
+def test_a_study_compares_rates_a_hidden_layer() -> None:
+    assert study(dropout=[[0.2, 0.5], 0.5, "0.5/0.2"]).dropout == ((0.2, 0.5), 0.5, (0.5, 0.2))
+    for name in ("dropout", "rate", "dropout_by_layer"):
+        assert study(vary={name: [[0.2, 0.5], 0.5]}).dropout == ((0.2, 0.5), 0.5)
+        assert study(vary={name: "0.2/0.5, 0.5"}).dropout == ((0.2, 0.5), 0.5)
+    with pytest.raises(ConfigError, match="rate and dropout are names of one thing"):
+        study(vary={"dropout": 0.5, "rate": 0.2})
+    settings = study(dropout=[[0.2, 0.5], 0.5])
+    assert StudySettings.model_validate_json(settings.model_dump_json()) == settings

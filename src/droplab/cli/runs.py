@@ -203,13 +203,15 @@ def open_existing(location: str | None) -> Store:
 
 
 def _listed(run: RunSummary) -> Sequence[str]:
+    from droplab.config import strength_words
+
     settings = run.settings
     return (
         run.key[:_KEY_DIGITS],
         run.dataset,
         str(settings.depth),
         ",".join(map(str, settings.widths)),
-        f"{settings.dropout:g}",
+        strength_words(settings.dropout),
         str(settings.seed),
         str(settings.epochs),
         run.way.precision,

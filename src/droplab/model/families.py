@@ -148,15 +148,6 @@ _ENTRIES = (
         on_input=lambda x, s, noise: _drop(x, s[0], INPUT, noise),
     ),
     Regularizer(
-        "dropout_by_layer",
-        "Srivastava et al. 2014",
-        0.5,
-        0.99,
-        "share of the units that is dropped",
-        "hidden",
-        on_hidden=lambda h, k, s, noise: _drop(h, _of(s, k), k, noise),
-    ),
-    Regularizer(
         "gaussian_dropout",
         "Srivastava et al. 2014, section 10: activations times N(1, r / (1 − r))",
         0.5,

@@ -40,17 +40,17 @@ class General:
     Attributes:
         activate: of the hidden layers.
         used: the regularizers with a strength, each with its strengths.
-        dropout: rate on every hidden layer.
+        dropout: rate on every hidden layer, or one a hidden layer.
         precision: of the products of hidden layers; all else is `float32`.
     """
 
     activate: Activate
     used: tuple[tuple[Regularizer, Strengths], ...]
-    dropout: float
+    dropout: float | Strengths
     precision: str
 
     @classmethod
-    def of(cls, recipe: Recipe, dropout: float, precision: str) -> General:
+    def of(cls, recipe: Recipe, dropout: float | Strengths, precision: str) -> General:
         """What a run's settings say."""
         used = tuple((TABLE[name], strengths_of(value)) for name, value in recipe.regularizers)
         return cls(activation_of(recipe.activation, recipe.pieces), used, dropout, precision)
@@ -90,8 +90,9 @@ class General:
         return hidden, product(here, layers[-1], "fp32")
 
     def _disturbed(self, hidden: Tensor, k: int, noise: Noise) -> Tensor:
-        if self.dropout:
-            hidden = hidden * noise.mask(k, self.dropout, hidden.shape[1], hidden.shape[2], hidden.dtype)
+        rate = self.dropout[k] if isinstance(self.dropout, tuple) else self.dropout
+        if rate:
+            hidden = hidden * noise.mask(k, rate, hidden.shape[1], hidden.shape[2], hidden.dtype)
         for entry, strengths in self.used:
             if entry.on_hidden is not None:
                 each = zip(torch.split(hidden, 1), noise.each(), strict=True)
@@ -101,7 +102,7 @@ class General:
     @property
     def is_noisy(self) -> bool:
         """Whether inference with dropout on differs from inference with it off."""
-        return self.dropout > 0 or any(entry.is_noise for entry, _ in self.used)
+        return bool(self.dropout) or any(entry.is_noise for entry, _ in self.used)
 
 
 def general_of(settings: RunSettings, precision: str) -> General | None:

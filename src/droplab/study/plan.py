@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from droplab.config import Recipe, RunSettings, StudySettings, regularizer_words
+from droplab.config import Recipe, RunSettings, StudySettings, mean_rate, regularizer_words, strength_words
 from droplab.errors import ConfigError
 from droplab.model.families import check, strengths_of
 from droplab.study.axes import Axis, Level, study_axes
@@ -33,7 +33,8 @@ class Arm:
     Attributes:
         name: what varies in the study: `depth=5,dropout=0.5`, or `depth=5,control`.
         widths: hidden widths.
-        dropout: the rate this arm stands for, 0 for a control. Without a hidden layer it cannot act.
+        dropout: the rate this arm stands for, or one a hidden layer, 0 for a control. Without a hidden layer it cannot
+            act.
         levels: its value on each axis of the study, in order; 0 or `control` where a control has none.
         place: where it stands but for its regularizers, as in `name`; empty where nothing else varies.
         trained: the regularizers that it is compared for, as in `name`; `control` without any.
@@ -43,7 +44,7 @@ class Arm:
 
     name: str
     widths: tuple[int, ...]
-    dropout: float
+    dropout: float | tuple[float, ...]
     levels: tuple[tuple[str, float | str], ...] = ()
     place: str = ""
     trained: str = CONTROL
@@ -54,6 +55,11 @@ class Arm:
     def depth(self) -> int:
         """Number of weight layers."""
         return len(self.widths) + 1
+
+    @property
+    def rate(self) -> float:
+        """Its drop rate as one number, for tables and orders: the mean over the hidden layers."""
+        return mean_rate(self.dropout)
 
     @property
     def is_control(self) -> bool:
@@ -196,7 +202,7 @@ def _arm(settings: StudySettings, axes: Sequence[Axis], levels: Sequence[Level],
     return Arm(
         name=name,
         widths=run.widths,
-        dropout=float(values["dropout"]),
+        dropout=run.dropout if run.widths else values["dropout"],
         levels=tuple((axis.name, level.value) for axis, level in zip(axes, levels, strict=True)),
         place=place,
         trained=trained,
@@ -308,7 +314,7 @@ def plan_run(settings: RunSettings, fingerprint: str, way: Way) -> Run:
         ConfigError: if it asks for a regularizer that is not known, or of a strength that cannot be.
     """
     check(settings.regularizers, len(settings.widths))
-    dropout = f"dropout={settings.dropout}" if settings.dropout else ""
+    dropout = f"dropout={strength_words(settings.dropout)}" if settings.dropout else ""
     name = "+".join(filter(None, (dropout, regularizer_words(settings.regularizers)))) or CONTROL
     recipe = Recipe(**{part: getattr(settings, part) for part in Recipe.model_fields})
     arm = Arm(name, settings.widths, settings.dropout, trained=name, control=name, recipe=recipe)

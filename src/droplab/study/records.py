@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from sqlalchemy import Row
 
-from droplab.config import RunSettings
+from droplab.config import RunSettings, mean_rate
 from droplab.data.dataset import Dataset, DatasetCard
 from droplab.data.look import Look
 from droplab.model.families import plugin_noise
@@ -143,7 +143,7 @@ def row_of(run: Run, dataset: Dataset, outcome: Outcome) -> dict[str, Any]:
         "fingerprint": dataset.fingerprint,
         "seed": run.settings.seed,
         "depth": run.settings.depth,
-        "dropout": run.settings.dropout,
+        "dropout": mean_rate(run.settings.dropout),
         **asdict(run.way),
         "test_accuracy": next((value for *what, value in metrics if what == ["off", "test", "accuracy"]), None),
         "train_seconds": float(outcome.train_seconds),

@@ -80,7 +80,7 @@ def answers(
             "test",
             precision,
             modes,
-            Dropout.of([seed + number], [info.dropout]),
+            Dropout.of([seed + number], [max(settings_of(info).rates, default=0.0)]),
             samples,
             keep=len(part),
             general=general,

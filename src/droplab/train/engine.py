@@ -141,7 +141,7 @@ def _points_worth(examples: Examples) -> float:
 
 def program_of(settings: Sequence[RunSettings], examples: Examples, precision: Precision) -> Program:
     """The compiled step that these runs take, stacked if they are several."""
-    rates = Dropout.of([run.seed for run in settings], [run.dropout for run in settings])
+    rates = Dropout.of([run.seed for run in settings], [max(run.rates, default=0.0) for run in settings])
     return Program(
         sizes=(examples.features, *settings[0].widths, examples.classes),
         features="uint8" if examples.train.features.dtype == torch.uint8 else "float32",

@@ -202,9 +202,7 @@ def _shares_kept(settings: RunSettings) -> list[float]:
     """The share of its inputs that each weight layer is given in training."""
     used = {name: strengths_of(strength) for name, strength in settings.regularizers}
     (features,) = used.get("input_dropout", (0.0,))
-    rates = used.get("dropout_by_layer", (0.0,))
-    rates = rates * len(settings.widths) if len(rates) == 1 else rates
-    return [share_kept(features), *(share_kept(settings.dropout) * share_kept(rate) for rate in rates)]
+    return [share_kept(features), *map(share_kept, settings.rates)]
 
 
 def _descend(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from droplab.config import RunSettings
+from droplab.config import RunSettings, strength_words
 from droplab.errors import TrainingError
 from droplab.model.network import Layer
 from droplab.stats.metrics import classification_metrics
@@ -74,8 +74,9 @@ def finish(state: State, examples: Examples, way: Way, checkpoints: CheckpointCo
 def _divergence(run: RunSettings, diverged: NDArray[np.bool_]) -> TrainingError:
     epoch = int(diverged.argmax()) + 1
     return TrainingError(
-        f"the loss must stay a finite number; with widths={list(run.widths)}, dropout={run.dropout:g}, seed={run.seed} "
-        f"it did not in epoch {epoch}. Lower learning_rate={run.learning_rate:g} or momentum={run.momentum:g}."
+        f"the loss must stay a finite number; with widths={list(run.widths)}, dropout={strength_words(run.dropout)}, "
+        f"seed={run.seed} it did not in epoch {epoch}. "
+        f"Lower learning_rate={run.learning_rate:g} or momentum={run.momentum:g}."
     )
 
 
@@ -110,7 +111,7 @@ def _final_evaluation(state: State, examples: Examples, way: Way) -> list[_Final
             predictions = said["off"].predictions.cpu().numpy().astype(label_type)
             for run, ledger in enumerate(ledgers):
                 ledger[split] = predictions[run]
-    masked = [run.dropout > 0 if general is None else general.is_noisy for run in state.settings]
+    masked = [bool(run.dropout) if general is None else general.is_noisy for run in state.settings]
     judged = [judge(place, acts, beliefs.get("valid"), beliefs["test"]) for place, acts in enumerate(masked)]
     return [
         _Final([*said, *more], ledger, curves)

@@ -82,7 +82,7 @@ class State:
     @property
     def dropout(self) -> Dropout:
         """The dropout of each run."""
-        return Dropout.of([run.seed for run in self.settings], [run.dropout for run in self.settings])
+        return Dropout.of([run.seed for run in self.settings], [max(run.rates, default=0.0) for run in self.settings])
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it but the settings, as named tensors on the CPU."""
