@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from droplab.config import MOST_SEEDS, RunSettings, StudySettings, halving_widths, load_study
+from droplab.config import MOST_SEEDS, NUMERICS_VERSION, RunSettings, StudySettings, halving_widths, load_study
 from droplab.errors import ConfigError
 from droplab.presets import preset_names
 
@@ -207,8 +207,30 @@ def test_differences_are_what_decides_the_networks() -> None:
 
 def test_the_content_key_is_what_it_was() -> None:
     """Change this only with NUMERICS_VERSION: with another key, every finished run is trained again."""
-    key = run(epochs=40, batch_size=256, learning_rate=0.1, momentum=0.9, seed=7).content_key("f" * 64, "bf16")
-    assert key == "dd1042f58bfda48ddbfd476633cb3f55e79dfffe8e128ca6f539ac0c7f2e082a"
+    settings = run(epochs=40, batch_size=256, learning_rate=0.1, momentum=0.9, seed=7)
+    key = settings.content_key("f" * 64, "bf16")
+    assert key == "3605e8988f15f07f6f7a26590920df75f8c468886f36aca2de7cd00786198534"
+    assert settings.numerics_of(key, "f" * 64, "bf16") == NUMERICS_VERSION == 3
+    assert settings.numerics_of(key, "f" * 64, "fp32") is None
+
+
+@pytest.mark.parametrize(
+    ("dropout", "others", "key"),
+    [
+        (0.5, {"momentum": 0.9}, "dd1042f58bfda48ddbfd476633cb3f55e79dfffe8e128ca6f539ac0c7f2e082a"),
+        ((0.2, 0.5), {}, "1668e8fe70959fda059ea5f20905b620cd7644ae06727b601a3bad8bd8fa093b"),
+        (
+            (0.2, 0.0),
+            {"regularizers": {"batch_norm": 1, "l2": (0, 1e-3, 0)}, "dropout_scaling": "inference"},
+            "58abe9be0a9f6b5fcfdbe2eb741b5182a7e6486a0816b66c3e6ecd81938db1de",
+        ),
+    ],
+)
+def test_the_content_key_of_numerics_version_2_is_what_it_was(dropout, others, key) -> None:
+    """As that version computed them, when rates a hidden layer were a regularizer."""
+    settings = run(epochs=40, batch_size=256, learning_rate=0.1, seed=7, dropout=dropout, **others)
+    assert settings.content_key("f" * 64, "bf16", 2) == key
+    assert settings.numerics_of(key, "f" * 64, "bf16") == 2
 
 
 def test_the_content_key_differs_with_everything_that_decides_the_bits() -> None:

@@ -33,7 +33,7 @@ from pydantic import (
 from droplab.errors import ConfigError, did_you_mean, nearest, no_such_file, reading
 from droplab.presets import preset_names, read_preset, reproduction_names
 
-NUMERICS_VERSION = 2
+NUMERICS_VERSION = 3
 """Raised whenever the same settings would train to other bits; part of every content key."""
 
 MOST_SEEDS = 10_000
@@ -313,25 +313,29 @@ class RunSettings(Recipe):
         """As of any recipe; rates a hidden layer as they are typed."""
         return super().told() | ({"dropout": strength_words(self.dropout)} if isinstance(self.dropout, tuple) else {})
 
+    def numerics_of(self, key: str, fingerprint: str, precision: str) -> int | None:
+        """The numerics version of the run of that content key; `None` where it is none of these settings'."""
+        versions = range(NUMERICS_VERSION, 0, -1)
+        return next((one for one in versions if self.content_key(fingerprint, precision, one) == key), None)
+
     @property
     def is_plain(self) -> bool:
         """Whether the fast step can train it: ReLU, SGD at a constant rate, and no regularizer but a dropout rate."""
         is_single = not isinstance(self.dropout, tuple)
         return is_single and not (self._later() - {"train_examples"}) & self.told().keys()
 
-    def content_key(self, fingerprint: str, precision: str) -> str:
+    def content_key(self, fingerprint: str, precision: str, numerics: int = NUMERICS_VERSION) -> str:
         """Name of this run's result in the store: a hash of everything that decides its bits.
 
         Args:
             fingerprint: the data set's.
             precision: the resolved one, `fp32` or `bf16`.
+            numerics: the version under which it was trained, 1 … `NUMERICS_VERSION`.
         """
-        content = {
-            "settings": self.model_dump(mode="json", exclude=self._later() - self.told().keys()),
-            "data": fingerprint,
-            "precision": precision,
-            "numerics": NUMERICS_VERSION,
-        }
+        settings = self.model_dump(mode="json", exclude=self._later() - self.told().keys())
+        if numerics < 3 and isinstance(self.dropout, tuple):  # which was a regularizer then
+            settings |= {"dropout": 0.0, "regularizers": sorted([*self.regularizers, (BY_LAYER, self.dropout)])}
+        content = {"settings": settings, "data": fingerprint, "precision": precision, "numerics": numerics}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -96,6 +96,7 @@ def _told(runs: Sequence[RunRecord]) -> Mapping[str, list[str]]:
             "dropout": strength_words(run.settings.dropout),
             "regularizers": regularizer_words(run.settings.regularizers) or "none",
             "precision": run.way.precision,
+            "numerics": run.numerics,
         }
         for run in runs
     ]

@@ -10,7 +10,15 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from droplab.config import Recipe, RunSettings, StudySettings, mean_rate, regularizer_words, strength_words
+from droplab.config import (
+    NUMERICS_VERSION,
+    Recipe,
+    RunSettings,
+    StudySettings,
+    mean_rate,
+    regularizer_words,
+    strength_words,
+)
 from droplab.errors import ConfigError
 from droplab.model.families import check, strengths_of
 from droplab.study.axes import Axis, Level, study_axes
@@ -93,6 +101,7 @@ class Plan:
         runs: each network once; those of a study with `until` that are not needed are never trained.
         numbers: which look at this study each of `settings.looks` is, from 1, where it was looked at before; empty for
             one that was not.
+        numerics: the version that its runs are of.
     """
 
     settings: StudySettings
@@ -100,6 +109,7 @@ class Plan:
     arms: tuple[Arm, ...]
     runs: tuple[Run, ...]
     numbers: tuple[int, ...] = ()
+    numerics: int = NUMERICS_VERSION
 
     @property
     def look_numbers(self) -> tuple[int, ...]:
@@ -110,7 +120,7 @@ class Plan:
     def identity(self) -> str:
         """Names the study by what is compared with what, whatever its seeds, so that a later look is known."""
         precision = self.runs[0].way.precision
-        keys = {arm.name: arm.settings(0).content_key(self.fingerprint, precision) for arm in self.arms}
+        keys = {arm.name: arm.settings(0).content_key(self.fingerprint, precision, self.numerics) for arm in self.arms}
         pairs = sorted((keys[arm.name], keys[arm.control]) for arm in self.arms)
         return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
 
@@ -211,8 +221,10 @@ def _arm(settings: StudySettings, axes: Sequence[Axis], levels: Sequence[Level],
     )
 
 
-def plan_study(settings: StudySettings, fingerprint: str, way: Way) -> Plan:
+def plan_study(settings: StudySettings, fingerprint: str, way: Way, numerics: int = NUMERICS_VERSION) -> Plan:
     """Decide what `settings` needs trained on the data of `fingerprint`, and how.
+
+    With an older version of `numerics`, the plan is of the runs that an older droplab trained.
 
     A network that serves several arms (dropout without a hidden layer) is planned once.
 
@@ -241,10 +253,10 @@ def plan_study(settings: StudySettings, fingerprint: str, way: Way) -> Plan:
     for seed in settings.seeds:
         for arm in arms:
             run = arm.settings(seed)
-            key = run.content_key(fingerprint, way.precision)
+            key = run.content_key(fingerprint, way.precision, numerics)
             served.setdefault(key, (run, []))[1].append(arm)
     runs = tuple(Run(key, run, way, tuple(serves)) for key, (run, serves) in served.items())
-    return Plan(settings, fingerprint, arms, runs)
+    return Plan(settings, fingerprint, arms, runs, numerics=numerics)
 
 
 def plan_refit(plan: Plan, arm: Arm, outcomes: Mapping[str, Outcome]) -> tuple[Run, ...]:
@@ -256,7 +268,7 @@ def plan_refit(plan: Plan, arm: Arm, outcomes: Mapping[str, Outcome]) -> tuple[R
         outcomes: of the study's runs by content key; a run that is not finished is not trained again.
     """
     return tuple(
-        Run(settings.content_key(plan.fingerprint, run.way.precision), settings, run.way, run.arms)
+        Run(settings.content_key(plan.fingerprint, run.way.precision, plan.numerics), settings, run.way, run.arms)
         for run in plan.runs
         if arm in run.arms and run.key in outcomes
         for settings in (refit_settings(run.settings, outcomes[run.key]),)

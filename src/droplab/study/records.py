@@ -62,6 +62,11 @@ class RunRecord:
     test_labels: NDArray[np.unsignedinteger] | None = None
 
     @property
+    def numerics(self) -> int | None:
+        """The numerics version under which it was trained; `None` where its settings have been renamed since."""
+        return self.settings.numerics_of(self.key, self.fingerprint, self.way.precision)
+
+    @property
     def disagrees(self) -> bool:
         """Whether its accuracy on test is not that of its predictions: then one of the two is wrong."""
         said = [one.value for one in self.outcome.metrics if one[:3] == ("off", "test", "accuracy")]
@@ -97,6 +102,11 @@ class RunSummary:
     evaluate_seconds: float
     weights_bytes: int
     finished: datetime
+
+    @property
+    def numerics(self) -> int | None:
+        """As that of `RunRecord`."""
+        return self.settings.numerics_of(self.key, self.fingerprint, self.way.precision)
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ class Condition:
     """What a run must meet.
 
     Attributes:
-        name: a setting of a run, or one of `data`, `fingerprint`, `depth`, `test_accuracy`, `train_seconds`,
-            `evaluate_seconds`, `device`, `precision`, `compiled`, `stacked`.
+        name: a setting of a run, or one of `data`, `fingerprint`, `depth`, `numerics`, `test_accuracy`,
+            `train_seconds`, `evaluate_seconds`, `device`, `precision`, `compiled`, `stacked`.
         operator: one of `OPERATORS`.
         value: a number, a text, a truth value or a tuple of widths or rates, whatever the name stands for.
     """
@@ -87,7 +87,12 @@ def parse_condition(text: str) -> Condition:
 def _kinds() -> dict[str, Any]:
     """Every name that a condition may have, with its type, in the order of a listing."""
     settings = {name: field.annotation for name, field in RunSettings.model_fields.items()}
-    numbers = {"test_accuracy": float, "train_seconds": float, "evaluate_seconds": float}
+    numbers: dict[str, Any] = {
+        "numerics": int,
+        "test_accuracy": float,
+        "train_seconds": float,
+        "evaluate_seconds": float,
+    }
     settings |= {"regularizers": str, "dropout": float}  # as they are typed
     return {"data": str, "fingerprint": str, "depth": int} | settings | get_type_hints(Way) | numbers
 
