@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from droplab.config import StudySettings
+from droplab.config import StudySettings, mean_rate
 from droplab.data.dataset import DatasetCard
 from droplab.data.output import Folder
 from droplab.report.drawing import FILES, PAGE
@@ -78,13 +78,13 @@ def made_up_study(missing: int = 0, noise: float = 0.0006, **values: object) -> 
 
 def _record(run, noise: float) -> RunRecord:
     settings = run.settings
-    random = np.random.default_rng([settings.seed, settings.depth, round(100 * settings.dropout)])
+    random = np.random.default_rng([settings.seed, settings.depth, round(100 * mean_rate(settings.dropout))])
     depth = min(settings.depth, 5)
     off, on = POST[depth]
     if not settings.dropout and depth > 1:
         off = on = CONTROL[depth]
     elif settings.dropout:
-        on = tuple(value - 0.02 * (settings.dropout - 0.5) for value in on)
+        on = tuple(value - 0.02 * (mean_rate(settings.dropout) - 0.5) for value in on)
     wobble = random.normal(0, noise, 3)
     metrics = []
     for inference, accuracies in (("off", off), ("on", on), ("mc", off)):
@@ -126,7 +126,9 @@ def _record(run, noise: float) -> RunRecord:
 
 def _curves(settings, random) -> Curves:
     epochs = np.arange(1, settings.epochs + 1)
-    floor = 0.26 if settings.depth == 1 else (0.02 * (1 + settings.dropout * 3) if settings.dropout else 0.0004)
+    floor = (
+        0.26 if settings.depth == 1 else (0.02 * (1 + mean_rate(settings.dropout) * 3) if settings.dropout else 0.0004)
+    )
     train = floor + 2.0 / (1 + 0.6 * epochs) * np.exp(-epochs / 150) * np.exp(
         random.normal(0, 0.08, len(epochs)) + random.normal(0, 0.15)
     )

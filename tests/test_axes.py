@@ -215,3 +215,37 @@ def test_arms_are_compared_wherever_both_are() -> None:
     assert [(one.arm.name, one.against.name) for one in found] == [
         (f"train_examples={size},dropout=0.5", f"train_examples={size},dropout=0.2") for size in (100, 1000)
     ]
+
+
+def test_rates_a_hidden_layer_are_levels_with_names() -> None:
+    plan = toy_plan(**ONE, dropout=[[0.2, 0.5], 0.5])
+    assert names(plan) == ["control", "dropout=0.2/0.5", "dropout=0.5"]
+    assert [arm.settings(0).rates for arm in plan.arms] == [(0.0, 0.0), (0.2, 0.5), (0.5, 0.5)]
+    assert [arm.rate for arm in plan.arms] == [0, pytest.approx(0.35), 0.5]
+    assert not plan.axes[0].is_numeric
+    assert names(toy_plan(**ONE, dropout=[0.2, 0.5])) == ["control", "dropout=0.2", "dropout=0.5"]
+
+
+def test_rates_a_hidden_layer_may_be_among_regularizers_and_levels() -> None:
+    axes = {"regularizer": "dropout=0.2/0.5+max_norm=3,dropout_by_layer=0.5/0.2,dropout"}
+    assert names(toy_plan(**ONE, vary=axes)) == [
+        "control",
+        "dropout=0.2/0.5+max_norm=3",
+        "dropout=0.5/0.2",
+        "dropout=0.5",
+    ]
+    own = {"way": {"new": {"dropout": [0.2, 0.5]}, "old": {"regularizers": {"dropout_by_layer": [0.5, 0.2]}}}}
+    arms = toy_plan(**ONE, vary=own).arms
+    assert [(arm.name, arm.dropout) for arm in arms] == [("control", 0.0), ("new", (0.2, 0.5)), ("old", (0.5, 0.2))]
+    with pytest.raises(ConfigError, match="for each of 2 hidden layers"):
+        toy_plan(**ONE, dropout=[[0.2, 0.5, 0.5]])
+
+
+def test_a_study_of_rates_a_hidden_layer_is_reported(tmp_path) -> None:
+    findings = findings_of(*made_up_study(dropout=[[0.2, 0.5], 0.5], **ONE))
+    write_all(Folder(tmp_path), findings)
+    told = json.loads((tmp_path / "study.json").read_text("utf-8"))
+    assert told["settings"]["dropout"] == [[0.2, 0.5], 0.5]
+    rows = {arm["arm"]: arm["dropout"] for arm in told["arms"]}
+    assert rows == {"control": 0, "dropout=0.2/0.5": pytest.approx(0.35), "dropout=0.5": 0.5}
+    assert "dropout 0.2/0.5" in (tmp_path / "report.html").read_text("utf-8")

@@ -438,7 +438,7 @@ def test_a_network_with_other_regularizers_evaluates_to_its_recorded_metrics(dat
     ("typed", "message"),
     [
         ("max_nrom=3", "Did you mean 'max_norm'"),
-        ("max_norm=big", "must be numbers with commas between; found 'big'"),
+        ("max_norm=big", "must be a number, or one a layer as 0.2/0.5; found 'big'"),
         ("max_norm=", "takes NAME=STRENGTH with \\+ between"),
         ("label_smoothing=2", "must lie between 0 and 0.99; found 2"),
     ],

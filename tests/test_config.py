@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from droplab.config import MOST_SEEDS, RunSettings, StudySettings, halving_widths, load_study
+from droplab.config import MOST_SEEDS, NUMERICS_VERSION, RunSettings, StudySettings, halving_widths, load_study
 from droplab.errors import ConfigError
 from droplab.presets import preset_names
 
@@ -207,8 +207,30 @@ def test_differences_are_what_decides_the_networks() -> None:
 
 def test_the_content_key_is_what_it_was() -> None:
     """Change this only with NUMERICS_VERSION: with another key, every finished run is trained again."""
-    key = run(epochs=40, batch_size=256, learning_rate=0.1, momentum=0.9, seed=7).content_key("f" * 64, "bf16")
-    assert key == "dd1042f58bfda48ddbfd476633cb3f55e79dfffe8e128ca6f539ac0c7f2e082a"
+    settings = run(epochs=40, batch_size=256, learning_rate=0.1, momentum=0.9, seed=7)
+    key = settings.content_key("f" * 64, "bf16")
+    assert key == "3605e8988f15f07f6f7a26590920df75f8c468886f36aca2de7cd00786198534"
+    assert settings.numerics_of(key, "f" * 64, "bf16") == NUMERICS_VERSION == 3
+    assert settings.numerics_of(key, "f" * 64, "fp32") is None
+
+
+@pytest.mark.parametrize(
+    ("dropout", "others", "key"),
+    [
+        (0.5, {"momentum": 0.9}, "dd1042f58bfda48ddbfd476633cb3f55e79dfffe8e128ca6f539ac0c7f2e082a"),
+        ((0.2, 0.5), {}, "1668e8fe70959fda059ea5f20905b620cd7644ae06727b601a3bad8bd8fa093b"),
+        (
+            (0.2, 0.0),
+            {"regularizers": {"batch_norm": 1, "l2": (0, 1e-3, 0)}, "dropout_scaling": "inference"},
+            "58abe9be0a9f6b5fcfdbe2eb741b5182a7e6486a0816b66c3e6ecd81938db1de",
+        ),
+    ],
+)
+def test_the_content_key_of_numerics_version_2_is_what_it_was(dropout, others, key) -> None:
+    """As that version computed them, when rates a hidden layer were a regularizer."""
+    settings = run(epochs=40, batch_size=256, learning_rate=0.1, seed=7, dropout=dropout, **others)
+    assert settings.content_key("f" * 64, "bf16", 2) == key
+    assert settings.numerics_of(key, "f" * 64, "bf16") == 2
 
 
 def test_the_content_key_differs_with_everything_that_decides_the_bits() -> None:
@@ -301,3 +323,61 @@ def test_a_changed_copy_is_validated_too() -> None:
         stopping.model_copy(update={"epochs": 0})
     assert stopping.model_copy(update={"epochs": 7}) == run(regularizers={"early_stopping": 3}, epochs=7)
     assert stopping.model_copy() == stopping
+
+
+@pytest.mark.parametrize(
+    ("given", "dropout", "rates"),
+    [
+        (0.5, 0.5, (0.5, 0.5)),
+        ("0.2/0.5", (0.2, 0.5), (0.2, 0.5)),
+        ([0.2, 0], (0.2, 0.0), (0.2, 0.0)),
+        ([0.5, 0.5], 0.5, (0.5, 0.5)),
+        ([0, -0.0, 0], 0.0, (0.0, 0.0)),
+        ([0.5], 0.5, (0.5, 0.5)),
+    ],
+)
+def test_dropout_is_a_rate_or_one_a_hidden_layer(given, dropout, rates) -> None:
+    settings = run(dropout=given)
+    assert (settings.dropout, settings.rates) == (dropout, rates)
+    assert RunSettings.model_validate_json(settings.model_dump_json()) == settings
+    assert run(widths=[], dropout=given).rates == ()
+    assert settings.content_key("d", "fp32") == run(dropout=dropout).content_key("d", "fp32")
+
+
+def test_as_many_rates_are_given_as_there_are_hidden_layers() -> None:
+    with pytest.raises(ConfigError, match="dropout: must be one rate, or one for each of 2 hidden layers"):
+        run(dropout=[0.2, 0.5, 0.5])
+
+
+@pytest.mark.parametrize("given", ["0.2/much", "0.2/", [0.2, 1], [0.2, True], [[0.2]], None, {}])
+def test_a_rate_that_is_none_is_refused_once(given) -> None:
+    with pytest.raises(ConfigError, match=r"must be a rate in \[0, 1\), or one a hidden layer, as 0\.2/0\.5") as fault:
+        run(dropout=given)
+    assert str(fault.value).count("dropout:") == 1
+
+
+def test_the_regularizer_of_old_is_dropout() -> None:
+    old = {"dropout_by_layer": (0.2, 0.5), "l2": 0.1}
+    assert run(dropout=0, regularizers=old) == run(dropout=(0.2, 0.5), regularizers={"l2": 0.1})
+    assert run(regularizers={"dropout_by_layer": 0}) == run()
+    kept = run().model_dump_json().replace('"dropout":0.5', '"dropout":0.0')
+    kept = kept.replace('"regularizers":[]', '"regularizers":[["dropout_by_layer",[0.2,0.5]]]')
+    assert RunSettings.model_validate_json(kept) == run(dropout=(0.2, 0.5))
+    assert study(regularizers=old).dropout == ((0.2, 0.5),)
+    assert study(dropout=0.5).override(regularizers=old).dropout == ((0.2, 0.5),)
+    for parsed in (run, study):
+        with pytest.raises(ConfigError, match=r"dropout_by_layer is a name of dropout; .*Leave one out\.$"):
+            parsed(dropout=0.5, regularizers=old)
+    with pytest.raises(ConfigError, match="is a name of dropout"):
+        study().override(dropout=[0.5], regularizers=old)
+
+
+def test_a_study_compares_rates_a_hidden_layer() -> None:
+    assert study(dropout=[[0.2, 0.5], 0.5, "0.5/0.2"]).dropout == ((0.2, 0.5), 0.5, (0.5, 0.2))
+    for name in ("dropout", "rate", "dropout_by_layer"):
+        assert study(vary={name: [[0.2, 0.5], 0.5]}).dropout == ((0.2, 0.5), 0.5)
+        assert study(vary={name: "0.2/0.5, 0.5"}).dropout == ((0.2, 0.5), 0.5)
+    with pytest.raises(ConfigError, match="rate and dropout are names of one thing"):
+        study(vary={"dropout": 0.5, "rate": 0.2})
+    settings = study(dropout=[[0.2, 0.5], 0.5])
+    assert StudySettings.model_validate_json(settings.model_dump_json()) == settings

@@ -182,8 +182,9 @@ def test_a_rate_that_is_given_is_compared_with_nothing(fitted):
     assert "given, and compared with nothing" in Path("t.md").read_text("utf-8")
 
 
-def test_rates_by_layer_are_given_rates(compared):
-    said = compared("--regularizers", "dropout_by_layer=0.1")
+@pytest.mark.parametrize("flags", [("--regularizers", "dropout_by_layer=0.1/0.2"), ("--dropout", "0.1/0.2")])
+def test_rates_by_layer_are_given_rates(compared, flags):
+    said = compared("--widths", "16,8", *flags)
     assert said.code == 0, said.errors
     assert "1 networks to train" in said.out
 

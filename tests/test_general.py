@@ -280,7 +280,7 @@ def test_noise_is_addressed_by_example_and_has_the_moments_it_should():
     assert torch.equal(noise.kept(1, 0.3, 60, 9), masks.at(7).kept(1, 60, 9).float()), "dropout's own masks"
 
 
-@pytest.mark.parametrize("name", ["input_dropout", "gaussian_dropout", "input_gaussian_dropout", "dropout_by_layer"])
+@pytest.mark.parametrize("name", ["input_dropout", "gaussian_dropout", "input_gaussian_dropout"])
 def test_what_disturbs_units_keeps_their_mean_and_has_the_variance_of_its_rate(name):
     entry, noise, ones = TABLE[name], Noise((1,), (0, 0), True, CPU), torch.ones(1, 800, 50)
     act = entry.on_input or (lambda values, strengths, noise: entry.on_hidden(values, 0, strengths, noise))
@@ -335,16 +335,18 @@ def test_scaling_at_inference_is_inverted_dropout_with_smaller_weights_and_steps
 
 
 def test_every_mask_is_made_up_for_at_inference():
-    settings = settings_of(
-        dropout=0.5, dropout_scaling="inference", regularizers={"input_dropout": 0.25, "dropout_by_layer": (0.5, 0.0)}
-    )
+    settings = settings_of(dropout=(0.75, 0.5), dropout_scaling="inference", regularizers={"input_dropout": 0.25})
     layers, extras, _ = stepped(settings, 1)
     for done, layer, share in zip(final_layers(settings, layers, extras), layers, (0.75, 0.25, 0.5), strict=True):
         torch.testing.assert_close(done.weight, share * layer.weight)
         assert torch.equal(done.bias, layer.bias)
     trained = trained_of(settings)
     again = evaluate(
-        layers_of(trained.weights), EXAMPLES.test, "test", "fp32", general=General.of(settings, 0.5, "fp32")
+        layers_of(trained.weights),
+        EXAMPLES.test,
+        "test",
+        "fp32",
+        general=General.of(settings, settings.dropout, "fp32"),
     )
     assert again["off"].nll.item() == pytest.approx(trained.outcome.metric("off", "test", "nll"), rel=1e-6)
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from droplab.errors import ModelFileError
-from droplab.model.file import ModelInfo, from_bytes, read, separate, stacked, to_bytes
+from droplab.model.file import ModelInfo, from_bytes, read, separate, settings_of, stacked, to_bytes
 
 INFO = ModelInfo(
     widths=(3, 2),
@@ -249,11 +249,25 @@ def test_a_file_of_format_1_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "words"), [(4, "format 3 or older; found format 4.*Update droplab"), (1, "found 1"), ("2", "found '2'")]
+    ("made", "words"), [(5, "format 4 or older; found format 5.*Update droplab"), (1, "found 1"), ("2", "found '2'")]
 )
 def test_another_format_says_so(made: object, words: str) -> None:
     with pytest.raises(ModelFileError, match=words):
         from_bytes(with_entry(format=made))
+
+
+def test_a_rate_a_hidden_layer_is_kept_and_its_old_name_read() -> None:
+    info = INFO.model_copy(update={"widths": (3, 2), "dropout": (0.2, 0.5)})
+    assert from_bytes(to_bytes(weights_of(info), info))[1] == info
+    assert settings_of(info).rates == (0.2, 0.5)
+
+    def of_old(header: dict) -> dict:
+        entry = json.loads(header["__metadata__"]["droplab"])
+        del entry["format"], entry["sha256"]
+        entry |= {"dropout": 0.0, "regularizers": [["dropout_by_layer", [0.2, 0.5]], ["l2", 0.1]]}
+        return header | {"__metadata__": {"droplab": json.dumps(entry)}}
+
+    assert from_bytes(with_header(of_old))[1] == info.model_copy(update={"regularizers": (("l2", 0.1),)})
 
 
 def test_several_networks_come_back_apart() -> None:

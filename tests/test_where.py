@@ -69,6 +69,23 @@ def test_a_condition_says_of_a_run_what_is_typed(text: str, holds: bool) -> None
     assert parse_condition(text).holds(RUN) is holds
 
 
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("dropout=0.2/0.5", True),
+        ("dropout=0.5/0.2", False),
+        ("dropout!=0.2/0.5", False),
+        ("dropout=0.35", False),
+        ("dropout!=0.35", True),
+        ("dropout<0.6", False),
+        ("dropout>0", False),
+    ],
+)
+def test_rates_a_hidden_layer_are_none_that_a_single_one_is_compared_with(text: str, holds: bool) -> None:
+    run = replace(RUN, settings=RUN.settings.model_copy(update={"dropout": (0.2, 0.5)}))
+    assert parse_condition(text).holds(run) is holds
+
+
 def test_a_condition_is_on_any_setting_of_a_run() -> None:
     for name, value in RUN.settings.model_dump().items():
         typed = ",".join(map(str, value)) if isinstance(value, tuple) else value

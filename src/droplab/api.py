@@ -77,7 +77,7 @@ class Study:
         cls,
         data: str | Path = "mnist",
         *,
-        dropout: float | Sequence[float] = 0.5,
+        dropout: float | Sequence[float | Sequence[float]] | None = None,
         depths: int | Sequence[int] | None = None,
         widths: Sequence[int] | None = None,
         seeds: int | Sequence[int] = 3,
@@ -88,7 +88,7 @@ class Study:
         Args:
             data: a data set by name, or a path: a table (which needs `target`, the column of the classes), an npz
                 file, a folder.
-            dropout: the drop rate, or several, each in [0, 1).
+            dropout: the drop rate, or several, each in [0, 1) or one a hidden layer; 0.5 unless given.
             depths: numbers of layers, hidden widths halving from `first_width`; 2 and 3 unless `widths` are given.
             widths: instead, the hidden widths of a single network.
             seeds: how often each is repeated, or the seeds themselves.
@@ -106,7 +106,7 @@ class Study:
         usual = {"name": name, "epochs": 100, "batch_size": 100}
         usual |= {} if "optimizer" in settings else {"momentum": 0.9}
         networks = {"depths": (2, 3) if depths is None and widths is None else depths, "widths": widths}
-        numbers: dict[str, Any] = {"dropout": dropout, "seeds": seeds, **networks}
+        numbers: dict[str, Any] = {"seeds": seeds, **networks} | ({} if dropout is None else {"dropout": dropout})
         plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in numbers.items()}
         plain["depths"] = (depths,) if isinstance(depths, int) else plain["depths"] or ()
         given = {"data": str(data), **plain, **settings}

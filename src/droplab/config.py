@@ -16,14 +16,24 @@ import tomllib
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from droplab.errors import ConfigError, did_you_mean, nearest, no_such_file, reading
 from droplab.presets import preset_names, read_preset, reproduction_names
 
-NUMERICS_VERSION = 2
+NUMERICS_VERSION = 3
 """Raised whenever the same settings would train to other bits; part of every content key."""
 
 MOST_SEEDS = 10_000
@@ -45,6 +55,28 @@ Regularizers = tuple[tuple[str, Strength | tuple[Strength, ...]], ...]
 Model = TypeVar("Model", bound=BaseModel)
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Width = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+def dropout_of(given: Any) -> float | tuple[float, ...]:
+    """Dropout as typed: a rate of all hidden layers, or one a hidden layer; 0 if nothing is dropped in any.
+
+    Raises:
+        ValueError: if a rate is none.
+
+    >>> dropout_of(0.5), dropout_of("0.2/0.5"), dropout_of([0.2, 0]), dropout_of([0, 0])
+    (0.5, (0.2, 0.5), (0.2, 0.0), 0.0)
+    """
+    parts = given.split("/") if isinstance(given, str) else given if isinstance(given, list | tuple) else [given]
+    try:
+        rates = tuple(math.nan if isinstance(part, bool) else float(part) + 0.0 for part in parts)  # without −0
+    except (TypeError, ValueError, OverflowError):
+        rates = (math.nan,)
+    if not all(0 <= rate < 1 for rate in rates):
+        raise ValueError("must be a rate in [0, 1), or one a hidden layer, as 0.2/0.5")
+    return rates if len(rates) > 1 and any(rates) else rates[0] if rates else 0.0
+
+
+Dropout = Annotated[Rate | tuple[Rate, ...], BeforeValidator(dropout_of)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 _LONGEST_STUDY = 1 << 16  # bytes
@@ -225,41 +257,49 @@ _LATER = {
 """Settings that few use. A content key leaves them out at their defaults, so that older results keep their keys."""
 
 
-_MASKS = {"input_dropout", "dropout_by_layer"}
-"""The regularizers that are dropout, beside the rate of all hidden layers."""
-
-
 class RunSettings(Recipe):
     """One trained network: an architecture, its regularizers, a recipe and a seed.
 
     Attributes:
         widths: units of each hidden layer; empty for a linear classifier.
-        dropout: drop probability on every hidden layer (PyTorch's convention: the papers' retention is 1 − rate).
+        dropout: drop probability on every hidden layer, or one a hidden layer (PyTorch's convention: the papers'
+            retention is 1 − rate).
         seed: fixes initial weights, batch order and masks.
     """
 
     widths: tuple[Width, ...] = ()
-    dropout: Rate = 0.0
+    dropout: Dropout = 0.0
     seed: Seed = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_name_of_dropout(cls, values: Any) -> Any:
+        return with_one_dropout(values)
 
     @field_validator("dropout")
     @classmethod
-    def _no_dropout_without_hidden_layer(cls, value: float, info: ValidationInfo) -> float:
-        return value if value and info.data.get("widths") else 0.0
+    def _as_many_rates_as_hidden_layers(cls, value: Any, info: ValidationInfo) -> Any:
+        """A rate a layer where they differ; without a hidden layer there is none."""
+        layers = len(info.data.get("widths", ()))
+        if not layers or not isinstance(value, tuple):
+            return value if layers else 0.0
+        if len(value) != layers:
+            raise ValueError(f"must be one rate, or one for each of {layers} hidden layers")
+        return value if len(set(value)) > 1 else value[0]
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The drop probability of each hidden layer."""
+        return self.dropout if isinstance(self.dropout, tuple) else (self.dropout,) * len(self.widths)
 
     @property
     def depth(self) -> int:
         """Number of weight layers: hidden layers + 1."""
         return len(self.widths) + 1
 
-    @property
-    def rates(self) -> tuple[float, ...]:
-        """The drop probability on each hidden layer."""
-        return (self.dropout,) * len(self.widths)
-
     @model_validator(mode="after")
     def _no_scaling_without_a_mask(self) -> Self:
-        if not (self.dropout or _MASKS & dict(self.regularizers).keys()):
+        if not (self.dropout or "input_dropout" in dict(self.regularizers)):
             object.__setattr__(self, "dropout_scaling", "training")  # frozen for all others
         return self
 
@@ -269,19 +309,27 @@ class RunSettings(Recipe):
             raise ValueError("early_stopping needs valid examples; found valid_fraction=0")
         return self
 
-    def content_key(self, fingerprint: str, precision: str) -> str:
+    def told(self) -> dict[str, Any]:
+        """As of any recipe; rates a hidden layer as they are typed."""
+        return super().told() | ({"dropout": strength_words(self.dropout)} if isinstance(self.dropout, tuple) else {})
+
+    def numerics_of(self, key: str, fingerprint: str, precision: str) -> int | None:
+        """The numerics version of the run of that content key; `None` where it is none of these settings'."""
+        versions = range(NUMERICS_VERSION, 0, -1)
+        return next((one for one in versions if self.content_key(fingerprint, precision, one) == key), None)
+
+    def content_key(self, fingerprint: str, precision: str, numerics: int = NUMERICS_VERSION) -> str:
         """Name of this run's result in the store: a hash of everything that decides its bits.
 
         Args:
             fingerprint: the data set's.
             precision: the resolved one, `fp32` or `bf16`.
+            numerics: the version under which it was trained, 1 … `NUMERICS_VERSION`.
         """
-        content = {
-            "settings": self.model_dump(mode="json", exclude=self._later() - self.told().keys()),
-            "data": fingerprint,
-            "precision": precision,
-            "numerics": NUMERICS_VERSION,
-        }
+        settings = self.model_dump(mode="json", exclude=self._later() - self.told().keys())
+        if numerics < 3 and isinstance(self.dropout, tuple):  # which was a regularizer then
+            settings |= {"dropout": 0.0, "regularizers": sorted([*self.regularizers, (BY_LAYER, self.dropout)])}
+        content = {"settings": settings, "data": fingerprint, "precision": precision, "numerics": numerics}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -301,7 +349,8 @@ class StudySettings(Recipe):
         depths: networks of L layers whose hidden widths halve from `first_width`: depth 3 is (512, 256).
         first_width: width of the first hidden layer of `depths`.
         widths: hidden widths of a single network, instead of `depths`.
-        dropout: the rates under comparison; each network's control, rate 0, is always trained too.
+        dropout: the rates under comparison, each for all hidden layers or one a hidden layer (`[[0.2, 0.5], 0.5]`);
+            each network's control, rate 0, is always trained too.
         seeds: the replicates. A number n means 0 … n − 1.
         until: `decided` trains seeds only as far as verdicts need them, look by look; `best` as far as it takes to tell
             which arm is best on valid. `seeds` are then the most that an arm may have.
@@ -325,7 +374,7 @@ class StudySettings(Recipe):
     depths: tuple[Annotated[int, Field(ge=1, le=64)], ...] = ()
     first_width: Width = _FIRST_WIDTH
     widths: tuple[Width, ...] | None = None
-    dropout: tuple[Rate, ...] = (0.5,)
+    dropout: tuple[Dropout, ...] = (0.5,)
     seeds: tuple[Seed, ...] = (0,)
     until: Literal["decided", "best"] | None = None
     budget: str | None = None
@@ -337,6 +386,7 @@ class StudySettings(Recipe):
     @classmethod
     def _rates_and_depths_have_settings(cls, values: Any) -> Any:
         """What varies as pairs; dropout's rates and depths, which have settings of their own, in these."""
+        values = with_one_dropout(values, several=True)
         if not isinstance(values, Mapping) or not values.get("vary"):
             return values
         try:
@@ -345,11 +395,13 @@ class StudySettings(Recipe):
             raise ValueError(f"vary must be a table of names, each with its values; found {values['vary']!r}") from None
         axes = {str(name): level_values(str(name), each) for name, each in given.items()}
         changed = dict(values)
-        for names, setting in ((("rate", "dropout"), "dropout"), (("depth", "depths"), "depths")):
-            for name in names:
-                if name in axes:
-                    changed[setting] = axes.pop(name)
-                    changed |= {"widths": None} if setting == "depths" else {}
+        for names, setting in ((("rate", "dropout", BY_LAYER), "dropout"), (("depth", "depths"), "depths")):
+            found = [name for name in names if name in axes]
+            if len(found) > 1:
+                raise ValueError(f"vary: {' and '.join(found)} are names of one thing; leave one out")
+            for name in found:
+                changed[setting] = axes.pop(name)
+                changed |= {"widths": None} if setting == "depths" else {}
         return changed | {"vary": tuple(axes.items())}
 
     @field_validator("columns", mode="before")
@@ -481,6 +533,7 @@ class StudySettings(Recipe):
         Raises:
             ConfigError: as `parse`.
         """
+        values = with_one_dropout(values, several=True)
         merged = self.model_dump() | values
         if values.get("vary"):
             merged["vary"] = dict(self.vary) | dict(values["vary"])
@@ -581,9 +634,23 @@ def regularizer_words(regularizers: Regularizers) -> str:
     """Regularizers as they are typed.
 
     >>> regularizer_words((("input_dropout", 0.2), ("max_norm", (4.0, 3.0))))
-    'input_dropout=0.2+max_norm=4,3'
+    'input_dropout=0.2+max_norm=4/3'
     """
-    return "+".join(f"{name}={','.join(f'{s:g}' for s in _each(strength))}" for name, strength in regularizers)
+    return "+".join(f"{name}={strength_words(strength)}" for name, strength in regularizers)
+
+
+def strength_words(strength: float | tuple[float, ...]) -> str:
+    """A strength or rate as it is typed, or one a layer.
+
+    >>> strength_words(0.5), strength_words((0.2, 0.5))
+    ('0.5', '0.2/0.5')
+    """
+    return "/".join(f"{one:g}" for one in _each(strength))
+
+
+def mean_rate(dropout: float | tuple[float, ...]) -> float:
+    """Dropout as one number, for tables: the mean over the hidden layers."""
+    return fmean(_each(dropout))
 
 
 def _each(strength: float | tuple[float, ...]) -> tuple[float, ...]:
@@ -702,6 +769,40 @@ def regularizer_pairs(value: Any) -> Regularizers:
     return tuple(sorted((name, s[0] if len(s := _each(strength)) == 1 else s) for name, strength in acting.items()))
 
 
+BY_LAYER = "dropout_by_layer"
+"""The regularizer that a rate a hidden layer was; settings of old have it."""
+
+
+def with_one_dropout(values: Any, several: bool = False) -> Any:
+    """Settings as given, with `dropout` in the place of the regularizer of old.
+
+    Args:
+        values: settings by name; anything else is returned as it is.
+        several: whether `dropout` is several rates under comparison.
+
+    Raises:
+        ConfigError: if both drop something.
+
+    >>> with_one_dropout({"widths": (8, 4), "regularizers": {"dropout_by_layer": (0.2, 0.5), "l2": 0.1}})
+    {'widths': (8, 4), 'regularizers': (('l2', 0.1),), 'dropout': (0.2, 0.5)}
+    """
+    try:
+        used = dict(values["regularizers"])
+        given = used.pop(BY_LAYER)
+    except (KeyError, TypeError, ValueError):  # none, or no table, of which its own check tells
+        return values
+    changed = dict(values) | {"regularizers": tuple(used.items())}
+    try:
+        rates = dropout_of(given)
+    except ValueError as error:
+        raise ConfigError(f"{BY_LAYER} {error}; found {given!r}.") from None
+    if not rates:
+        return changed
+    if (other := values.get("dropout")) not in (None, 0, [], (), [0], (0,)):
+        raise ConfigError(f"{BY_LAYER} is a name of dropout; found {given!r}, and dropout={other!r}. Leave one out.")
+    return changed | {"dropout": (rates,) if several else rates}
+
+
 def _fault(item: dict[str, Any], model: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
@@ -709,5 +810,5 @@ def _fault(item: dict[str, Any], model: type[BaseModel]) -> str:
         return f"there is no setting {where!r}" + (f" (did you mean {near!r}?)" if near else "")
     message = item["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
     if not where:
-        return str(message)
+        return str(message).removesuffix(".")
     return f"{where}: {message[0].lower()}{message[1:]}; found {item['input']!r}"

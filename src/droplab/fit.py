@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from droplab.config import RunSettings
+from droplab.config import RunSettings, strength_words
 from droplab.data.dataset import Dataset
 from droplab.errors import DataError
 from droplab.model.file import ModelInfo, stacked, to_bytes, weights_hash
@@ -177,7 +177,7 @@ def _held_out(lab: Lab, dataset: Dataset, settings: RunSettings) -> NDArray[np.i
             if len(valid) > 1:
                 return valid
             reason = "a single example is held out"
-    used = f"; dropout {settings.dropout:g} is used untried" if settings.widths else ""
+    used = f"; dropout {strength_words(settings.dropout)} is used untried" if settings.widths else ""
     lab.watcher.notice(f"whether dropout earns its place is not found out: {reason}{used}")
     return None
 
@@ -186,5 +186,5 @@ def _compared(runs: Sequence[Run], records: Mapping[str, RunRecord], labels: NDA
     """What networks of several rates come to on valid, whose classes are `labels`."""
     right: dict[float, list[NDArray[np.bool_]]] = {}
     for run in runs:
-        right.setdefault(run.settings.dropout, []).append(records[run.key].outcome.ledger["valid"] == labels)
+        right.setdefault(max(run.settings.rates), []).append(records[run.key].outcome.ledger["valid"] == labels)
     return Rates.of({rate: np.stack(one) for rate, one in right.items()})

@@ -84,7 +84,9 @@ class PlainTorch(Rival):
     def _train(self, settings: RunSettings, examples: int) -> float:
         torch.manual_seed(settings.seed)
         features, labels, classes = self.table
-        network = sequential(features.shape[1], settings.widths, classes, settings.dropout).to(self.device)
+        network = sequential(features.shape[1], settings.widths, classes, max(settings.rates, default=0.0)).to(
+            self.device
+        )
         optimizer = torch.optim.SGD(network.parameters(), lr=settings.learning_rate)
         loader = DataLoader(
             TensorDataset(features[:examples], labels[:examples]), batch_size=settings.batch_size, shuffle=True

@@ -56,7 +56,7 @@ def fit(
     Example: droplab fit people.csv --target class --seeds 5
     """
     from droplab.cli.live import watch
-    from droplab.config import RunSettings
+    from droplab.config import RunSettings, with_one_dropout
     from droplab.data.disk import write_atomically
     from droplab.errors import ConfigError
     from droplab.fit import HELD_OUT, RATES, RECIPE
@@ -64,10 +64,10 @@ def fit(
     from droplab.study.lab import Lab
     from droplab.train.device import resolve_way
 
-    given = options.given(flags)
+    given = with_one_dropout(options.given(flags))
     reading = options.reading(given)
     seeds = options.seed_list(given.pop("seeds", 1))
-    rates = () if "dropout" in given or "dropout_by_layer" in given.get("regularizers", {}) else RATES
+    rates = () if "dropout" in given else RATES
     settings = RunSettings.parse(RECIPE | ({"valid_fraction": HELD_OUT} if rates else {}) | given)
     resolve_way(device, precision)  # before anything is fetched
     out = out or options.model_path(data)

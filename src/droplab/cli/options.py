@@ -41,12 +41,17 @@ def integers(text: str) -> list[int]:
         raise typer.BadParameter(f"{error}; found {text!r}") from None
 
 
-def rates(text: str) -> list[float]:
-    """`0.2,0.5` as numbers."""
+def strengths(text: str) -> tuple[float, ...]:
+    """`0.2`, or `0.2/0.5` as one a layer; commas do as well."""
     try:
-        return [float(part) for part in text.split(",") if part.strip()]
+        return tuple(float(part) for part in text.replace(",", "/").split("/") if part.strip())
     except ValueError:
-        raise typer.BadParameter(f"must be numbers with commas between; found {text!r}") from None
+        raise typer.BadParameter(f"must be a number, or one a layer as 0.2/0.5; found {text!r}") from None
+
+
+def rates(text: str) -> list[tuple[float, ...]]:
+    """`0.2,0.5` as rates to compare, `0.2/0.5,0.5` as rates a hidden layer."""
+    return [strengths(part) for part in text.split(",") if part.strip()]
 
 
 def regularizers(text: str) -> dict[str, tuple[float, ...]]:
@@ -58,10 +63,10 @@ def regularizers(text: str) -> dict[str, tuple[float, ...]]:
         name, given, strength = (word.strip() for word in part.partition("="))
         name = name.replace("-", "_")
         usual = (TABLE[name].strength,) if name in TABLE else ()
-        found[name] = tuple(rates(strength)) if given else usual
+        found[name] = strengths(strength) if given else usual
         if not found[name] and name in TABLE:
             raise typer.BadParameter(f"takes NAME=STRENGTH with + between; found {part!r}")
-    return {name: strengths or (1.0,) for name, strengths in found.items()}
+    return {name: each or (1.0,) for name, each in found.items()}
 
 
 def seeds(text: str) -> int | list[int]:
@@ -162,7 +167,10 @@ STUDY: dict[str, tuple[type, Any]] = RECIPE | {
     "depths": (str, typer.Option(parser=integers, metavar="1,2,5|1-5", help="Networks of L layers, halving widths.")),
     "widths": (str, typer.Option(parser=integers, metavar="512,256", help="Instead: one network's hidden widths.")),
     "first_width": (int, typer.Option(help="First hidden width of --depths.")),
-    "dropout": (str, typer.Option(parser=rates, metavar="0.2,0.5", help="Drop rates, each in [0, 1).")),
+    "dropout": (
+        str,
+        typer.Option(parser=rates, metavar="0.2,0.5", help="Drop rates, each in [0, 1); 0.2/0.5: one a hidden layer."),
+    ),
     "vary": (
         list[str],
         typer.Option(
@@ -192,7 +200,10 @@ STUDY: dict[str, tuple[type, Any]] = RECIPE | {
 
 NETWORK: dict[str, tuple[type, Any]] = RECIPE | {
     "widths": (str, typer.Option(parser=integers, metavar="512,256", help="Hidden widths; empty for a linear one.")),
-    "dropout": (float, typer.Option(help="Drop rate on hidden layers, in [0, 1).")),
+    "dropout": (
+        str,
+        typer.Option(metavar="0.5|0.2/0.5", help="Drop rate on hidden layers, in [0, 1), or one a layer."),
+    ),
     "seed": (int, typer.Option(help="Fixes initial weights, batch order and masks.")),
 }
 """The settings of one network as flags."""

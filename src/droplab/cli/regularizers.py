@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from droplab.cli.say import say
 from droplab.cli.tables import print_table
 
 
@@ -20,3 +21,4 @@ def regularizers() -> None:
             for entry in TABLE.values()
         ],
     )
+    say("Dropout itself is a setting: --dropout 0.5, or a rate a hidden layer, --dropout 0.2/0.5.")

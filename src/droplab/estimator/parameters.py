@@ -72,10 +72,10 @@ class Parameters(Validated):
             raise ConfigError(
                 f"dropout must be one rate or one for each of {hidden} hidden layers; found {list(made.dropout)}."
             )
-        check(made.regularizers, hidden)
         for name, instead in _PARAMETERS_OF_THEIR_OWN.items():
             if name in dict(made.regularizers):
                 raise ConfigError(f"regularizers must not name {name}: it is a parameter of its own. Use {instead}.")
+        check(made.regularizers, hidden)
         resolve_way(made.device, "bf16" if made.precision == "bf16" else "fp32")
         if made.solver == "lbfgs":
             made._check_lbfgs()
@@ -108,11 +108,9 @@ class Parameters(Validated):
         strengths = dict(self.regularizers)
         if self.input_dropout:
             strengths["input_dropout"] = self.input_dropout
-        if isinstance(self.dropout, tuple) and any(self.dropout):
-            strengths["dropout_by_layer"] = self.dropout
         used = tuple((TABLE[name], strengths_of(value)) for name, value in strengths.items())
-        single = 0.0 if isinstance(self.dropout, tuple) or not self.hidden_layer_sizes else self.dropout
-        return General(activation_of(self.activation, 1), used, single, self.precision)
+        dropout = self.rates if any(self.rates) else 0.0
+        return General(activation_of(self.activation, 1), used, dropout, self.precision)
 
     @property
     def rates(self) -> tuple[float, ...]:
@@ -140,7 +138,7 @@ class Parameters(Validated):
     def _check_lbfgs(self) -> None:
         """L-BFGS needs the same objective at every call."""
         used = [entry for entry, _ in self.general.used]
-        stochastic = [entry.name for entry in used if entry.is_noise] + ["dropout"] * (self.general.dropout > 0)
+        stochastic = [entry.name for entry in used if entry.is_noise] + ["dropout"] * any(self.rates)
         updates = [entry.name for entry in used if entry.before_update or entry.after_update]
         norms = ["batch_norm"] if "batch_norm" in dict(self.regularizers) else []
         if odd := stochastic + updates + norms:

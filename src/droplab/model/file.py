@@ -7,7 +7,8 @@ there is one, and a `sha256` of all of it, which catches damage that leaves a fi
 safetensors writes several in no fixed order, and the same network must give the same bytes.)
 
 Formats: 1 has no `format` and no hash, and is read as ever; 2 has both; 3 may tell how a table's numbers are spelt,
-what says that a value is missing, the card, and the channels and background of images.
+what says that a value is missing, the card, and the channels and background of images; 4 may have a dropout rate a
+hidden layer.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 from safetensors import numpy as safetensors
 
-from droplab.config import Activation, Rate, Regularizers, RunSettings, Validated, Width
+from droplab.config import Activation, Dropout, Regularizers, RunSettings, Validated, Width, with_one_dropout
 from droplab.data.disk import open_regular
 from droplab.data.preprocessing import Preprocessing
-from droplab.errors import DataError, ModelFileError, line, reading
+from droplab.errors import ConfigError, DataError, ModelFileError, line, reading
 
 _ENTRY = "droplab"
-_FORMAT = 3
+_FORMAT = 4
 _OWN = ("format", "card", "sha256")  # what a file says of itself
 _LATER = ("activation", "pieces", "regularizers", "preprocessing", "networks", "background", "plugin_noise")
 _LONGEST_HEADER = 16 << 20  # bytes; safetensors takes 100 million, which JSON makes 3 GB of
@@ -52,7 +53,7 @@ class ModelInfo(Validated):
 
     Attributes:
         widths: units of each hidden layer.
-        dropout: drop probability it was trained with.
+        dropout: drop probability it was trained with, or that of each hidden layer.
         features: features of an example.
         classes: the name of each class, in the order of the logits.
         scale: what a stored feature is multiplied by before the first layer.
@@ -75,7 +76,7 @@ class ModelInfo(Validated):
     model_config = ConfigDict(strict=True)
 
     widths: tuple[Width, ...]
-    dropout: Rate
+    dropout: Dropout
     features: int = Field(ge=1)
     classes: tuple[str, ...] = Field(min_length=2)
     scale: float
@@ -299,7 +300,9 @@ def _parse_told(header: bytes, origin: str) -> dict[str, object]:
 
 def _parse_info(told: Mapping[str, object], origin: str) -> ModelInfo:
     try:
-        return ModelInfo.model_validate_json(json.dumps(told))
+        return ModelInfo.model_validate_json(json.dumps(with_one_dropout(told)))
+    except ConfigError as error:
+        raise ModelFileError(f"{origin}: {error} {_ADVICE}") from None
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc'])) or 'entry'}: {line(fault['msg'])}" for fault in error.errors()[:4]

@@ -39,8 +39,8 @@ INPUT = 2**20
 class Regularizer:
     """A family of regularizers; each function is `None` where the family does not touch that part.
 
-    Functions are tensor operations: no Python `if` or `math` on a strength, which is a tensor. Those of `TABLE` are for R
-    networks at once, strengths of shape (R,). What is registered is written for one network: its tensors have a first
+    Functions are tensor operations: no Python `if` or `math` on a strength, which is a tensor. Those of `TABLE` are for
+    R networks at once, strengths of shape (R,). What is registered is written for one network: its tensors have a first
     dimension of 1, its strengths the shape (), and `register` makes functions of R networks of it.
 
     Attributes:
@@ -53,7 +53,7 @@ class Regularizer:
         on_input: (features as scaled, strengths, noise) → features; shape (R, B, U), in training and at inference with
             dropout on.
         on_hidden: (activations of a hidden layer, its number, strengths, noise) → activations; likewise.
-        penalty: (weight layers, activations of each hidden layer, strengths) → what is added to the loss, shape (R,), or of
+        penalty: (weight layers, activations of each hidden layer, strengths) → what is added to the loss, shape (R,); of
             one network ().
         smooth: (strength, classes) → the probability of the true class that the loss aims at, shape (R,).
         before_update: (weights in place, strengths, learning rate); without gradient.

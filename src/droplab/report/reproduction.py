@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from droplab import __version__
-from droplab.config import regularizer_words
+from droplab.config import regularizer_words, strength_words
 from droplab.data.spreadsheet import csv_text
 from droplab.report.card import bullets
 from droplab.report.cells import Table
@@ -209,4 +209,4 @@ def _settings_words(settings: Mapping[str, Any]) -> str:
 def _value_words(name: str, value: Any) -> str:
     if name == "regularizers":
         return regularizer_words(tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in value.items()))
-    return value_words(value)
+    return strength_words(tuple(value)) if name == "dropout" and isinstance(value, list) else value_words(value)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from droplab.config import StudySettings, load_study
+from droplab.config import StudySettings, load_study, strength_words
 from droplab.stats.compare import percent, points
 from droplab.study.findings import DepthTrend, Findings
 from droplab.study.names import hidden_words, place_words, spaced, units_words
@@ -40,7 +40,7 @@ def arm_label(findings: Findings, arm: Arm) -> str:
 def row_label(findings: Findings, arm: Arm) -> str:
     """How a row is called that has an arm beside its control: as `arm_label`, without what the columns say."""
     settings = findings.plan.settings
-    if settings.vary or len(settings.architectures) == 1 or sum(rate > 0 for rate in settings.dropout) > 1:
+    if settings.vary or len(settings.architectures) == 1 or sum(map(bool, settings.dropout)) > 1:
         return arm_label(findings, arm)
     return units_words(findings.features, arm.widths, len(findings.card.classes))
 
@@ -188,7 +188,9 @@ def published_differences(settings: StudySettings) -> str | None:
     if not differences:
         return None
 
-    def words(name: str, value: object) -> str:
+    def words(name: str, value: Any) -> str:
+        if name == "dropout":
+            return ", ".join(map(strength_words, value)) or "none"
         return "all" if name == "train_examples" and not value else value_words(value)
 
     told = ", ".join(
@@ -289,10 +291,10 @@ def places_words(mine: Sequence[ArmComparison], among: Sequence[ArmComparison]) 
     if len(rates) == 1 and len(depths) > 1:
         return _with_hidden([one.arm.depth for one in mine])
     if len(depths) == 1:
-        return "at rate " + listed([f"{one.arm.dropout:g}" for one in mine])
+        return "at rate " + listed([strength_words(one.arm.dropout) for one in mine])
     by_depth: dict[int, list[str]] = {}
     for one in mine:
-        by_depth.setdefault(one.arm.depth, []).append(f"{one.arm.dropout:g}")
+        by_depth.setdefault(one.arm.depth, []).append(strength_words(one.arm.dropout))
     return ", ".join(f"{_with_hidden([depth])} at rate {listed(names)}" for depth, names in by_depth.items())
 
 

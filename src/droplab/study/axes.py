@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from droplab.config import Recipe, RunSettings, StudySettings, regularizer_words
+from droplab.config import (
+    BY_LAYER,
+    Recipe,
+    RunSettings,
+    StudySettings,
+    dropout_of,
+    mean_rate,
+    regularizer_words,
+    strength_words,
+    with_one_dropout,
+)
 from droplab.errors import ConfigError, did_you_mean
 from droplab.model.regularizers import TABLE
 
@@ -29,14 +39,14 @@ class Level:
         value: on the axis; 0 or `control` stands for the control, where the axis is of regularizers.
         label: in an arm's name.
         sets: the settings beside regularizers, which its control has, too.
-        dropout: rate, where the level sets one.
+        dropout: rate, or one a hidden layer, where the level sets it.
         regularizers: what it adds to those of the study.
     """
 
     value: float | str
     label: str
     sets: Mapping[str, Any] = field(default_factory=dict)
-    dropout: float | None = None
+    dropout: float | tuple[float, ...] | None = None
     regularizers: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -86,13 +96,19 @@ def study_axes(settings: StudySettings) -> tuple[Axis, ...]:
         levels = (Level(float(len(w) + 1), f"depth={len(w) + 1}", {"widths": w}) for w in settings.architectures)
         axes.append(Axis("depth", tuple(levels)))
     axes += [_axis(name, values, settings) for name, values in settings.vary]
-    rates = [rate for rate in settings.dropout if rate > 0]
+    rates = [rate for rate in settings.dropout if rate]
     sets_dropout = any(
         axis.name == REGULARIZERS or any(one.dropout is not None for one in axis.levels) for axis in axes
     )
     if rates and not sets_dropout:
-        axes.append(Axis("dropout", tuple(Level(rate, f"dropout={rate}", dropout=rate) for rate in rates)))
+        are_numbers = all(isinstance(rate, float) for rate in rates)
+        axes.append(Axis("dropout", tuple(_rate_level(rate, are_numbers) for rate in rates)))
     return tuple(axes)
+
+
+def _rate_level(rate: float | tuple[float, ...], as_number: bool) -> Level:
+    word = strength_words(rate) if isinstance(rate, tuple) else str(rate)
+    return Level(mean_rate(rate) if as_number else word, f"dropout={word}", dropout=rate)
 
 
 def _axis(name: str, values: Sequence[Any], settings: StudySettings) -> Axis:
@@ -139,32 +155,32 @@ def _own(label: str, values: Any, settings: StudySettings) -> Level:
         raise ConfigError(f"vary: a level of a study's own is a table of settings; found {label!r}: {values!r}.")
     if not label.strip() or any(unicodedata.category(sign) in ("Cc", "Cs") for sign in label):
         raise ConfigError(f"vary: a level's name must be a line of text; found {label!r}. Give it another.")
-    sets = dict(values)
+    sets = dict(with_one_dropout(values))
     if odd := sorted(_BY_STUDY - {"regularizers"} & sets.keys()):
         raise ConfigError(f"vary: a level cannot set {', '.join(odd)}, which the study has; found it in {label!r}.")
     used = dict(Recipe.parse({"regularizers": sets.pop("regularizers", {})}, label).regularizers)
     if WIDTH in sets:
         sets["widths"] = _scaled(settings, _number(WIDTH, sets.pop(WIDTH)))
-    return Level(label, label, sets, sets.pop("dropout", None) or None, used)
+    return Level(label, label, sets, _checked(label, dropout_of, sets.pop("dropout", 0.0)) or None, used)
 
 
 def _regularizer(text: str, settings: StudySettings) -> list[Level]:
     """`dropout`, `max_norm=3+input_dropout`: as it is typed, at the usual strength where none is given."""
     found: dict[str, float] = {}
-    rates: list[float] = []
+    rates: list[float | tuple[float, ...]] = []
     for part in text.split("+"):
         name, given, strength = (word.strip() for word in part.partition("="))
         if name in ("control", "none"):
             return []
-        if name in ("dropout", "rate"):
-            rates = [_number(name, strength)] if given else [rate for rate in settings.dropout if rate] or [0.5]
+        if name in ("dropout", "rate", BY_LAYER):
+            usual = [rate for rate in settings.dropout if rate] or [0.5]
+            rates = [_checked(name, dropout_of, strength)] if given else usual
         else:
-            usual = TABLE[name].strength if name in TABLE else 1.0
-            found[name] = _number(name, strength) if given else usual
+            found[name] = _number(name, strength) if given else TABLE[name].strength if name in TABLE else 1.0
     words = regularizer_words(tuple(found.items()))
     if not rates:
         return [Level(words, words, regularizers=found)]
-    labels = {rate: "+".join(filter(None, (f"dropout={rate:g}", words))) for rate in rates}
+    labels = {rate: "+".join(filter(None, (f"dropout={strength_words(rate)}", words))) for rate in rates}
     return [Level(label, label, dropout=rate, regularizers=found) for rate, label in labels.items()]
 
 
@@ -179,6 +195,13 @@ def _scaled(settings: StudySettings, width: float) -> tuple[int, ...]:
         raise ConfigError(f"vary width: must be at least 1; found {width:g}.")
     (widths,) = settings.architectures
     return tuple(max(1, round(one * width / widths[0])) for one in widths)
+
+
+def _checked(name: str, read: Callable[[Any], Any], value: Any) -> Any:
+    try:
+        return read(value)
+    except ValueError as error:
+        raise ConfigError(f"vary {name}: {error}; found {value!r}.") from None
 
 
 def _number(name: str, value: Any) -> float:

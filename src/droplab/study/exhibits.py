@@ -111,7 +111,7 @@ def collect_exhibits(findings: Findings, info: ModelInfo, weights: Weights, data
 def _beside(findings: Findings) -> dict[str, list[RunRecord]]:
     """The finished networks in the place of the best one, seed by seed, by what they are trained with, by rate."""
     plan, place = findings.plan, findings.best_run.arms[0].place
-    arms = sorted((arm for arm in plan.distinct if arm.place == place), key=lambda arm: arm.dropout)
+    arms = sorted((arm for arm in plan.distinct if arm.place == place), key=lambda arm: arm.rate)
     found = {
         trained_words(arm, plan): [
             findings.records[run.key] for run in plan.runs if arm in run.arms and run.key in findings.records

@@ -194,7 +194,7 @@ class Findings:
         best = max(means, key=lambda arm: means[arm])
         error = float(valid[best].std(ddof=1)) / most**0.5 if most > 1 else 0.0
         near = [arm for arm, mean in means.items() if mean >= means[best] - error - 1e-12]
-        return min(near, key=lambda arm: (sum(arm.widths), arm.depth, arm.dropout, -means[arm]))
+        return min(near, key=lambda arm: (sum(arm.widths), arm.depth, arm.rate, -means[arm]))
 
     @cached_property
     def best_run(self) -> Run:
@@ -233,7 +233,7 @@ class Findings:
         """The arms that are alike but for their depth, by what they have in common, where depth varies; by depth."""
         ladders: dict[str, list[Arm]] = {}
         if len(self.plan.settings.depths) > 1:
-            for arm in sorted(self.plan.arms, key=lambda arm: (arm.dropout, arm.depth)):
+            for arm in sorted(self.plan.arms, key=lambda arm: (arm.rate, arm.depth)):
                 others = [*arm.place.split(",")[1:], arm.trained]
                 controls = others == ["control"]
                 among = "the controls" if controls else f"the networks with {spaced(','.join(others))}"

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from droplab.config import mean_rate
 from droplab.study.names import place_words, trained_words
 
 if TYPE_CHECKING:
@@ -58,12 +59,13 @@ def results_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
 
     Returns:
         Columns `arm, seed, depth, dropout, inference, split, metric, value`, then `widths` (`512-256`, or `linear`) and
-        one for each other axis that the study varies. `dropout` is the arm's rate. Accuracies are fractions, `nll` is
+        one for each other axis that the study varies. `dropout` is the arm's rate, of several the mean over
+        the hidden layers. Accuracies are fractions, `nll` is
         in nats an example.
     """
     own = [axis.name for axis in plan.axes if axis.name not in RESULT_COLUMNS]
     rows = [
-        (arm.name, seed, arm.depth, arm.dropout, *metric[:3], metric.value, _widths(arm), *levels)
+        (arm.name, seed, arm.depth, arm.rate, *metric[:3], metric.value, _widths(arm), *levels)
         for arm, seed, record in finished_runs(plan, records)
         for levels in ([level for name, level in arm.levels if name in own],)
         for metric in record.outcome.metrics
@@ -93,7 +95,7 @@ def curves_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
         ]
         for quantity, values in (("loss", curves.losses), ("accuracy", curves.accuracies)):
             lines += [(quantity, split, curves.points, values[i]) for i, split in enumerate(("train", "valid"))]
-        words = arm.name, seed, arm.depth, arm.dropout
+        words = arm.name, seed, arm.depth, arm.rate
         where = place_words(arm), trained_words(arm, plan)
         for quantity, split, at, values in lines:
             same = dict(
@@ -130,7 +132,7 @@ def runs_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
         if run.key in records:
             record, arm = records[run.key], run.arms[0]
             levels = dict(arm.levels)
-            head = (arm.name, run.settings.seed, arm.depth, _widths(arm), run.settings.dropout)
+            head = (arm.name, run.settings.seed, arm.depth, _widths(arm), mean_rate(run.settings.dropout))
             accuracies = {
                 f"{one.split}_accuracy_{one.inference}": one.value
                 for one in record.outcome.metrics
@@ -178,7 +180,7 @@ def arms_frame(plan: Plan, records: Mapping[str, RunRecord], results: pd.DataFra
     for arm in plan.distinct:
         if arm.name not in seconds:
             continue
-        row: dict[str, object] = {"arm": arm.name, "depth": arm.depth, "dropout": arm.dropout, "widths": _widths(arm)}
+        row: dict[str, object] = {"arm": arm.name, "depth": arm.depth, "dropout": arm.rate, "widths": _widths(arm)}
         row["seeds"] = len(seconds[arm.name])
         for name, where in ARM_METRICS.items():
             key = (arm.name, *where)
@@ -270,7 +272,7 @@ def samples_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
 
 
 def _arm_cells(arm: Arm, seed: int, plan: Plan) -> tuple[str, int, int, float, str, str]:
-    return arm.name, seed, arm.depth, arm.dropout, place_words(arm), trained_words(arm, plan)
+    return arm.name, seed, arm.depth, arm.rate, place_words(arm), trained_words(arm, plan)
 
 
 def _widths(arm: Arm) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from droplab.config import RunSettings, StudySettings
+from droplab.config import NUMERICS_VERSION, RunSettings, StudySettings
 from droplab.data.dataset import Dataset, DatasetCard
 from droplab.data.files import dataset_name, load_dataset
 from droplab.errors import ConfigError, DroplabError, StoreError
@@ -200,7 +200,8 @@ class Lab:
     def recall(self, settings: StudySettings) -> tuple[Findings, Summary]:
         """What the store has of a study; nothing is trained, and neither data nor device is needed.
 
-        The precision is that of the runs wanted; `auto` takes that of which the store has most.
+        The precision is that of the runs wanted; `auto` takes that of which the store has most. So it is with numerics
+        versions, which never mix: an older droplab's runs are found where there are more of them.
 
         Raises:
             StoreError: if it has none of the study's runs.
@@ -210,7 +211,8 @@ class Lab:
         precisions: tuple[Precision, ...] = tuple(p for p in PRECISIONS if self.precision in ("auto", p))
         with self.opened() as store:
             candidates = [
-                (plan_study(settings, card.fingerprint, Way("cpu", p)), card)
+                (plan_study(settings, card.fingerprint, Way("cpu", p), numerics), card)
+                for numerics in range(NUMERICS_VERSION, 0, -1)
                 for card in store.datasets(dataset_name(settings.data))
                 for p in precisions
             ]
@@ -223,8 +225,8 @@ class Lab:
                 )
             plan, card = candidates[counts.index(max(counts))]
             plan = plan.looked_at(store.looks(plan.identity))
-            clipped = clipped_batch(settings, card)
-            summary = Summary(reused=max(counts), notices=[clipped] if clipped else [])
+            notices = [_older_numerics(plan), clipped_batch(settings, card)]
+            summary = Summary(reused=max(counts), notices=[one for one in notices if one])
             findings = self._findings(plan, card, store, summary)
             self._load_refits(findings, _refits(findings), store, summary)
             return findings, summary
@@ -281,6 +283,16 @@ def _plan(settings: StudySettings, ready: Ready, store: Store | None) -> Plan:
     """The plan of a study, with the looks at it that the store has."""
     plan = plan_study(settings, ready.dataset.fingerprint, ready.way)
     return plan.looked_at(store.looks(plan.identity) if store else [])
+
+
+def _older_numerics(plan: Plan) -> str | None:
+    """What to say of runs that an older droplab trained."""
+    if plan.numerics == NUMERICS_VERSION:
+        return None
+    return (
+        f"these networks are of numerics version {plan.numerics}, an older droplab's; trained again, they would be of "
+        f"version {NUMERICS_VERSION}, and differ by what rounding and random numbers make of it"
+    )
 
 
 def _refits(findings: Findings) -> tuple[Run, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from droplab.config import regularizer_words
+from droplab.config import regularizer_words, strength_words
 from droplab.errors import DataError
 from droplab.stats.compare import Comparison, compare
 
@@ -93,8 +93,10 @@ def _told(runs: Sequence[RunRecord]) -> Mapping[str, list[str]]:
             "data": run.dataset,
             "fingerprint": run.fingerprint,
             **run.settings.model_dump(),
+            "dropout": strength_words(run.settings.dropout),
             "regularizers": regularizer_words(run.settings.regularizers) or "none",
             "precision": run.way.precision,
+            "numerics": run.numerics,
         }
         for run in runs
     ]

@@ -10,7 +10,15 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from droplab.config import Recipe, RunSettings, StudySettings, regularizer_words
+from droplab.config import (
+    NUMERICS_VERSION,
+    Recipe,
+    RunSettings,
+    StudySettings,
+    mean_rate,
+    regularizer_words,
+    strength_words,
+)
 from droplab.errors import ConfigError
 from droplab.model.regularizers import check, strengths_of
 from droplab.study.axes import Axis, Level, study_axes
@@ -33,7 +41,8 @@ class Arm:
     Attributes:
         name: what varies in the study: `depth=5,dropout=0.5`, or `depth=5,control`.
         widths: hidden widths.
-        dropout: the rate this arm stands for, 0 for a control. Without a hidden layer it cannot act.
+        dropout: the rate this arm stands for, or one a hidden layer, 0 for a control. Without a hidden layer it cannot
+            act.
         levels: its value on each axis of the study, in order; 0 or `control` where a control has none.
         place: where it stands but for its regularizers, as in `name`; empty where nothing else varies.
         trained: the regularizers that it is compared for, as in `name`; `control` without any.
@@ -43,7 +52,7 @@ class Arm:
 
     name: str
     widths: tuple[int, ...]
-    dropout: float
+    dropout: float | tuple[float, ...]
     levels: tuple[tuple[str, float | str], ...] = ()
     place: str = ""
     trained: str = CONTROL
@@ -54,6 +63,11 @@ class Arm:
     def depth(self) -> int:
         """Number of weight layers."""
         return len(self.widths) + 1
+
+    @property
+    def rate(self) -> float:
+        """Its drop rate as one number, for tables and orders: the mean over the hidden layers."""
+        return mean_rate(self.dropout)
 
     @property
     def is_control(self) -> bool:
@@ -87,6 +101,7 @@ class Plan:
         runs: each network once; those of a study with `until` that are not needed are never trained.
         numbers: which look at this study each of `settings.looks` is, from 1, where it was looked at before; empty for
             one that was not.
+        numerics: the version that its runs are of.
     """
 
     settings: StudySettings
@@ -94,6 +109,7 @@ class Plan:
     arms: tuple[Arm, ...]
     runs: tuple[Run, ...]
     numbers: tuple[int, ...] = ()
+    numerics: int = NUMERICS_VERSION
 
     @property
     def look_numbers(self) -> tuple[int, ...]:
@@ -104,7 +120,7 @@ class Plan:
     def identity(self) -> str:
         """Names the study by what is compared with what, whatever its seeds, so that a later look is known."""
         precision = self.runs[0].way.precision
-        keys = {arm.name: arm.settings(0).content_key(self.fingerprint, precision) for arm in self.arms}
+        keys = {arm.name: arm.settings(0).content_key(self.fingerprint, precision, self.numerics) for arm in self.arms}
         pairs = sorted((keys[arm.name], keys[arm.control]) for arm in self.arms)
         return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
 
@@ -196,7 +212,7 @@ def _arm(settings: StudySettings, axes: Sequence[Axis], levels: Sequence[Level],
     return Arm(
         name=name,
         widths=run.widths,
-        dropout=float(values["dropout"]),
+        dropout=run.dropout if run.widths else values["dropout"],
         levels=tuple((axis.name, level.value) for axis, level in zip(axes, levels, strict=True)),
         place=place,
         trained=trained,
@@ -205,8 +221,10 @@ def _arm(settings: StudySettings, axes: Sequence[Axis], levels: Sequence[Level],
     )
 
 
-def plan_study(settings: StudySettings, fingerprint: str, way: Way) -> Plan:
+def plan_study(settings: StudySettings, fingerprint: str, way: Way, numerics: int = NUMERICS_VERSION) -> Plan:
     """Decide what `settings` needs trained on the data of `fingerprint`, and how.
+
+    With an older version of `numerics`, the plan is of the runs that an older droplab trained.
 
     A network that serves several arms (dropout without a hidden layer) is planned once.
 
@@ -235,10 +253,10 @@ def plan_study(settings: StudySettings, fingerprint: str, way: Way) -> Plan:
     for seed in settings.seeds:
         for arm in arms:
             run = arm.settings(seed)
-            key = run.content_key(fingerprint, way.precision)
+            key = run.content_key(fingerprint, way.precision, numerics)
             served.setdefault(key, (run, []))[1].append(arm)
     runs = tuple(Run(key, run, way, tuple(serves)) for key, (run, serves) in served.items())
-    return Plan(settings, fingerprint, arms, runs)
+    return Plan(settings, fingerprint, arms, runs, numerics=numerics)
 
 
 def plan_refit(plan: Plan, arm: Arm, outcomes: Mapping[str, Outcome]) -> tuple[Run, ...]:
@@ -250,7 +268,7 @@ def plan_refit(plan: Plan, arm: Arm, outcomes: Mapping[str, Outcome]) -> tuple[R
         outcomes: of the study's runs by content key; a run that is not finished is not trained again.
     """
     return tuple(
-        Run(settings.content_key(plan.fingerprint, run.way.precision), settings, run.way, run.arms)
+        Run(settings.content_key(plan.fingerprint, run.way.precision, plan.numerics), settings, run.way, run.arms)
         for run in plan.runs
         if arm in run.arms and run.key in outcomes
         for settings in (refit_settings(run.settings, outcomes[run.key]),)
@@ -308,7 +326,7 @@ def plan_run(settings: RunSettings, fingerprint: str, way: Way) -> Run:
         ConfigError: if it asks for a regularizer that is not known, or of a strength that cannot be.
     """
     check(settings.regularizers, len(settings.widths))
-    dropout = f"dropout={settings.dropout}" if settings.dropout else ""
+    dropout = f"dropout={strength_words(settings.dropout)}" if settings.dropout else ""
     name = "+".join(filter(None, (dropout, regularizer_words(settings.regularizers)))) or CONTROL
     recipe = Recipe(**{part: getattr(settings, part) for part in Recipe.model_fields})
     arm = Arm(name, settings.widths, settings.dropout, trained=name, control=name, recipe=recipe)

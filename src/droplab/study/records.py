@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from sqlalchemy import Row
 
-from droplab.config import RunSettings
+from droplab.config import RunSettings, mean_rate
 from droplab.data.dataset import Dataset, DatasetCard
 from droplab.data.look import Look
 from droplab.model.file import ModelInfo
@@ -62,6 +62,11 @@ class RunRecord:
     test_labels: NDArray[np.unsignedinteger] | None = None
 
     @property
+    def numerics(self) -> int | None:
+        """The numerics version under which it was trained; `None` where its settings have been renamed since."""
+        return self.settings.numerics_of(self.key, self.fingerprint, self.way.precision)
+
+    @property
     def disagrees(self) -> bool:
         """Whether its accuracy on test is not that of its predictions: then one of the two is wrong."""
         said = [one.value for one in self.outcome.metrics if one[:3] == ("off", "test", "accuracy")]
@@ -97,6 +102,11 @@ class RunSummary:
     evaluate_seconds: float
     weights_bytes: int
     finished: datetime
+
+    @property
+    def numerics(self) -> int | None:
+        """As that of `RunRecord`."""
+        return self.settings.numerics_of(self.key, self.fingerprint, self.way.precision)
 
 
 @dataclass(frozen=True)
@@ -143,7 +153,7 @@ def row_of(run: Run, dataset: Dataset, outcome: Outcome) -> dict[str, Any]:
         "fingerprint": dataset.fingerprint,
         "seed": run.settings.seed,
         "depth": run.settings.depth,
-        "dropout": run.settings.dropout,
+        "dropout": mean_rate(run.settings.dropout),
         **asdict(run.way),
         "test_accuracy": next((value for *what, value in metrics if what == ["off", "test", "accuracy"]), None),
         "train_seconds": float(outcome.train_seconds),

@@ -88,7 +88,7 @@ def contrast_pairs(plan: Plan) -> list[tuple[Arm, Arm]]:
 
 def by_depth(plan: Plan) -> list[Arm]:
     """The arms in their order, but by depth and rate where nothing else varies."""
-    return list(plan.arms) if plan.settings.vary else sorted(plan.arms, key=lambda arm: (arm.depth, arm.dropout))
+    return list(plan.arms) if plan.settings.vary else sorted(plan.arms, key=lambda arm: (arm.depth, arm.rate))
 
 
 def verdicts(plan: Plan, records: Mapping[str, RunRecord], pairs: Pairs, stops: bool = False) -> list[ArmComparison]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from droplab.config import RunSettings, regularizer_words
+from droplab.config import RunSettings, dropout_of, regularizer_words
 from droplab.errors import ConfigError, did_you_mean
 from droplab.study.records import RunSummary
 from droplab.train.outcome import Way
@@ -33,10 +33,10 @@ class Condition:
     """What a run must meet.
 
     Attributes:
-        name: a setting of a run, or one of `data`, `fingerprint`, `depth`, `test_accuracy`, `train_seconds`,
-            `evaluate_seconds`, `device`, `precision`, `compiled`, `stacked`.
+        name: a setting of a run, or one of `data`, `fingerprint`, `depth`, `numerics`, `test_accuracy`,
+            `train_seconds`, `evaluate_seconds`, `device`, `precision`, `compiled`, `stacked`.
         operator: one of `OPERATORS`.
-        value: a number, a text, a truth value or a tuple of widths, whatever the name stands for.
+        value: a number, a text, a truth value or a tuple of widths or rates, whatever the name stands for.
     """
 
     name: str
@@ -48,6 +48,8 @@ class Condition:
         found = _found(run, self.name)
         if found is None or (isinstance(found, float) and math.isnan(found)):
             return False
+        if isinstance(found, tuple) != isinstance(self.value, tuple):  # a rate a hidden layer beside a single one
+            return self.operator == "!="
         return OPERATORS[self.operator](_sign(found, self.value))
 
 
@@ -85,8 +87,13 @@ def parse_condition(text: str) -> Condition:
 def _kinds() -> dict[str, Any]:
     """Every name that a condition may have, with its type, in the order of a listing."""
     settings = {name: field.annotation for name, field in RunSettings.model_fields.items()}
-    numbers = {"test_accuracy": float, "train_seconds": float, "evaluate_seconds": float}
-    settings["regularizers"] = str  # as they are typed
+    numbers: dict[str, Any] = {
+        "numerics": int,
+        "test_accuracy": float,
+        "train_seconds": float,
+        "evaluate_seconds": float,
+    }
+    settings |= {"regularizers": str, "dropout": float}  # as they are typed
     return {"data": str, "fingerprint": str, "depth": int} | settings | get_type_hints(Way) | numbers
 
 
@@ -102,6 +109,8 @@ def _value(name: str, kind: Any, typed: str) -> Any:
             chosen = choices[choices.index(typed.lower())]
             return chosen == "true" if kind is bool else chosen
         if kind in (int, float):
+            if name == "dropout" and "/" in typed:
+                return dropout_of(typed)
             number = kind(typed)
             if not math.isfinite(number):
                 raise ValueError

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from droplab.config import RunSettings
+from droplab.config import RunSettings, strength_words
 from droplab.errors import TrainingError
 from droplab.model.network import Layer, is_noisy
 from droplab.stats.metrics import classification_metrics
@@ -72,7 +72,8 @@ def finish(state: State, examples: Examples, way: Way, checkpoints: CheckpointCo
 def _divergence(run: RunSettings, losses: NDArray[np.float32]) -> TrainingError:
     epoch = int(np.isinf(losses).argmax()) + 1
     return TrainingError(
-        f"the loss must stay a finite number; with widths={list(run.widths)}, dropout={run.dropout}, seed={run.seed} "
+        f"the loss must stay a finite number; with widths={list(run.widths)}, dropout={strength_words(run.dropout)}, "
+        f"seed={run.seed} "
         f"it did not in epoch {epoch}. Lower learning_rate={run.learning_rate:g} or momentum={run.momentum:g}."
     )
 
