@@ -16,6 +16,7 @@ from benchmarks import commands
 from benchmarks.cases import CASES, RECIPES, RIVALS
 from benchmarks.quiet import LOUD
 from benchmarks.turns import Contest, Result, take_turns
+from droplab.errors import DroplabError
 
 BUSY = 0.25
 """Load a core, from which on a machine is not quiet."""
@@ -38,7 +39,7 @@ def main(words: Sequence[str]) -> int:
             print(line, flush=True)
         return 0
     load = os.getloadavg()[0]
-    if load > BUSY * len(os.sched_getaffinity(0)):
+    if load > BUSY * (os.cpu_count() or 1):
         _say(f"other programs keep this machine busy (load {load:.1f}): wait until it is quiet")
     started, results = datetime.now(UTC).isoformat(timespec="seconds"), []
     for contest in _contests(asked):
@@ -134,4 +135,7 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except DroplabError as fault:
+        sys.exit(str(fault))

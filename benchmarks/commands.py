@@ -54,14 +54,15 @@ def command(words: Sequence[str], cores: Sequence[int] | None = None) -> Sample:
     Raises:
         RuntimeError: if it fails.
     """
-    before = os.sched_getaffinity(0)
+    before = os.sched_getaffinity(0) if cores else ()
     with tempfile.TemporaryDirectory(prefix="droplab-bench-") as folder:
         (Path(folder) / "SPEC.toml").write_text(STUDY, "utf-8")
         spelled = [word.replace("SPEC", "SPEC.toml") for word in words]
         settings = os.environ | {"DROPLAB_STORE": f"sqlite:///{folder}/store.db"}
         started = time.perf_counter()
+        if cores:
+            os.sched_setaffinity(0, cores)  # a process begins with its parent's
         try:
-            os.sched_setaffinity(0, cores or before)  # a process begins with its parent's
             process = subprocess.Popen(
                 [Path(sys.executable).with_name("droplab"), *spelled, "--quiet"],
                 cwd=folder,
@@ -69,10 +70,11 @@ def command(words: Sequence[str], cores: Sequence[int] | None = None) -> Sample:
                 stdout=subprocess.DEVNULL,
             )
         finally:
-            os.sched_setaffinity(0, before)
+            if cores:
+                os.sched_setaffinity(0, before)
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"droplab {' '.join(words)} ended with {process.returncode}; what it said is above")
-    return Sample(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss << 10)
+    return Sample(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss << (10 if sys.platform == "linux" else 0))

@@ -92,9 +92,13 @@ class WithoutLoader(PlainTorch):
 
     title = "plain PyTorch without DataLoader, fp32"
 
+    def __init__(self, table: Table, device: str, precision: str = "fp32") -> None:
+        features, labels, classes = table
+        super().__init__(Table(features.to(device), labels.to(device), classes), device, precision)
+
     def batches(self, size: int) -> Iterable[tuple[Tensor, Tensor]]:
         """An epoch of them."""
-        features, labels = self.table.features.to(self.device), self.table.labels.to(self.device)
+        features, labels, _ = self.table
         for picked in torch.split(torch.randperm(len(labels), device=self.device), size):
             yield features[picked], labels[picked]
 

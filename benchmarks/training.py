@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -48,10 +47,10 @@ def training(name: str, recipes: Sequence[str], effort: Effort, say: Callable[[s
     way = way_of(case.data, effort.device, effort.precision)
     others = []
     for one in effort.against:
-        if one == "jax" and importlib.util.find_spec("jax") is None:
-            say('JAX is left out, as it is not installed: pip install -e ".[bench]"')
-        else:
+        try:
             others.append(_program(one)(table_of(case.data), way.device, way.precision))
+        except (ImportError, RuntimeError) as error:  # JAX alone may be missing, or have no such device
+            say(f'{one} is left out: {error}; pip install -e ".[bench]" installs JAX for a CPU')
     for recipe in recipes or case.recipes:
         for dropout in case.dropouts:
             yield _contest(name, recipe, dropout, effort, others)
@@ -81,7 +80,7 @@ def _contest(name: str, recipe: str, dropout: float, effort: Effort, rivals: Seq
     shapes = ", ".join("-".join(map(str, one)) for one in sizes)
     title = f"{name}, {recipe}, dropout {dropout:g}"
     about = f"{case.copies} × {shapes}" if case.copies > 1 else shapes
-    own = f"droplab: {epochs} epochs × {seeds} seeds, {workers} at once on {way.device}"
+    own = f"droplab: {seeds} seeds, {epochs} epoch{'s' * (epochs > 1)}, {workers} at once on {way.device}"
     what = f"{about}; {examples:,} examples, batch {batch}; {own}"
     return Contest(title, "an epoch", programs, case.copies * len(case.widths), what)
 
