@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         "--steps", type=_words(("compiled", "uncompiled")), default=("compiled",), help="compiled,uncompiled"
     )
     training.add_argument("--against", type=_words(RIVALS), default=("plain",), help=f"some of {', '.join(RIVALS)}")
+    training.add_argument("--alone", dest="against", action="store_const", const=(), help="no other program")
     training.add_argument("--threads", type=_count, help="of the other PyTorch programs; one a core if not given")
     return parser
 

@@ -80,8 +80,8 @@ def _contest(name: str, recipe: str, dropout: float, effort: Effort, rivals: Seq
     shapes = ", ".join("-".join(map(str, one)) for one in sizes)
     title = f"{name}, {recipe}, dropout {dropout:g}"
     about = f"{case.copies} × {shapes}" if case.copies > 1 else shapes
-    own = f"droplab: {seeds} seeds, {epochs} epoch{'s' * (epochs > 1)}, {workers} at once on {way.device}"
-    what = f"{about}; {examples:,} examples, batch {batch}; {own}"
+    own = f"{seeds} seed{'s' * (seeds > 1)}, {epochs} epoch{'s' * (epochs > 1)}, {workers} at once on {way.device}"
+    what = f"{about}; {examples:,} examples, batch {batch}; droplab: {own}"
     return Contest(title, "an epoch", programs, case.copies * len(case.widths), what)
 
 
