@@ -12,7 +12,7 @@ ARGS :=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help study reproduce test fuzz chaos lint types docs clean
+.PHONY: help study reproduce test fuzz chaos bench gpu lint types docs clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -23,6 +23,8 @@ help:
 	@echo "make test    every test that can run on this machine; ARGS=\"-k idx -x\", ARGS=--cov=droplab"
 	@echo "make fuzz    a million damaged files of every kind, a quarter to half an hour; ARGS=\"--files 10000 --target csv\""
 	@echo "make chaos   100 kills, signals, limits, full disks, two studies at once: about 30 minutes; ARGS=\"--kills 10\""
+	@echo "make bench   droplab beside other programs, turn by turn; ARGS=\"digits-100 --recipe adam\", ARGS=--help"
+	@echo "make gpu     every test and benchmark that a GPU can run, into benchmarks/results-gpu.md"
 	@echo "make docs    run the code blocks of README.md and docs/"
 	@echo "make lint    ruff       make types   mypy"
 	@echo "make clean   remove .venv and the caches; results and downloads stay"
@@ -46,6 +48,12 @@ fuzz: .venv/.installed-test
 chaos: .venv/.installed-test
 	PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
 
+bench: .venv/.installed
+	$(BIN)/python -m benchmarks $(ARGS)
+
+gpu: .venv/.installed-test
+	$(BIN)/python -m benchmarks.gpu
+
 lint: .venv/.installed-lint
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
@@ -55,7 +63,7 @@ types: .venv/.installed-lint
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist src/*.egg-info
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Set-up: a stamp is written only after its install has succeeded, so a broken one is simply done again.
 .venv/.created:

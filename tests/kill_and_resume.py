@@ -21,7 +21,7 @@ torch.set_num_threads(1)
 from droplab.config import RunSettings  # noqa: E402 (after the number of threads is set)
 from droplab.train import checkpoint as checkpoint_module  # noqa: E402
 from droplab.train.checkpoint import Checkpoint  # noqa: E402
-from droplab.train.engine import train_pack  # noqa: E402
+from droplab.train.loop import train_pack  # noqa: E402
 from droplab.train.outcome import Way  # noqa: E402
 from toy import toy_examples  # noqa: E402
 

@@ -27,8 +27,9 @@ from droplab.study.forecast import Forecast
 from droplab.study.plan import Plan, Run, plan_study
 from droplab.study.runner import Summary, run_all
 from droplab.study.store import Store
-from droplab.train.engine import Progress, train_pack
+from droplab.train.loop import train_pack
 from droplab.train.outcome import Outcome, Trained, Way
+from droplab.train.state import Progress
 from toy import toy_dataset, toy_examples
 
 FP32 = Way("cpu", "fp32")

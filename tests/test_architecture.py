@@ -13,7 +13,7 @@ MODULES = sorted((SRC / "droplab").rglob("*.py"))
 
 FOUNDATION = {"errors", "config", "random", "presets", "stats"}
 STAGES = ["data", "model", "train", "study", "report"]
-FACES = {"api", "reproduce", "estimator", "export", "fit", "inputs", "predict", "bench", "cli", "serve"}
+FACES = {"api", "reproduce", "estimator", "export", "fit", "inputs", "predict", "cli", "serve"}
 ENTRANCES = {"droplab", "__main__"}  # the public names and `python -m droplab`
 
 
@@ -130,7 +130,7 @@ def test_importing_droplab_imports_nothing_heavy() -> None:
         ("data/files.py", "from cloudpickle import loads", "no pickle"),
         ("report/axes.py", "from scipy.stats import t", "only stats"),
         ("report/card.py", "def f():\n    from scipy import stats", "only stats"),
-        ("bench/tabular.py", "import statsmodels.api", "only stats"),
+        ("estimator/rows.py", "import statsmodels.api", "only stats"),
         ("stats/intervals.py", "from scipy import stats\nfrom statsmodels.stats import proportion", None),
         ("estimator/labels.py", "from scipy import sparse, special", None),
         ("cli/__init__.py", "from droplab import api\nfrom droplab.data import idx", None),

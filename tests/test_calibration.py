@@ -26,9 +26,9 @@ from droplab.stats.calibration import (
     tempered,
 )
 from droplab.study.records import pack_arrays, unpack_arrays
-from droplab.train.engine import train_pack
 from droplab.train.evaluate import evaluate, mc_points
 from droplab.train.examples import Examples
+from droplab.train.loop import train_pack
 from droplab.train.outcome import Trained, Way
 from toy import toy_dataset, toy_examples
 

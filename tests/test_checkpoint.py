@@ -13,7 +13,7 @@ import torch
 from droplab.config import RunSettings
 from droplab.train import checkpoint as checkpoint_module
 from droplab.train.checkpoint import Checkpoint
-from droplab.train.engine import train_pack
+from droplab.train.loop import train_pack
 from droplab.train.outcome import Way
 from droplab.train.state import State
 from toy import toy_examples

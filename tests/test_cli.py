@@ -32,7 +32,6 @@ COMMANDS = [
     ["predict"],
     ["export"],
     ["doctor"],
-    ["bench"],
     ["compare"],
     ["runs", "list"],
     ["runs", "show"],
@@ -103,7 +102,7 @@ def test_droplab_alone_shows_what_to_type_first_and_commands_in_four_groups() ->
         ["study", "report", "reproduce", "compare", "presets"],
         ["fit", "predict", "evaluate", "train", "export"],
         ["regularizers", "data", "runs"],
-        ["doctor", "bench"],
+        ["doctor"],
     ]
     assert max(map(len, shown)) <= 80
     assert not any(line.endswith("...") for line in shown[1:])

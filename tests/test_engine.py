@@ -11,10 +11,11 @@ from droplab.model.initialise import initial_layers
 from droplab.model.regularizers import Dropout
 from droplab.random import Purpose, key_tensor, permutation, stream_key
 from droplab.train.device import has_bf16_units
-from droplab.train.engine import curve_points, train_pack
 from droplab.train.evaluate import mc_points
 from droplab.train.examples import Examples
+from droplab.train.loop import train_pack
 from droplab.train.outcome import Trained, Way
+from droplab.train.state import curve_points
 from toy import toy_dataset, toy_examples
 
 FP32 = Way("cpu", "fp32")
@@ -197,7 +198,7 @@ def test_a_recorded_step_is_the_one_that_was_not(monkeypatch):
     """Stacked runs of seven steps an epoch: from the fourth on they are replayed."""
     there, way = EXAMPLES.to(torch.device("cuda")), Way("cuda", "fp32", stacked=True)
     recorded = train(BASE, *OTHERS, way=way, examples=there)
-    monkeypatch.setattr("droplab.train.engine.graphed", lambda step: step)
+    monkeypatch.setattr("droplab.train.loop.graphed", lambda step: step)
     for one, other in zip(recorded, train(BASE, *OTHERS, way=way, examples=there), strict=True):
         np.testing.assert_allclose(one.outcome.curves.train_loss, other.outcome.curves.train_loss, rtol=1e-5)
 

@@ -25,8 +25,8 @@ from droplab import DropoutMLPClassifier
 from droplab.errors import ConfigError, DroplabError
 from droplab.estimator.networks import objective
 from droplab.estimator.rows import Batch, Features, Rows
-from droplab.model.regularizers import INPUT
 from droplab.model.noise import Noise
+from droplab.model.regularizers import INPUT
 from droplab.train.device import has_bf16_units
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from droplab import DropoutMLPClassifier
 from droplab.config import RunSettings
 from droplab.train.device import has_bf16_units
-from droplab.train.engine import train_pack
+from droplab.train.loop import train_pack
 from droplab.train.outcome import Way
 from toy import toy_examples
 

@@ -12,7 +12,7 @@ from droplab.cli.live import View, watch
 from droplab.errors import TrainingError
 from droplab.study.forecast import Forecast
 from droplab.study.plan import Run
-from droplab.train.engine import Progress
+from droplab.train.state import Progress
 from study_help import toy_plan
 
 

@@ -19,7 +19,7 @@ from droplab.report.notebook import VEGA_LITE, Comparisons, StudyCharts, html_fr
 from droplab.stats.compare import points
 from droplab.study.lab import Lab, Warn
 from droplab.study.progress import Bar
-from droplab.train.engine import Progress
+from droplab.train.state import Progress
 from report_data import findings_of, made_up_study
 from study_help import toy_plan
 from test_page import HOSTILE, Seen

@@ -82,7 +82,6 @@ def test_every_command_that_writes_a_file_keeps_what_is_there(here: Path) -> Non
         ("predict", "m.safetensors", data, "--format", "csv", "--out"),
         ("export", "m.safetensors", "--to", "safetensors", "--out"),
         ("data", "export", "digits"),
-        ("bench", "--json"),
     ]
     for command in commands:
         Path("there.npz").write_bytes(b"mine")

@@ -18,7 +18,7 @@ from droplab.study.packs import (
     step_products,
 )
 from droplab.study.plan import plan_study
-from droplab.train.engine import train_pack
+from droplab.train.loop import train_pack
 from droplab.train.outcome import Way
 from droplab.train.program import Program
 from study_help import run_toy, stored_bits, toy_plan

@@ -18,7 +18,7 @@ from droplab.study.backends.base import halves
 from droplab.study.packs import with_way
 from droplab.study.plan import plan_run
 from droplab.train.device import has_bf16_units
-from droplab.train.engine import program_of, train_pack
+from droplab.train.loop import program_of, train_pack
 from droplab.train.optimizers import SGD
 from droplab.train.outcome import Way
 from droplab.train.program import Program

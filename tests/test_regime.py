@@ -11,8 +11,8 @@ from droplab.config import RunSettings
 from droplab.data.files import load_dataset
 from droplab.errors import DataError
 from droplab.stats.regime import has_gap, regime
-from droplab.train.engine import train_pack
 from droplab.train.examples import Examples
+from droplab.train.loop import train_pack
 from droplab.train.outcome import Way
 
 POINTS = [5, 8, 10, 20, 40]

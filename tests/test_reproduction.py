@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from droplab.train.schedules import learning_rate_at, momentum_at
 
 from droplab.errors import ConfigError
 from droplab.report.reproduction import render_reproduction
@@ -22,8 +23,7 @@ from droplab.study.reproduction import (
     reproduction_names,
 )
 from droplab.study.store import Store
-from droplab.train.engine import Progress
-from droplab.train.schedules import learning_rate_at, momentum_at
+from droplab.train.state import Progress
 from study_help import Watcher, droplab, toy_npz
 
 EXPECTED = {

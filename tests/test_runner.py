@@ -16,8 +16,8 @@ from droplab.study.plan import Run
 from droplab.study.runner import run_all
 from droplab.study.store import Store
 from droplab.train import checkpoint
-from droplab.train.engine import Progress
 from droplab.train.outcome import Trained, Way
+from droplab.train.state import Progress
 from study_help import WITHOUT_REPORT, Watcher, python, run_toy, stored_bits, toy_plan, toy_spec, wait_until
 from toy import toy_dataset
 

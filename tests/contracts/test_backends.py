@@ -14,7 +14,7 @@ from droplab.study.backends import InProcess, LocalProcesses
 from droplab.study.backends.base import Backend
 from droplab.study.files import checkpoint_name
 from droplab.study.packs import Pack, pack_name
-from droplab.train.engine import train_pack
+from droplab.train.loop import train_pack
 from study_help import LONG, Watcher, bits, direct_bits, one_by_one, toy_plan
 from toy import toy_examples
 

@@ -313,7 +313,7 @@ class Checkpoints(Target):
 
     def train(self, settings: list[RunSettings], way: Way, path: Path) -> None:
         """Leave the checkpoint of a step in the second epoch at `path`."""
-        from droplab.train.engine import train_pack
+        from droplab.train.loop import train_pack
 
         keeper, steps = Checkpoint(path, way), []
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 import typer
 
 from droplab import __version__
-from droplab.cli import bench, compare, data, doctor, export, fit, models, predict, regularizers, reproduce, runs, study
+from droplab.cli import compare, data, doctor, export, fit, models, predict, regularizers, reproduce, runs, study
 from droplab.cli.commands import Commands
 from droplab.cli.say import wrapped
 
@@ -60,7 +60,6 @@ _COMMANDS: dict[str, _Commands] = {
     },
     "Try this machine": {
         "doctor": (doctor.doctor, "Show what this machine has, and how fast it trains."),
-        "bench": (bench.bench, "Compare droplab's speed with other programs'."),
     },
 }
 for _heading, _group in _COMMANDS.items():

@@ -53,7 +53,7 @@ class Regularizer:
         on_input: (features as scaled, strengths, noise) → features; shape (R, B, U), in training and at inference with
             dropout on.
         on_hidden: (activations of a hidden layer, its number, strengths, noise) → activations; likewise.
-        penalty: (weight layers, activations of each hidden layer, strengths) → what is added to the loss, shape (R,); of
+        penalty: (weight layers, activations of each hidden layer, strengths) → what the loss has added, shape (R,); of
             one network ().
         smooth: (strength, classes) → the probability of the true class that the loss aims at, shape (R,).
         before_update: (weights in place, strengths, learning rate); without gradient.

@@ -1,4 +1,4 @@
-"""The limit that matrix products set: the operations a training step must do, and the rate of `torch.mm` at its shapes.
+"""The limit that matrix products set: what a training step must multiply, and the speed of `torch.mm` at its shapes.
 
 B examples of a batch, I inputs of a layer, O its outputs.
 """
@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from droplab.bench.together import Wait, in_processes
+import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torch import Tensor
+from benchmarks.processes import Wait, in_processes
 
 SECONDS = 1.0
 """How long products are timed, at least."""
@@ -54,9 +52,6 @@ def step_products(sizes: Sequence[int], batch: int, precision: str) -> list[Prod
         sizes: features, units of each hidden layer, classes.
         batch: B.
         precision: of the hidden layers; the output layer's is always `fp32`.
-
-    >>> [product.kind for product in step_products((784, 512, 10), 1024, "bf16")]
-    ['forward', 'forward', 'weights', 'inputs', 'weights']
     """
     layers = list(pairwise(sizes))
     precisions = [precision] * (len(layers) - 1) + ["fp32"]
@@ -69,8 +64,8 @@ def step_products(sizes: Sequence[int], batch: int, precision: str) -> list[Prod
     return found
 
 
-def time_products(products: Sequence[Product], device: str, workers: int, stacked: int = 1) -> dict[Product, float]:
-    """Seconds that PyTorch takes for each product, the median of many rounds over all of them.
+def time_products(products: Sequence[Product], device: str, workers: int, stacked: int = 1) -> float:
+    """Seconds that PyTorch takes for all of them on one core, each the median of many rounds.
 
     Args:
         products: in the order they are timed in; repeated ones are timed once.
@@ -82,10 +77,13 @@ def time_products(products: Sequence[Product], device: str, workers: int, stacke
     """
     distinct = tuple(dict.fromkeys(products))
     if device == "cuda":
-        seconds = [[one / stacked for one in _time_on_gpu(distinct, stacked)]]
+        rounds = [[one / stacked for one in _time_on_gpu(distinct, stacked)]]
     else:
-        seconds = in_processes(workers, _time_on_core, distinct)
-    return {product: statistics.mean(said) for product, said in zip(distinct, zip(*seconds, strict=True), strict=True)}
+        rounds = in_processes(workers, _time_on_core, distinct)
+    seconds = {
+        product: statistics.mean(each) for product, each in zip(distinct, zip(*rounds, strict=True), strict=True)
+    }
+    return float(sum(seconds[product] for product in products))
 
 
 def _time_on_core(wait: Wait, products: Sequence[Product]) -> list[float]:
@@ -105,8 +103,6 @@ def _time_on_core(wait: Wait, products: Sequence[Product]) -> list[float]:
 
 def _time_on_gpu(products: Sequence[Product], stacked: int) -> list[float]:
     """From a CUDA graph of many calls: called one by one, small products would wait for Python."""
-    import torch
-
     repeats, seconds = 50, []
     for product in products:
         call = _call(product, "cuda", stacked)
@@ -131,8 +127,6 @@ def _time_on_gpu(products: Sequence[Product], stacked: int) -> list[float]:
 
 def _call(product: Product, device: str, stacked: int) -> Callable[[], Tensor]:
     """The product as a call on operands that lie in memory as those of a step do."""
-    import torch
-
     dtype = torch.bfloat16 if product.precision == "bf16" else torch.float32
 
     def stored(rows: int, columns: int) -> Tensor:
