@@ -205,6 +205,8 @@ list(LocalProcesses(1).execute(packs, toy_examples(), told, print, lambda: False
 STUDY_SCRIPT = """
 import sys
 import droplab
+from droplab.study import forecast
+forecast.WORKER_SECONDS = 0.0
 print("once")
 droplab.Study.preset("mnist-depth", data=sys.argv[1], depths=[1], seeds=1, epochs=1, batch_size=64).run(
     store=sys.argv[2], precision="fp32"

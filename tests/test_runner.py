@@ -174,13 +174,14 @@ def test_a_study_that_is_to_ignore_a_signal_does(store: Path, number: signal.Sig
 
 
 HERE = "from droplab.study import backends, runner; runner.choose_backend = lambda *_: backends.InProcess()\n"
+WORKERS = "from droplab.study import forecast; forecast.WORKER_SECONDS = 0.0\n"
 RUN = "import sys; from pathlib import Path; from study_help import run_toy\nrun_toy(Path(sys.argv[1]), epochs=60)"
 
 
 @pytest.mark.usefixtures("in_process")
 def test_a_study_killed_again_and_again_ends_with_the_bits_it_would_have_had(tmp_path: Path, store: Path) -> None:
     run_toy(tmp_path / "uninterrupted.sqlite", epochs=60)
-    for backend in (HERE, ""):
+    for backend in (HERE, WORKERS):
         had = finished(store)
         with python("-c", backend + RUN, store) as study:
             wait_until(lambda had=had: finished(store) > had, what="a finished run")
@@ -250,13 +251,28 @@ def test_a_signal_to_the_command_line_keeps_what_is_done_and_says_how_to_go_on(
     """Sent to all of its processes, as a terminal does."""
     arguments = ["study", toy_spec(tmp_path), "--store", store, "--out", tmp_path / "out"]
     arguments += ["--epochs", 300, "--seeds", 100]
-    with python("-c", WITHOUT_REPORT, *arguments, "--workers", 1) as study:
+    with python("-c", WORKERS + WITHOUT_REPORT, *arguments, "--workers", 1) as study:
         wait_until(lambda: study.stdout.readline().startswith("trained "))
         os.killpg(study.pid, number)
         out, errors = study.communicate(timeout=30)
     assert (study.returncode, errors) == (128 + number, "")
     assert 0 < finished(store) < 300
     assert f"stopped: {finished(store)} of 300 networks are kept; the same command goes on from there" in out
+
+
+def test_work_that_takes_less_than_a_worker_to_start_is_done_in_this_process(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a small study would wait for workers for most of its time."""
+
+    def refuse(_: object) -> None:
+        raise AssertionError("a process is started")
+
+    monkeypatch.setattr("multiprocessing.process.BaseProcess.start", refuse)
+    watcher = Watcher()
+    assert run_toy(store, watcher, workers=2, depths=[2]).trained == 4
+    assert (watcher.forecast.workers, watcher.notices) == (0, [])
+    assert "in this process" in watcher.forecast.words
 
 
 def test_a_varied_split_trains_what_a_study_on_that_split_does(store: Path) -> None:

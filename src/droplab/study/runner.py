@@ -17,7 +17,7 @@ from typing import Protocol
 from droplab.config import Recipe
 from droplab.data.dataset import Dataset, DatasetCard
 from droplab.errors import StoreError, TrainingError
-from droplab.study.backends import choose_backend, worker_count
+from droplab.study.backends import Backend, choose_backend, worker_count
 from droplab.study.claims import renewed
 from droplab.study.filing import Filing
 from droplab.study.forecast import Forecast, forecast_of
@@ -156,7 +156,8 @@ def run_all(
         workers = worker_count(todo[0].way, workers, len(todo))
         groups = _parts(todo, dataset)
         parts = [(part, _planned_packs(mine, part, store, workers, notice)) for part, mine in groups]
-        observer.planned(forecast_of(len(runs), len(runs) - len(todo), parts, workers))
+        forecast = forecast_of(len(runs), len(runs) - len(todo), parts, workers)
+        observer.planned(forecast)
         observer.begin(runs, todo)
         left = {run.key for run in todo}
 
@@ -171,7 +172,9 @@ def run_all(
                 while parts:
                     for examples, planned in parts:
                         if mine := _claimed(planned, store, damaged):
-                            _train(mine, examples, store, workers, observer, notice, stop, filing)
+                            packs = _compiled(mine, examples, store, workers, notice, stop)
+                            backend = choose_backend(packs[0][0].way, min(forecast.workers, len(packs)))
+                            _train(packs, examples, backend, store, observer, notice, stop, filing)
                     filing.end()
                     parts = [] if stop.is_set() else _free(groups, left, damaged, store, workers, summary, notice, stop)
             finally:
@@ -250,18 +253,16 @@ def _claimed(packs: Sequence[Pack], store: Store, again: Collection[str] = ()) -
 
 
 def _train(
-    planned: Sequence[Pack],
+    packs: Sequence[Pack],
     examples: Examples,
+    backend: Backend,
     store: Store,
-    workers: int,
     observer: Observer,
     notice: Callable[[str], None],
     stop: _Stop,
     filing: Filing,
 ) -> None:
     """Train packs, and file each as soon as it is done."""
-    packs = _compiled(planned, examples, store, workers, notice, stop)
-    backend = choose_backend(packs[0][0].way, min(workers, len(packs)))
     results = backend.execute(packs, examples, observer.progress, notice, stop.is_set, store.checkpoints_folder)
     with closing(results):
         for pack, answer in results:

@@ -12,16 +12,16 @@ __all__ = ["Backend", "InProcess", "LocalProcesses", "choose_backend", "cores", 
 
 
 def choose_backend(way: Way, workers: int) -> Backend:
-    """The backend for this machine: this process for a GPU, else a single-threaded process a core.
+    """The backend for this machine: this process for a GPU and for little work, else a process a core.
 
     On a CPU processes of one thread train more than one process with as many threads (docs/decisions/002), and a
     network comes out the same however many there are.
 
     Args:
         way: how the runs are executed.
-        workers: processes on a CPU.
+        workers: processes on a CPU; 0 for this one alone.
     """
-    return InProcess() if way.device == "cuda" else LocalProcesses(workers)
+    return InProcess() if way.device == "cuda" or not workers else LocalProcesses(workers)
 
 
 def worker_count(way: Way, workers: int | None, runs: int) -> int:
