@@ -1,5 +1,6 @@
 """The runner: nothing finished is trained twice, nothing finished is lost, and a resumed study has the same bits."""
 
+import multiprocessing
 import os
 import random
 import signal
@@ -10,7 +11,7 @@ import pytest
 
 from droplab.data.dataset import Dataset
 from droplab.errors import StoreError, TrainingError
-from droplab.study import runner
+from droplab.study import forecast, runner
 from droplab.study.backends import InProcess
 from droplab.study.plan import Run
 from droplab.study.runner import run_all
@@ -275,10 +276,14 @@ def test_work_that_takes_less_than_a_worker_to_start_is_done_in_this_process(
     assert "in this process" in watcher.forecast.words
 
 
-def test_a_varied_split_trains_what_a_study_on_that_split_does(store: Path) -> None:
+def test_a_varied_split_trains_what_a_study_on_that_split_does(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By one worker, which gets the examples of each split in turn."""
+    start, started = multiprocessing.process.BaseProcess.start, []
+    monkeypatch.setattr("multiprocessing.process.BaseProcess.start", lambda process: started.append(start(process)))
+    monkeypatch.setattr(forecast, "WORKER_SECONDS", 0.0)
     varied = {"depths": [2], "seeds": 1, "vary": {"split_seed": [1, 2], "valid_fraction": [0.2, 0.3]}}
     summary = run_toy(store, workers=1, **varied)
-    assert (summary.trained, summary.failures) == (8, [])
+    assert (summary.trained, summary.failures, len(started)) == (8, [], 1)
     for split_seed, valid_fraction in [(1, 0.2), (2, 0.3)]:
         alone = {"depths": [2], "seeds": 1, "split_seed": split_seed, "valid_fraction": valid_fraction}
         assert run_toy(store, **alone).reused == 2, "they have the same keys"

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import FrameType
@@ -17,7 +17,7 @@ from typing import Protocol
 from droplab.config import Recipe
 from droplab.data.dataset import Dataset, DatasetCard
 from droplab.errors import StoreError, TrainingError
-from droplab.study.backends import Backend, choose_backend, worker_count
+from droplab.study.backends import Backend, Crew, choose_backend, worker_count
 from droplab.study.claims import renewed
 from droplab.study.filing import Filing
 from droplab.study.forecast import Forecast, forecast_of
@@ -113,7 +113,12 @@ class Summary:
 
 
 def run_all(
-    runs: Sequence[Run], dataset: Dataset, store: Store, observer: Observer, workers: int | None = None
+    runs: Sequence[Run],
+    dataset: Dataset,
+    store: Store,
+    observer: Observer,
+    workers: int | None = None,
+    crew: Crew | None = None,
 ) -> Summary:
     """Train every run that `store` lacks and file it there as soon as it is done.
 
@@ -126,6 +131,7 @@ def run_all(
         store: where results are and go.
         observer: told of everything.
         workers: processes on a CPU; `None` for one a core.
+        crew: where these come from and stay, for the next call; `None` for one of this call's own.
 
     Raises:
         DataError: if there are not as many training examples as a run asks for; or if a mapped data file is changed or
@@ -166,14 +172,14 @@ def run_all(
             summary.add_result(result)
             observer.finished(run, result)
 
-        with _stop_on_interrupt() as stop, renewed(store.renew):
+        with _stop_on_interrupt() as stop, renewed(store.renew), nullcontext(crew) if crew else Crew() as staying:
+            backend = choose_backend(todo[0].way, min(forecast.workers, forecast.packs), staying)
             filing = Filing(store, dataset, filed, notice, stop)
             try:
                 while parts:
                     for examples, planned in parts:
                         if mine := _claimed(planned, store, damaged):
                             packs = _compiled(mine, examples, store, workers, notice, stop)
-                            backend = choose_backend(packs[0][0].way, min(forecast.workers, len(packs)))
                             _train(packs, examples, backend, store, observer, notice, stop, filing)
                     filing.end()
                     parts = [] if stop.is_set() else _free(groups, left, damaged, store, workers, summary, notice, stop)
