@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from droplab.bench import quiet, show, turns
+from droplab.bench import show, turns
 from droplab.bench.cases import CASES, Case, Group, find_case, network
 from droplab.bench.comparison import Comparison
 from droplab.bench.jax_program import Jax
@@ -23,6 +23,7 @@ from droplab.bench.roofline import Product, _call, step_products, time_products
 from droplab.bench.together import in_processes
 from droplab.data.catalog import CATALOG
 from droplab.errors import TrainingError
+from droplab.study import limits
 from droplab.study.backends import InProcess
 from droplab.train.outcome import Way
 from study_help import FP32, Said, droplab, toy_npz
@@ -355,22 +356,22 @@ def test_figures_of_a_busy_machine_are_not_to_be_trusted() -> None:
 def test_what_others_took_leaves_out_ones_own_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """In 2 s two cores were busy for 3 s, 1 s of it with this process: others had half of them."""
     busy, wall, own = iter([(2, 100.0), (2, 103.0)]), iter([7.0, 9.0]), iter([5.0, 6.0])
-    monkeypatch.setattr("droplab.bench.quiet._busy_seconds", lambda: next(busy))
+    monkeypatch.setattr("droplab.study.limits._busy_seconds", lambda: next(busy))
     monkeypatch.setattr("time.perf_counter", lambda: next(wall))
     monkeypatch.setattr("time.process_time", lambda: next(own))
-    share = quiet.watch_others()()
+    share = limits.watch_others()()
     monkeypatch.undo()
     assert share == 0.5
 
 
 @on_linux
 def test_a_busy_core_is_seen() -> None:
-    cores, before = quiet._busy_seconds()
+    cores, before = limits._busy_seconds()
     end = time.perf_counter() + 0.5
     while time.perf_counter() < end:
         pass
     assert cores == len(os.sched_getaffinity(0))
-    assert quiet._busy_seconds()[1] - before > 0.05
+    assert limits._busy_seconds()[1] - before > 0.05
 
 
 def test_the_table_leaves_out_what_is_not_known() -> None:

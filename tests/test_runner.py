@@ -11,7 +11,7 @@ import pytest
 
 from droplab.data.dataset import Dataset
 from droplab.errors import StoreError, TrainingError
-from droplab.study import forecast, runner
+from droplab.study import forecast, packs, runner
 from droplab.study.backends import InProcess
 from droplab.study.plan import Run
 from droplab.study.runner import run_all
@@ -234,6 +234,27 @@ def test_the_way_of_a_plan_is_obeyed_though_now_another_would_be_chosen(store: P
     with Store(store) as opened:
         ways = {record.way for record in opened.load([s.key for s in opened.summaries()]).values()}
     assert ways == {Way("cpu", "fp32", compiled=False, stacked=True)}
+
+
+@pytest.mark.usefixtures("in_process")
+def test_threads_of_a_plan_are_kept_though_the_machine_is_busy_now(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their bits are those that the study would have had."""
+    monkeypatch.setattr(packs, "THREADED_SECONDS", 0)
+    for name in ("study.limits.cores", "study.limits.idle_cores"):
+        monkeypatch.setattr(f"droplab.{name}", lambda: 2)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    one_network = {"depths": [3], "dropout": [], "seeds": 1}
+    watcher = Watcher(lambda *_: (_ for _ in ()).throw(SystemError("killed")))
+    with pytest.raises(SystemError):
+        run_toy(store, watcher, **one_network)
+    monkeypatch.setattr("droplab.study.limits.idle_cores", lambda: 1)
+    run_toy(store, **one_network)
+    with Store(store) as opened:
+        (record,) = opened.load([summary.key for summary in opened.summaries()]).values()
+    assert record.way == Way("cpu", "fp32", threads=2)
+    assert record.way.words == "fp32, uncompiled, separate, 2 threads"
 
 
 @pytest.mark.usefixtures("in_process")

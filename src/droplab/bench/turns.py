@@ -10,12 +10,12 @@ from droplab.bench.comparison import Comparison
 from droplab.bench.jax_program import Jax, jax_device
 from droplab.bench.measure import packs_of, plan, run_study, train_alone, workers_for
 from droplab.bench.memory import framework_memory
-from droplab.bench.quiet import watch_others
 from droplab.bench.rivals import PlainTorch, Rival, ScikitLearn, Table
 from droplab.bench.roofline import Product, step_products, time_products
 from droplab.data.dataset import Dataset
 from droplab.errors import ConfigError
 from droplab.study.backends import cores
+from droplab.study.limits import watch_others
 from droplab.train.examples import Examples
 from droplab.train.outcome import Way
 

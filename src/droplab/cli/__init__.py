@@ -97,6 +97,7 @@ def main() -> None:
     from droplab.errors import DroplabError
 
     gc.set_threshold(_GARBAGE)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait busily starve where cores are wanted
     came: list[int] = []
 
     def on_signal(number: int, _: object) -> None:

@@ -24,6 +24,9 @@ from droplab.train.results import TRAIN_EXAMPLES
 GENERAL_SHARE = 1.2
 """Time of a step by autograd, over that of the fast one uncompiled (docs/log.md)."""
 
+THREAD_SHARE = 0.6
+"""What each further thread adds to the speed of one."""
+
 CURVES_SHARE = 1.1
 """Time of a run with its curves, over that of its steps (docs/results/performance.md)."""
 
@@ -123,9 +126,9 @@ def _part_seconds(examples: Examples, packs: Sequence[Pack], seconds: Sequence[f
 def _pack_seconds(pack: Pack, examples: Examples) -> float:
     way = pack[0].way
     share = (1 - SAVED_SHARE[way.stacked]) if way.compiled else 1.0 if pack[0].settings.is_plain else GENERAL_SHARE
-    return CURVES_SHARE * share * plain_seconds(pack, examples) + sum(
-        _evaluation_seconds(run, examples) for run in pack
-    )
+    trained = CURVES_SHARE * share * plain_seconds(pack, examples)
+    evaluated = sum(_evaluation_seconds(run, examples) for run in pack)
+    return (trained + evaluated) / (1 + THREAD_SHARE * (way.threads - 1))
 
 
 def _evaluation_seconds(run: Run, examples: Examples) -> float:

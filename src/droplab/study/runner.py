@@ -29,6 +29,7 @@ from droplab.study.packs import (
     pack_name,
     pack_program,
     pack_work,
+    with_threads,
     with_way,
 )
 from droplab.study.plan import Run
@@ -327,7 +328,8 @@ def _planned_packs(
     packing = make_packs(new, examples, workers)
     for text in packing.notices:
         notice(text)
-    return sorted(kept + packing.packs, key=lambda pack: -pack_work(pack, examples))
+    new_packs = with_threads(packing.packs, examples, len(kept))
+    return sorted(kept + new_packs, key=lambda pack: -pack_work(pack, examples))
 
 
 def _compiled(

@@ -1,4 +1,4 @@
-"""Training in local processes of one thread each, over one shared copy of the data, or one mapped file.
+"""Training in local processes, over one shared copy of the data, or one mapped file.
 
 A worker is a process and a pipe, and a pipe that ends is a worker that died, at whatever moment. It starts without
 data, and gets them with its first pack, and whenever they are others.
@@ -262,25 +262,29 @@ def _go_on_after(deaths: int, notify: Callable[[str], None]) -> None:
 def spawning() -> Iterator[None]:
     """What workers inherit: deafness to Ctrl-C and to the end of a terminal, from their first moment; no main module.
 
-    Without a main module to import again, a study can be run from a script without an `if __name__` guard, from
-    standard input or from a notebook: workers need nothing of it. A signal that comes meanwhile waits for this process.
+    Their threads sleep while they wait for each other: where other programs want the cores, too, two that wait busily
+    take ten times as long as one. Without a main module to import again, a study can be run from a script without an
+    `if __name__` guard, from standard input or from a notebook: workers need nothing of it. A signal that comes
+    meanwhile waits for this process.
     """
     resource_tracker.ensure_running()  # which would let the signals through again
-    main = sys.modules["__main__"]
+    main, waiting = sys.modules["__main__"], os.environ.get("OMP_WAIT_POLICY")
+    os.environ["OMP_WAIT_POLICY"] = waiting or "PASSIVE"
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEAF)
     sys.modules["__main__"] = types.ModuleType("__main__")
     try:
         yield
     finally:
         sys.modules["__main__"] = main
+        if waiting is None:
+            del os.environ["OMP_WAIT_POLICY"]
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(pipe: connection.Connection) -> None:
-    """A worker's life: one thread, a pack after another; gone when the parent is, and after a step if told to stop."""
+    """A worker's life: a pack after another; gone when the parent is, and after a step if told to stop."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    torch.set_num_threads(1)
     with suppress(EOFError, ConnectionError, StoppedError):
         try:
             threading.Thread(target=_die_with_parent, daemon=True).start()
