@@ -164,6 +164,20 @@ def test_a_crew_stays_from_one_training_to_the_next_and_takes_other_examples() -
     assert multiprocessing.active_children() == []
 
 
+def test_a_crew_starts_no_more_workers_than_the_memory_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are starting do not take theirs yet."""
+    pretend(monkeypatch, [])
+    monkeypatch.setattr(processes, "room_for_workers", lambda: 3)
+    crew = processes.Crew()
+    for count, there in ((2, 2), (5, 3)):
+        crew.start(count)
+        assert len(crew.workers) == there
+    for worker in crew.workers:
+        worker.ready = True
+    crew.start(9)
+    assert len(crew.workers) == 6
+
+
 def test_a_caller_that_goes_away_leaves_nothing_running() -> None:
     packs = [(run,) for run in (*toy_plan(depths=[1]).runs, *toy_plan(epochs=LONG).runs)]
     going = LocalProcesses(1).execute(packs, EXAMPLES, lambda *_: None, print, lambda: False)

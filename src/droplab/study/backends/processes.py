@@ -59,7 +59,7 @@ class Crew:
     def start(self, count: int) -> None:
         """Have so many, as far as the machine lets them start: they import PyTorch while this process goes on."""
         with suppress(OSError, RuntimeError):
-            while len(self.workers) < min(count, room_for_workers()):
+            while len(self.workers) < min(count, _most(self.workers)):
                 self.workers.append(_Worker())
 
     def __enter__(self) -> Self:
@@ -97,7 +97,7 @@ class LocalProcesses(Backend):
         """
         left, workers, deaths = deque(packs), self.crew.workers if self.crew else list[_Worker](), 0
         wanted = min(self.workers, len(packs))
-        most = min(wanted, len(workers) + room_for_workers())
+        most = min(wanted, _most(workers))
         lack, shared = f"one takes about {WORKER_MEMORY / 1e6:.0f} MB of memory", None
         try:
             while (left or any(worker.pack for worker in workers)) and not stopping():
@@ -193,6 +193,11 @@ class _Worker:
         self.process.kill()
         self.process.join()
         self.pipe.close()
+
+
+def _most(workers: Sequence[_Worker]) -> int:
+    """How many there may be: these, and more where the memory has room for them beside those that are starting."""
+    return len(workers) + max(0, room_for_workers() - sum(not worker.ready for worker in workers))
 
 
 def _heard(workers: Sequence[_Worker], seconds: float) -> Iterator[tuple[_Worker, Any]]:
