@@ -14,12 +14,14 @@ from typing import Any
 
 from benchmarks import commands
 from benchmarks.cases import CASES, RECIPES, RIVALS
-from benchmarks.quiet import LOUD
 from benchmarks.turns import Contest, Result, take_turns
 from droplab.errors import DroplabError
 
 BUSY = 0.25
 """Load a core, from which on a machine is not quiet."""
+
+LOUD = 0.05
+"""Share of the cores in other hands from which on a measurement is not to be trusted."""
 
 OTHERS = {
     "study": "the whole command, 40 digits networks",

@@ -97,7 +97,7 @@ def compiled_epoch(settings: RunSettings, precision: str) -> Callable[..., tuple
             here = jnp.dot(*operands, preferred_element_type=jnp.float32) + layer["bias"]
             if strength(settings, "batch_norm"):
                 here = (here - here.mean(0)) * jax.lax.rsqrt(here.var(0) + 1e-5) * layer["scale"] + layer["shift"]
-            here = dropped(jax.nn.relu(here), settings.dropout, jax.random.fold_in(key, number))
+            here = dropped(jax.nn.relu(here), settings.rates[number], jax.random.fold_in(key, number))
         log_probabilities = jax.nn.log_softmax(here @ layers[-1]["weight"] + layers[-1]["bias"])
         return -jnp.take_along_axis(log_probabilities, labels[:, None], axis=1).mean()
 

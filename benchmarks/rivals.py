@@ -162,13 +162,13 @@ def sequential(settings: RunSettings, features: int, classes: int, running: bool
     modules: list[nn.Module] = []
     if rate := strength(settings, "input_dropout"):
         modules.append(nn.Dropout(rate))
-    for inputs, outputs in pairwise((features, *settings.widths)):
+    for (inputs, outputs), rate in zip(pairwise((features, *settings.widths)), settings.rates, strict=True):
         modules.append(nn.Linear(inputs, outputs))
         if strength(settings, "batch_norm"):
             modules.append(nn.BatchNorm1d(outputs, track_running_stats=running))
         modules.append(nn.ReLU())
-        if settings.dropout:
-            modules.append(nn.Dropout(settings.dropout))
+        if rate:
+            modules.append(nn.Dropout(rate))
     return nn.Sequential(*modules, nn.Linear((features, *settings.widths)[-1], classes))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from benchmarks.quiet import watch_others
+from droplab.study.limits import watch_others
 
 
 class Sample(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import classifier, commands, gpu, quiet, rivals
+from benchmarks import classifier, commands, gpu, rivals
 from benchmarks.__main__ import main
 from benchmarks.cases import CASES, RECIPES, Case
 from benchmarks.measure import packs_of, table_of, train, way_of
@@ -23,6 +23,7 @@ from benchmarks.turns import Contest, Sample, Spread, take_turns
 from droplab.config import RunSettings, load_study
 from droplab.data.catalog import CATALOG
 from droplab.errors import TrainingError
+from droplab.study import limits
 from study_help import toy_npz
 
 needs_jax = pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
@@ -258,7 +259,7 @@ def test_a_network_that_diverges_is_an_error(case: Case, monkeypatch: pytest.Mon
 
 
 def test_only_one_file_knows_droplabs_inside() -> None:
-    faces = {"droplab.config", "droplab.errors", "droplab.estimator", "droplab.stats.intervals"}
+    faces = {"droplab.config", "droplab.errors", "droplab.estimator", "droplab.stats.intervals", "droplab.study.limits"}
     for path in Path(gpu.__file__).parent.glob("*.py"):
         found = {
             node.module
@@ -303,10 +304,10 @@ def test_what_is_not_measured_is_left_out() -> None:
 def test_what_others_took_leaves_out_ones_own_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """In 2 s two cores were busy for 3 s, 1 s of it with this process and its children: others had half of them."""
     busy, wall, own = iter([(2, 100.0), (2, 103.0)]), iter([7.0, 9.0]), iter([(3, 1, 1, 0, 9), (3, 1, 2, 0, 99)])
-    monkeypatch.setattr("benchmarks.quiet._busy_seconds", lambda: next(busy))
+    monkeypatch.setattr("droplab.study.limits._busy_seconds", lambda: next(busy))
     monkeypatch.setattr("time.perf_counter", lambda: next(wall))
     monkeypatch.setattr("os.times", lambda: next(own))
-    share = quiet.watch_others()()
+    share = limits.watch_others()()
     monkeypatch.undo()
     assert share == 0.5
 

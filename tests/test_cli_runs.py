@@ -173,7 +173,7 @@ def test_show_tells_what_was_compiled_and_stacked(path: Path) -> None:
     with Store(path) as store:
         store.save(run, make_dataset(), make_trained(run))
     told = {name: value for of, name, value in cells(invoke("show", run.key, "--store", str(path))) if of == "way"}
-    assert told == {"device": "cuda", "precision": "bf16", "compiled": "True", "stacked": "True"}
+    assert told == {"device": "cuda", "precision": "bf16", "compiled": "True", "stacked": "True", "threads": "1"}
 
 
 def test_disk_counts_runs_and_bytes(path: Path) -> None:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from droplab.model.initialise import initial_layers
 from droplab.model.regularizers import Dropout
@@ -86,6 +87,17 @@ def test_class_metrics_worked_by_hand():
             "accuracy_class_1": 1.0,
         }
     )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_class_metrics_are_scikit_learns_bit_for_bit(seed: int):
+    """Of seven classes, some of which are neither true nor predicted."""
+    random = np.random.default_rng(seed)
+    labels, said = random.choice([0, 2, 3, 5], 50), random.choice([2, 3, 4], 50).astype(np.uint8)
+    metrics = classification_metrics(labels, said, 7)
+    assert metrics["balanced_accuracy"] == np.mean(recall_score(labels, said, labels=[0, 2, 3, 5], average=None))
+    assert metrics["macro_f1"] == f1_score(labels, said, average="macro")
+    assert metrics["accuracy"] == accuracy_score(labels, said)
 
 
 def test_a_class_that_is_never_predicted_counts_as_missed():

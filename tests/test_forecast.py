@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from droplab.study.forecast import WORKER_BYTES, WORKER_SECONDS
 from droplab.study.runner import foretell
 from droplab.study.store import Store
 from study_help import Watcher, run_toy, toy_dataset, toy_plan
@@ -24,6 +25,16 @@ def test_a_forecast_counts_what_the_store_has(tmp_path: Path) -> None:
         assert foretell(toy_plan(depths=[2], seeds=2).runs, toy_dataset(), store).words == (
             "plan: 4 networks, all in the store"
         )
+
+
+def test_only_work_that_takes_longer_than_a_worker_to_start_is_given_to_workers() -> None:
+    small, large = (
+        foretell(toy_plan(depths=[3], seeds=8, epochs=epochs).runs, toy_dataset(), None, workers=2)
+        for epochs in (3, 40_000)
+    )
+    assert (small.workers, large.workers) == (0, 2)
+    assert small.seconds < WORKER_SECONDS < large.seconds
+    assert large.memory > small.memory + 2 * WORKER_BYTES
 
 
 def test_masks_that_are_averaged_over_take_time() -> None:

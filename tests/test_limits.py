@@ -107,6 +107,15 @@ def test_this_machine_has_some_room() -> None:
     assert limits.free_memory() > 0
 
 
+@pytest.mark.parametrize(("taken", "idle"), [(None, 4), (0.0, 4), (0.05, 4), (0.3, 3), (0.5, 2), (1.0, 1)])
+def test_cores_that_others_keep_busy_are_not_idle(
+    monkeypatch: pytest.MonkeyPatch, taken: float | None, idle: int
+) -> None:
+    monkeypatch.setattr(limits, "cores", lambda: 4)
+    monkeypatch.setattr(limits, "watch_others", lambda: lambda: taken)
+    assert limits.idle_cores() == idle
+
+
 def test_workers_are_as_many_as_cores_and_memory_allow_unless_a_number_is_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -16,6 +16,7 @@ from droplab.study.packs import (
     pack_program,
     plain_seconds,
     step_products,
+    with_threads,
 )
 from droplab.study.plan import plan_study
 from droplab.train.loop import train_pack
@@ -44,6 +45,44 @@ def test_small_problems_are_stacked_one_pack_a_worker_and_shape():
     assert sorted(len(pack) for pack in packs) == [5, 5, 5, 5]
     assert all(len({run.settings.widths for run in pack}) == 1 for pack in packs)
     assert all(run.way.stacked for pack in packs for run in pack)
+
+
+class TestThreads:
+    """Of eight cores, of a toy whose products are taken for large ones."""
+
+    @pytest.fixture(autouse=True)
+    @staticmethod
+    def _machine(monkeypatch):
+        monkeypatch.setattr(packs_module, "THREADED_SECONDS", 0)
+        TestThreads.have(monkeypatch, cores=8, idle_cores=8, get_num_threads=8)
+
+    @staticmethod
+    def have(monkeypatch, **counts):
+        for name, count in counts.items():
+            monkeypatch.setattr(torch if hasattr(torch, name) else packs_module.limits, name, lambda count=count: count)
+
+    @staticmethod
+    def threads(count, beside=0, device="cpu"):
+        runs = toy_plan(depths=[2], dropout=[], seeds=count).runs
+        packs = [(replace(run, way=Way(device, "fp32")),) for run in runs]
+        return {run.way.threads for pack in with_threads(packs, EXAMPLES, beside) for run in pack}
+
+    def test_fewer_packs_than_cores_share_them(self):
+        assert [self.threads(count) for count in (1, 2, 3, 4, 5, 9)] == [{8}, {4}, {2}, {2}, {1}, {1}]
+
+    def test_packs_that_were_planned_before_have_theirs(self):
+        assert (self.threads(1, beside=3), self.threads(1, beside=7)) == ({2}, {1})
+
+    def test_there_are_none_for_cores_that_are_busy_or_not_to_be_used(self, monkeypatch):
+        self.have(monkeypatch, idle_cores=5)
+        assert (self.threads(2), self.threads(3)) == ({2}, {1})
+        self.have(monkeypatch, get_num_threads=1)
+        assert self.threads(2) == {1}
+
+    def test_small_products_and_a_gpu_have_one(self, monkeypatch):
+        assert self.threads(1, device="cuda") == {1}
+        monkeypatch.setattr(packs_module, "THREADED_SECONDS", 1)
+        assert self.threads(1) == {1}
 
 
 def test_every_run_is_in_one_pack():

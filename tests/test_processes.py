@@ -60,13 +60,14 @@ class Pretended(processes._Worker):
 
     answers: ClassVar[Iterator[object]]
 
-    def __init__(self, _: object) -> None:
+    def __init__(self) -> None:
         self.pipe, self.theirs = multiprocessing.Pipe()
-        self.process, self.began, self.pack = mock.Mock(), False, ()
+        self.process, self.ready, self.began, self.pack = mock.Mock(), False, False, ()
         self.theirs.send(None)
 
-    def begin(self, pack: tuple, _: object) -> None:
+    def begin(self, pack: tuple, *_: object) -> None:
         self.pack = pack
+        self.theirs.send(None)
         answer = next(self.answers, None)
         if answer is None:
             self.theirs.close()
@@ -118,6 +119,7 @@ HERE = "; one network after another is trained in this process"
         ("multiprocessing.process.BaseProcess.start", no_thread, "can't start new thread"),
         ("droplab.study.backends.processes._work", end_at_once, "it ended while it was starting"),
         ("droplab.train.examples.Part.share", refuse, "[Errno 11] Resource temporarily unavailable"),
+        ("multiprocessing.resource_sharer.DupFd", no_thread, "it ended while it was starting"),
         ("droplab.study.backends.processes.room_for_workers", lambda: 0, "one takes about 250 MB of memory"),
     ],
 )
@@ -148,6 +150,34 @@ def test_where_one_worker_can_be_started_it_trains_all(monkeypatch: pytest.Monke
     ]
 
 
+def test_a_crew_stays_from_one_training_to_the_next_and_takes_other_examples() -> None:
+    runs = toy_plan(depths=[2]).runs
+    with processes.Crew() as crew:
+        backend = LocalProcesses(2, crew)
+        before = {worker.process.pid for worker in crew.workers}
+        for examples in (EXAMPLES.fewer(60, 1), EXAMPLES):
+            executed = backend.execute([(run,) for run in runs], examples, lambda *_: None, print, lambda: False)
+            results = dict(one_by_one(executed))
+            assert {worker.process.pid for worker in crew.workers} == before
+    assert len(before) == 2
+    assert {run.key: bits(result) for run, result in results.items()} == direct_bits(runs)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_crew_starts_no_more_workers_than_the_memory_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are starting do not take theirs yet."""
+    pretend(monkeypatch, [])
+    monkeypatch.setattr(processes, "room_for_workers", lambda: 3)
+    crew = processes.Crew()
+    for count, there in ((2, 2), (5, 3)):
+        crew.start(count)
+        assert len(crew.workers) == there
+    for worker in crew.workers:
+        worker.ready = True
+    crew.start(9)
+    assert len(crew.workers) == 6
+
+
 def test_a_caller_that_goes_away_leaves_nothing_running() -> None:
     packs = [(run,) for run in (*toy_plan(depths=[1]).runs, *toy_plan(epochs=LONG).runs)]
     going = LocalProcesses(1).execute(packs, EXAMPLES, lambda *_: None, print, lambda: False)
@@ -170,9 +200,9 @@ def faulty(*_: object) -> None:
     raise ZeroDivisionError("of its own")
 
 
-def work_faultily(examples: object, pipe: object) -> None:
+def work_faultily(pipe: object) -> None:
     processes.train = faulty
-    work(examples, pipe)
+    work(pipe)
 
 
 def test_a_fault_of_the_program_in_a_worker_is_raised_here(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,6 +235,8 @@ list(LocalProcesses(1).execute(packs, toy_examples(), told, print, lambda: False
 STUDY_SCRIPT = """
 import sys
 import droplab
+from droplab.study import forecast
+forecast.WORKER_SECONDS = 0.0
 print("once")
 droplab.Study.preset("mnist-depth", data=sys.argv[1], depths=[1], seeds=1, epochs=1, batch_size=64).run(
     store=sys.argv[2], precision="fp32"

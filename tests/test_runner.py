@@ -1,5 +1,6 @@
 """The runner: nothing finished is trained twice, nothing finished is lost, and a resumed study has the same bits."""
 
+import multiprocessing
 import os
 import random
 import signal
@@ -10,7 +11,7 @@ import pytest
 
 from droplab.data.dataset import Dataset
 from droplab.errors import StoreError, TrainingError
-from droplab.study import runner
+from droplab.study import forecast, packs, runner
 from droplab.study.backends import InProcess
 from droplab.study.plan import Run
 from droplab.study.runner import run_all
@@ -174,13 +175,14 @@ def test_a_study_that_is_to_ignore_a_signal_does(store: Path, number: signal.Sig
 
 
 HERE = "from droplab.study import backends, runner; runner.choose_backend = lambda *_: backends.InProcess()\n"
+WORKERS = "from droplab.study import forecast; forecast.WORKER_SECONDS = 0.0\n"
 RUN = "import sys; from pathlib import Path; from study_help import run_toy\nrun_toy(Path(sys.argv[1]), epochs=60)"
 
 
 @pytest.mark.usefixtures("in_process")
 def test_a_study_killed_again_and_again_ends_with_the_bits_it_would_have_had(tmp_path: Path, store: Path) -> None:
     run_toy(tmp_path / "uninterrupted.sqlite", epochs=60)
-    for backend in (HERE, ""):
+    for backend in (HERE, WORKERS):
         had = finished(store)
         with python("-c", backend + RUN, store) as study:
             wait_until(lambda had=had: finished(store) > had, what="a finished run")
@@ -235,6 +237,27 @@ def test_the_way_of_a_plan_is_obeyed_though_now_another_would_be_chosen(store: P
 
 
 @pytest.mark.usefixtures("in_process")
+def test_threads_of_a_plan_are_kept_though_the_machine_is_busy_now(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their bits are those that the study would have had."""
+    monkeypatch.setattr(packs, "THREADED_SECONDS", 0)
+    for name in ("study.limits.cores", "study.limits.idle_cores"):
+        monkeypatch.setattr(f"droplab.{name}", lambda: 2)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    one_network = {"depths": [3], "dropout": [], "seeds": 1}
+    watcher = Watcher(lambda *_: (_ for _ in ()).throw(SystemError("killed")))
+    with pytest.raises(SystemError):
+        run_toy(store, watcher, **one_network)
+    monkeypatch.setattr("droplab.study.limits.idle_cores", lambda: 1)
+    run_toy(store, **one_network)
+    with Store(store) as opened:
+        (record,) = opened.load([summary.key for summary in opened.summaries()]).values()
+    assert record.way == Way("cpu", "fp32", threads=2)
+    assert record.way.words == "fp32, uncompiled, separate, 2 threads"
+
+
+@pytest.mark.usefixtures("in_process")
 def test_two_studies_at_once_share_one_store(tmp_path: Path, store: Path) -> None:
     with python("-c", HERE + RUN, store) as one, python("-c", HERE + RUN, store) as other:
         assert [study.communicate(timeout=100) for study in (one, other)] == [("", ""), ("", "")]
@@ -250,7 +273,7 @@ def test_a_signal_to_the_command_line_keeps_what_is_done_and_says_how_to_go_on(
     """Sent to all of its processes, as a terminal does."""
     arguments = ["study", toy_spec(tmp_path), "--store", store, "--out", tmp_path / "out"]
     arguments += ["--epochs", 300, "--seeds", 100]
-    with python("-c", WITHOUT_REPORT, *arguments, "--workers", 1) as study:
+    with python("-c", WORKERS + WITHOUT_REPORT, *arguments, "--workers", 1) as study:
         wait_until(lambda: study.stdout.readline().startswith("trained "))
         os.killpg(study.pid, number)
         out, errors = study.communicate(timeout=30)
@@ -259,10 +282,29 @@ def test_a_signal_to_the_command_line_keeps_what_is_done_and_says_how_to_go_on(
     assert f"stopped: {finished(store)} of 300 networks are kept; the same command goes on from there" in out
 
 
-def test_a_varied_split_trains_what_a_study_on_that_split_does(store: Path) -> None:
+def test_work_that_takes_less_than_a_worker_to_start_is_done_in_this_process(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a small study would wait for workers for most of its time."""
+
+    def refuse(_: object) -> None:
+        raise AssertionError("a process is started")
+
+    monkeypatch.setattr("multiprocessing.process.BaseProcess.start", refuse)
+    watcher = Watcher()
+    assert run_toy(store, watcher, workers=2, depths=[2]).trained == 4
+    assert (watcher.forecast.workers, watcher.notices) == (0, [])
+    assert "in this process" in watcher.forecast.words
+
+
+def test_a_varied_split_trains_what_a_study_on_that_split_does(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By one worker, which gets the examples of each split in turn."""
+    start, started = multiprocessing.process.BaseProcess.start, []
+    monkeypatch.setattr("multiprocessing.process.BaseProcess.start", lambda process: started.append(start(process)))
+    monkeypatch.setattr(forecast, "WORKER_SECONDS", 0.0)
     varied = {"depths": [2], "seeds": 1, "vary": {"split_seed": [1, 2], "valid_fraction": [0.2, 0.3]}}
     summary = run_toy(store, workers=1, **varied)
-    assert (summary.trained, summary.failures) == (8, [])
+    assert (summary.trained, summary.failures, len(started)) == (8, [], 1)
     for split_seed, valid_fraction in [(1, 0.2), (2, 0.3)]:
         alone = {"depths": [2], "seeds": 1, "split_seed": split_seed, "valid_fraction": valid_fraction}
         assert run_toy(store, **alone).reused == 2, "they have the same keys"

@@ -48,6 +48,20 @@ def looks(store: Path, plan: Plan) -> list[int]:
         return [len(seeds) for seeds in opened.looks(plan.identity)]
 
 
+def test_all_looks_have_one_crew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would wait for workers to start else."""
+    crews = list[object]()
+
+    def choose(_: object, workers: int, crew: object) -> InProcess:
+        crews.append(crew)
+        return InProcess()
+
+    monkeypatch.setattr(runner, "choose_backend", choose)
+    plan, _ = run(tmp_path / "s.sqlite")
+    assert len(crews) == len(looks(tmp_path / "s.sqlite", plan)) > 1
+    assert len(set(map(id, crews))) == 1
+
+
 def test_a_study_trains_just_what_its_looks_need_and_keeps_them(tmp_path: Path) -> None:
     watcher = Watcher()
     plan, finished = run(tmp_path / "s.sqlite", watcher)

@@ -256,6 +256,17 @@ class TestOlderStores:
             Store(tmp_path / f"{name}.sqlite").close()
         assert layout(tmp_path / "old.sqlite") == layout(tmp_path / "new.sqlite")
 
+    def test_rows_sealed_before_there_were_threads_stay_sound(self, tmp_path: Path) -> None:
+        path, run = tmp_path / "store.sqlite", make_run(1)
+        with Store(path) as store:
+            store.save(run, make_dataset(), make_trained(run))
+        with closing(sqlite3.connect(path)) as older, older:
+            older.execute("ALTER TABLE runs DROP COLUMN threads")
+            older.execute("UPDATE meta SET value = '6' WHERE name = 'schema'")
+        with Store(path) as store:
+            assert check_whole(store) == {run.key}
+            assert [summary.way for summary in store.summaries()] == [Way("cpu", "fp32")]
+
     def test_a_change_that_fails_half_way_leaves_the_store_as_it_was(self, tmp_path: Path, monkeypatch) -> None:
         path = tmp_path / "store.sqlite"
         make_version_1(path, range(2))

@@ -1,4 +1,4 @@
-"""`droplab …` with checkpoints so often that a study of seconds has some, as one of hours does.
+"""`droplab …` with checkpoints so often that a study of seconds has some, and workers, as one of hours does.
 
     python -m chaos.program study mine.toml …
 
@@ -13,11 +13,12 @@ from pathlib import Path
 from droplab import cli
 from droplab.api import StudyResult
 from droplab.data.output import Folder
-from droplab.study import packs
+from droplab.study import forecast, packs
 from droplab.study.filing import Filing
 from droplab.train import checkpoint
 
 checkpoint.EVERY_SECONDS = 0.2
+forecast.WORKER_SECONDS = 0.0
 
 
 def write_tables(result: StudyResult, out: Path, *_: object, **__: object) -> list[Path]:

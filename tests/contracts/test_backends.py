@@ -3,6 +3,7 @@
 import multiprocessing
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +14,7 @@ from droplab.errors import TrainingError
 from droplab.study.backends import InProcess, LocalProcesses
 from droplab.study.backends.base import Backend
 from droplab.study.files import checkpoint_name
-from droplab.study.packs import Pack, pack_name
+from droplab.study.packs import Pack, pack_name, with_way
 from droplab.train.loop import train_pack
 from study_help import LONG, Watcher, bits, direct_bits, one_by_one, toy_plan
 from toy import toy_examples
@@ -59,6 +60,14 @@ class BackendContract:
         failed = {run.key: result for run, result in watched.results if isinstance(result, TrainingError)}
         assert set(failed) == {run.key for run in WRECK}
         assert "learning_rate=1e+30" in str(failed[WRECK[0].key])
+
+    def test_a_pack_is_trained_by_as_many_threads_as_its_way_says(self) -> None:
+        packs = [
+            with_way((run,), replace(run.way, threads=threads)) for run, threads in zip(SOUND, (2, 1), strict=False)
+        ]
+        executed = one_by_one(self.backend.execute(packs, EXAMPLES, lambda *_: None, print, never))
+        trained = {run.way.threads: result.outcome.environment["threads"] for run, result in executed}
+        assert trained == {1: 1, 2: 2}
 
     def test_progress_of_every_run_is_told_up_to_its_last_epoch(self, watched: Watcher) -> None:
         last = {run.key: progress.epoch for run, progress in watched.progressed}

@@ -55,7 +55,7 @@ def list_runs(where: Where = None, store: StorePath = None) -> None:
 
     A condition of --where is a name, one of = != < <= > >= and a value, in quotes, for the shell takes < and > for
     itself. The name is a setting of a run (epochs, learning_rate, widths, dropout, seed …), data, depth, precision,
-    device, compiled, stacked, numerics, test_accuracy, train_seconds or evaluate_seconds.
+    device, compiled, stacked, threads, numerics, test_accuracy, train_seconds or evaluate_seconds.
 
     Example: droplab runs list --where 'depth=5' --where 'test_accuracy>=0.98'
     """

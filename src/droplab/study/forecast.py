@@ -21,6 +21,9 @@ from droplab.study.plan import Run
 from droplab.train.examples import Examples
 from droplab.train.results import TRAIN_EXAMPLES
 
+THREAD_SHARE = 0.6
+"""What each further thread adds to the speed of one."""
+
 CURVES_SHARE = 1.1
 """Time of a run with its curves, over that of its steps (docs/results/performance.md)."""
 
@@ -42,7 +45,8 @@ class Forecast:
         runs: networks of the plan.
         stored: how many of them the store has.
         packs: how many there are to train.
-        workers: that train them at once.
+        workers: processes that train them at once; 0 where this one does, on a GPU or because the work is less than
+            what they take to start.
         seconds: about how long that takes, `None` on a GPU, where nothing is known before.
         memory: about how much all workers hold at once, bytes.
         disk: about how much the store grows, bytes; the output folder gets as much again.
@@ -62,9 +66,9 @@ class Forecast:
         if not self.packs:
             return f"plan: {self.runs} networks, all in the store"
         time = "time unknown on a GPU" if self.seconds is None else f"about {span_words(self.seconds)}"
-        workers = f"{self.workers} worker{'s' if self.workers > 1 else ''}"
+        where = f"on {self.workers} worker{'s' if self.workers > 1 else ''}" if self.workers else "in this process"
         return (
-            f"plan: {self.runs} networks, {self.stored} of them in the store; {self.packs} packs on {workers}, {time}, "
+            f"plan: {self.runs} networks, {self.stored} of them in the store; {self.packs} packs {where}, {time}, "
             f"{_size(self.memory)} of memory, {_size(self.disk)} of disk"
         )
 
@@ -76,11 +80,19 @@ def forecast_of(runs: int, stored: int, parts: Sequence[tuple[Examples, Sequence
         runs: of the plan.
         stored: of these, in the store.
         parts: the packs to train, by the examples that they are trained on; one part is done after another.
-        workers: how many packs are trained at once.
+        workers: how many packs worker processes would train at once.
     """
     packs = [(examples, pack) for examples, part in parts for pack in part]
     on_gpu = any(pack[0].way.device == "cuda" for _, pack in packs)
     held = sorted((len(pack) * memory_of(pack[0], examples) for examples, pack in packs), reverse=True)
+    seconds = None
+    if on_gpu:
+        workers = 0
+    else:
+        alone = [[_pack_seconds(pack, examples) for pack in part] for examples, part in parts]
+        workers = workers if sum(map(sum, alone)) > WORKER_SECONDS else 0
+        spans = [_part_seconds(*part, each, max(workers, 1)) for part, each in zip(parts, alone, strict=True)]
+        seconds = sum(spans, WORKER_SECONDS * bool(workers))
     weights = sum(
         4.0 * sum((a + 1) * b for a, b in weight_shapes(run.settings, examples.features, examples.classes))
         for examples, pack in packs
@@ -91,31 +103,29 @@ def forecast_of(runs: int, stored: int, parts: Sequence[tuple[Examples, Sequence
         stored=stored,
         packs=len(packs),
         workers=workers,
-        seconds=None if on_gpu else sum(_part_seconds(examples, part, workers) for examples, part in parts),
-        memory=sum(held[:workers]) + WORKER_BYTES * workers,
+        seconds=seconds,
+        memory=sum(held[: max(workers, 1)]) + WORKER_BYTES * workers,
         disk=weights + RUN_BYTES * sum(len(pack) for _, pack in packs),
     )
 
 
-def _part_seconds(examples: Examples, packs: Sequence[Pack], workers: int) -> float:
-    if not packs:
-        return 0.0
-    seconds = [_pack_seconds(pack, examples) for pack in packs]
+def _part_seconds(examples: Examples, packs: Sequence[Pack], seconds: Sequence[float], workers: int) -> float:
+    """Of the packs of a part, each of which takes some `seconds` on one core."""
     programs = {pack_program(pack, examples) for pack in packs if pack[0].way.compiled}
     missing = sum(not program.path.exists() for program in programs)
     compiling = COMPILING_SECONDS * math.ceil(missing / workers)
     ends = [0.0] * workers
     for one in sorted(seconds, reverse=True):  # the largest first, to whoever is free
         ends[ends.index(min(ends))] += one
-    return compiling + WORKER_SECONDS + max(ends)
+    return compiling + max(ends)
 
 
 def _pack_seconds(pack: Pack, examples: Examples) -> float:
     way = pack[0].way
     share = 1 - SAVED_SHARE[way.stacked] if way.compiled else 1.0
-    return CURVES_SHARE * share * plain_seconds(pack, examples) + sum(
-        _evaluation_seconds(run, examples) for run in pack
-    )
+    trained = CURVES_SHARE * share * plain_seconds(pack, examples)
+    evaluated = sum(_evaluation_seconds(run, examples) for run in pack)
+    return (trained + evaluated) / (1 + THREAD_SHARE * (way.threads - 1))
 
 
 def _evaluation_seconds(run: Run, examples: Examples) -> float:

@@ -10,13 +10,16 @@ import math
 import os
 import re
 import resource
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 WORKER_MEMORY = 250e6
 """About what a worker process takes before it trains anything, in bytes."""
 
 _SYSTEM = Path("/")
+_WATCHED_SECONDS = 0.1
+_NOT_BUSY = (3, 4)  # columns of /proc/stat: idle, iowait (man 5 proc)
 
 
 def cores(root: Path = _SYSTEM) -> int:
@@ -27,6 +30,31 @@ def cores(root: Path = _SYSTEM) -> int:
     """
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, int(min([there, *_quotas(root)])))
+
+
+def idle_cores() -> int:
+    """How many of `cores` no other program uses just now: at least one; it looks for a tenth of a second."""
+    share = watch_others()
+    time.sleep(_WATCHED_SECONDS)
+    return max(1, int(cores() * (1 - (share() or 0.0)) + 0.25))  # a quarter of one goes to whatever runs now and then
+
+
+def watch_others() -> Callable[[], float | None]:
+    """Begin to look; the function returned says what share of the cores others have taken since, 0 to 1.
+
+    Others are all processes but this one, whose workers count among them. `None` where the system does not tell.
+    """
+    began, wall, own = _busy_seconds(), time.perf_counter(), time.process_time()
+
+    def share() -> float | None:
+        now = _busy_seconds()
+        if began is None or now is None:
+            return None
+        cores, before = now[0], began[1]
+        taken = now[1] - before - (time.process_time() - own)
+        return min(1.0, max(0.0, taken / (cores * (time.perf_counter() - wall))))
+
+    return share
 
 
 def free_memory(root: Path = _SYSTEM) -> float:
@@ -57,6 +85,22 @@ def free_addresses() -> float:
 def room_for_workers(root: Path = _SYSTEM) -> int:
     """How many worker processes the free memory has room for."""
     return int(free_memory(root) / WORKER_MEMORY)
+
+
+def _busy_seconds() -> tuple[int, float] | None:
+    """The cores this process may use, and how many seconds they have been busy, with whatever, since the start."""
+    try:
+        lines = [line.split() for line in Path("/proc/stat").read_text("utf-8").splitlines()]
+        mine = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+        tick = os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError):
+        return None
+    busy = [
+        sum(int(ticks) for column, ticks in enumerate(line[1:9]) if column not in _NOT_BUSY) / tick
+        for line in lines
+        if line[0] in mine
+    ]
+    return (len(busy), sum(busy)) if busy else None
 
 
 def _quotas(root: Path) -> Iterator[float]:

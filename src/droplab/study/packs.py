@@ -43,6 +43,9 @@ CPU_RUNS = 32
 STACKED_PRODUCTS = 2e7
 """Multiplications of a run's step below which stacking wins on a CPU: there the calls cost more than the products."""
 
+THREADED_SECONDS = 2e-3
+"""Time of a step's products on one core from which on several threads share them: below, they mostly wait."""
+
 COMPILING_SECONDS = 20.0
 """About what compiling a program takes, on one core."""
 
@@ -126,6 +129,22 @@ def make_packs(runs: Sequence[Run], examples: Examples, workers: int, memory: fl
     packs = [with_way(pack, replace(pack[0].way, stacked=len(pack) > 1)) for pack in packs]
     packs, notice = _decide_compiling(packs, examples)
     return Packing(sorted(packs, key=lambda pack: -pack_work(pack, examples)), notices + notice)
+
+
+def with_threads(packs: Sequence[Pack], examples: Examples, beside: int = 0) -> list[Pack]:
+    """Have the cores that fewer packs than cores would leave idle share the products of large networks.
+
+    Args:
+        packs: that are planned now.
+        examples: what they are trained on.
+        beside: how many packs, planned before, are trained at the same time.
+    """
+    count, least = len(packs) + beside, THREADED_SECONDS * product_rate(packs[0][0].way.precision)
+    large = [pack for pack in packs if step_products(pack[0], examples) > least]
+    if not large or count > limits.cores() // 2 or packs[0][0].way.device == "cuda":
+        return list(packs)
+    threads = max(1, min(limits.idle_cores(), torch.get_num_threads()) // count)  # the latter: OMP_NUM_THREADS
+    return [with_way(pack, replace(pack[0].way, threads=threads)) if pack in large else pack for pack in packs]
 
 
 def pack_work(pack: Pack, examples: Examples) -> float:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import FrameType
@@ -17,7 +17,7 @@ from typing import Protocol
 from droplab.config import Recipe
 from droplab.data.dataset import Dataset, DatasetCard
 from droplab.errors import StoreError, TrainingError
-from droplab.study.backends import choose_backend, worker_count
+from droplab.study.backends import Backend, Crew, choose_backend, worker_count
 from droplab.study.claims import renewed
 from droplab.study.filing import Filing
 from droplab.study.forecast import Forecast, forecast_of
@@ -29,6 +29,7 @@ from droplab.study.packs import (
     pack_name,
     pack_program,
     pack_work,
+    with_threads,
     with_way,
 )
 from droplab.study.plan import Run
@@ -113,7 +114,12 @@ class Summary:
 
 
 def run_all(
-    runs: Sequence[Run], dataset: Dataset, store: Store, observer: Observer, workers: int | None = None
+    runs: Sequence[Run],
+    dataset: Dataset,
+    store: Store,
+    observer: Observer,
+    workers: int | None = None,
+    crew: Crew | None = None,
 ) -> Summary:
     """Train every run that `store` lacks and file it there as soon as it is done.
 
@@ -126,6 +132,7 @@ def run_all(
         store: where results are and go.
         observer: told of everything.
         workers: processes on a CPU; `None` for one a core.
+        crew: where these come from and stay, for the next call; `None` for one of this call's own.
 
     Raises:
         DataError: if there are not as many training examples as a run asks for; or if a mapped data file is changed or
@@ -156,7 +163,8 @@ def run_all(
         workers = worker_count(todo[0].way, workers, len(todo))
         groups = _parts(todo, dataset)
         parts = [(part, _planned_packs(mine, part, store, workers, notice)) for part, mine in groups]
-        observer.planned(forecast_of(len(runs), len(runs) - len(todo), parts, workers))
+        forecast = forecast_of(len(runs), len(runs) - len(todo), parts, workers)
+        observer.planned(forecast)
         observer.begin(runs, todo)
         left = {run.key for run in todo}
 
@@ -165,13 +173,15 @@ def run_all(
             summary.add_result(result)
             observer.finished(run, result)
 
-        with _stop_on_interrupt() as stop, renewed(store.renew):
+        with _stop_on_interrupt() as stop, renewed(store.renew), nullcontext(crew) if crew else Crew() as staying:
+            backend = choose_backend(todo[0].way, min(forecast.workers, forecast.packs), staying)
             filing = Filing(store, dataset, filed, notice, stop)
             try:
                 while parts:
                     for examples, planned in parts:
                         if mine := _claimed(planned, store, damaged):
-                            _train(mine, examples, store, workers, observer, notice, stop, filing)
+                            packs = _compiled(mine, examples, store, workers, notice, stop)
+                            _train(packs, examples, backend, store, observer, notice, stop, filing)
                     filing.end()
                     parts = [] if stop.is_set() else _free(groups, left, damaged, store, workers, summary, notice, stop)
             finally:
@@ -250,18 +260,16 @@ def _claimed(packs: Sequence[Pack], store: Store, again: Collection[str] = ()) -
 
 
 def _train(
-    planned: Sequence[Pack],
+    packs: Sequence[Pack],
     examples: Examples,
+    backend: Backend,
     store: Store,
-    workers: int,
     observer: Observer,
     notice: Callable[[str], None],
     stop: _Stop,
     filing: Filing,
 ) -> None:
     """Train packs, and file each as soon as it is done."""
-    packs = _compiled(planned, examples, store, workers, notice, stop)
-    backend = choose_backend(packs[0][0].way, min(workers, len(packs)))
     results = backend.execute(packs, examples, observer.progress, notice, stop.is_set, store.checkpoints_folder)
     with closing(results):
         for pack, answer in results:
@@ -320,7 +328,8 @@ def _planned_packs(
     packing = make_packs(new, examples, workers)
     for text in packing.notices:
         notice(text)
-    return sorted(kept + packing.packs, key=lambda pack: -pack_work(pack, examples))
+    new_packs = with_threads(packing.packs, examples, len(kept))
+    return sorted(kept + new_packs, key=lambda pack: -pack_work(pack, examples))
 
 
 def _compiled(

@@ -34,7 +34,7 @@ from sqlalchemy import (
 from droplab.errors import StoreError
 from droplab.study.sqlite import Database
 
-SCHEMA_VERSION, _SEALED = 6, 5
+SCHEMA_VERSION, _SEALED = 7, 5
 """Of the tables; and from which on rows have digests and a store an identity."""
 
 Values = Mapping[str, Any] | RowMapping
@@ -81,6 +81,7 @@ runs_table = Table(  # what listings read stands first: SQLite reads a row's lat
     Column("precision", String, nullable=False),
     Column("compiled", Integer, nullable=False, server_default="0"),  # 0 or 1, as the next; their reader checks it
     Column("stacked", Integer, nullable=False, server_default="0"),
+    Column("threads", Integer, nullable=False, server_default="1"),
     Column("test_accuracy", Float),  # inference mode `off`, where the metrics hold it
     Column("train_seconds", Float, nullable=False),
     Column("evaluate_seconds", Float, nullable=False),
@@ -146,6 +147,7 @@ _STEPS = {  # what makes the next version of each; as SQL, because the tables ab
         "CREATE TABLE looks (study VARCHAR NOT NULL, seeds VARCHAR NOT NULL, number INTEGER NOT NULL, "
         "digest VARCHAR NOT NULL DEFAULT '', PRIMARY KEY (study, seeds))",
     ),
+    6: ("ALTER TABLE runs ADD COLUMN threads INTEGER NOT NULL DEFAULT 1",),
 }
 
 
@@ -168,6 +170,8 @@ def is_sound(table: Table, values: Values, run: Values | None = None) -> bool:
 def _digest_of(table: Table, values: Values, run: Values | None) -> str:
     left_out = ("digest", "owner", "leased", *_BULKY)
     content = {column.name: _plain(values[column.name]) for column in table.c if column.name not in left_out}
+    if values.get("threads") == 1:  # so that rows sealed before there were others stay sound
+        del content["threads"]
     if run is not None:
         content["run"] = [run[name] for name in ("digest", *_BULKY)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from droplab.data.dataset import Dataset
 from droplab.stats.looks import level_of
 from droplab.stats.planning import smallest_shown
+from droplab.study.backends import Crew
 from droplab.study.forecast import span_words
-from droplab.study.plan import Arm, Plan
+from droplab.study.plan import Arm, Plan, Run
 from droplab.study.records import RunRecord
 from droplab.study.runner import Observer, Summary, foretell, run_all
 from droplab.study.store import Store
@@ -36,7 +37,8 @@ def run_study(plan: Plan, dataset: Dataset, store: Store, observer: Observer, wo
     """
     if plan.settings.until is None:
         return run_all(plan.runs, dataset, store, observer, workers)
-    return _Looks(plan, dataset, store, observer, workers).run()
+    with Crew() as crew:  # one for all looks
+        return _Looks(plan, dataset, store, observer, workers, crew).run()
 
 
 def keep_looks(plan: Plan, records: Mapping[str, RunRecord], store: Store) -> None:
@@ -91,9 +93,10 @@ class _Looks:
     """A study that is trained look by look."""
 
     def __init__(
-        self, plan: Plan, dataset: Dataset, store: Store, observer: Observer, workers: int | None = None
+        self, plan: Plan, dataset: Dataset, store: Store, observer: Observer, workers: int | None, crew: Crew
     ) -> None:
-        self.plan, self.dataset, self.store, self.observer, self.workers = plan, dataset, store, observer, workers
+        self.plan, self.dataset, self.store, self.observer = plan, dataset, store, observer
+        self.workers, self.crew = workers, crew
         self.summary = Summary(reused=0)
         self.ends = time.monotonic() + plan.settings.budget_seconds
         self.taken = self.foretold = 0.0
@@ -111,7 +114,7 @@ class _Looks:
             affordable = self._affordable(following)
             if affordable is None:
                 break
-            later = run_all((*finished, *affordable.runs), self.dataset, self.store, self.observer, self.workers)
+            later = self._train((*finished, *affordable.runs))
             finished = ()  # found sound once
             self.taken += later.seconds
             self.trained += later.trained
@@ -125,8 +128,11 @@ class _Looks:
             if affordable is not following:
                 break
         if finished:  # all was there before, or the budget holds no more
-            self.summary.add(run_all(finished, self.dataset, self.store, self.observer, self.workers))
+            self.summary.add(self._train(finished))
         return self.summary
+
+    def _train(self, runs: Sequence[Run]) -> Summary:
+        return run_all(runs, self.dataset, self.store, self.observer, self.workers, self.crew)
 
     def _affordable(self, following: Due) -> Due | None:
         """What the rest of the budget holds of a look: all of it, or its most promising arms; `None` for none.

@@ -34,7 +34,7 @@ class Condition:
 
     Attributes:
         name: a setting of a run, or one of `data`, `fingerprint`, `depth`, `numerics`, `test_accuracy`,
-            `train_seconds`, `evaluate_seconds`, `device`, `precision`, `compiled`, `stacked`.
+            `train_seconds`, `evaluate_seconds`, `device`, `precision`, `compiled`, `stacked`, `threads`.
         operator: one of `OPERATORS`.
         value: a number, a text, a truth value or a tuple of widths or rates, whatever the name stands for.
     """

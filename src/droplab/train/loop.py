@@ -150,4 +150,4 @@ def program_of(settings: Sequence[RunSettings], examples: Examples, way: Way) ->
     """The compiled step of runs that share one, stacked if they are several."""
     network = Network.of(settings, examples.features, examples.classes, way.precision)
     features = str(examples.train.features.dtype).removeprefix("torch.")
-    return Program(network, Optimizer.of(settings), features, len(settings) > 1)
+    return Program(network, Optimizer.of(settings), features, len(settings) > 1, way.threads)

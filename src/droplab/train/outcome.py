@@ -40,18 +40,21 @@ class Way:
         precision: `fp32`, or `bf16` for bf16 products with fp32 master weights, accumulation, loss and update.
         compiled: whether the step runs as one compiled program.
         stacked: whether the runs of a pack share their products, instead of each having its own.
+        threads: that share the products of a step, on a CPU.
     """
 
     device: Literal["cpu", "cuda"]
     precision: Precision
     compiled: bool = False
     stacked: bool = False
+    threads: int = 1
 
     @property
     def words(self) -> str:
         """The way but for the device, in words."""
         step = "compiled" if self.compiled else "uncompiled"
-        return f"{self.precision}, {step}, {'stacked' if self.stacked else 'separate'}"
+        threads = f", {self.threads} threads" if self.threads > 1 else ""
+        return f"{self.precision}, {step}, {'stacked' if self.stacked else 'separate'}{threads}"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ R networks, B examples, F features, C classes, K rows of strengths.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -84,10 +84,10 @@ def traced_step(
 
 
 def _turn(graph: torch.fx.Graph) -> None:
-    """(AᵀB)ᵀ as BᵀA: so the gradient of stacked weights lies in memory as they do, and their update need not turn it."""
+    """(AᵀB)ᵀ as BᵀA: the gradient of stacked weights lies in memory as they do then, so their update need not turn it."""
     aten = torch.ops.aten
 
-    def turned(node: object) -> torch.fx.Node | None:
+    def turned(node: Any) -> Any:
         """What `node` turns, if it does."""
         is_turn = isinstance(node, torch.fx.Node) and node.target == aten.transpose.int
         return node.args[0] if is_turn and {axis % 3 for axis in node.args[1:]} == {1, 2} else None

@@ -92,12 +92,13 @@ def train(
     checkpoint: Checkpoint | None,
     stopping: Callable[[], bool],
 ) -> Answer:
-    """As `train_pack`, with want of memory told apart from a fault of the program.
+    """As `train_pack` with the threads of `way`, and with want of memory told apart from a fault of the program.
 
     Raises:
         OutOfMemoryError: if the pack does not fit.
         StoppedError: once `stopping` is true.
     """
+    torch.set_num_threads(way.threads)
     try:
         return train_pack(settings, examples, way, on_progress, checkpoint, stopping)
     except (MemoryError, RuntimeError) as error:

@@ -29,16 +29,12 @@ class InProcess(Backend):
         stopping: Callable[[], bool],
         checkpoints: Path | None = None,
     ) -> Generator[Result, None, None]:
-        """As the contract says, for at least one pack.
-
-        On a CPU there is one thread, so that the bits are those of a worker process.
-        """
+        """As the contract says, for at least one pack."""
 
         def forward_progress(progress: Progress) -> None:
             on_progress(pack[progress.run], progress)
 
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)
         try:
             left = deque(packs)
             there = None if stopping() else _brought(examples, left[0][0].way.device)

@@ -1,7 +1,7 @@
-"""Training in local processes of one thread each, over one shared copy of the data, or one mapped file.
+"""Training in local processes, over one shared copy of the data, or one mapped file.
 
-This process needs no thread and no semaphore for it: a worker is a process and a pipe, and a pipe that ends is a worker
-that died, at whatever moment.
+A worker is a process and a pipe, and a pipe that ends is a worker that died, at whatever moment. It starts without
+data, and gets them with its first pack, and whenever they are others.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import connection, parent_process, resource_tracker
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch.multiprocessing
 
 from droplab.config import RunSettings
-from droplab.errors import TrainingError
+from droplab.errors import DataError, TrainingError
 from droplab.study.backends.base import Answer, Backend, OutOfMemoryError, Result, checkpoint_of, cramped, halves, train
 from droplab.study.backends.in_process import InProcess
 from droplab.study.limits import WORKER_MEMORY, room_for_workers
@@ -47,15 +47,41 @@ STOP_SECONDS = 5.0
 _DEAF = {signal.SIGINT, signal.SIGHUP}  # a terminal sends them to workers, too; what they mean, the parent decides
 
 
+class Crew:
+    """Worker processes that stay from one training to the next, as a context; at its end they are ended.
+
+    Attributes:
+        workers: those that there are.
+    """
+
+    def __init__(self) -> None:
+        self.workers: list[_Worker] = []
+
+    def start(self, count: int) -> None:
+        """Have so many, as far as the machine lets them start: they import PyTorch while this process goes on."""
+        with suppress(OSError, RuntimeError):
+            while len(self.workers) < min(count, _most(self.workers)):
+                self.workers.append(_Worker())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        deque(_ending(self.workers), maxlen=0)
+
+
 class LocalProcesses(Backend):
     """Worker processes that train a pack at a time each.
 
     Args:
         workers: how many, at least 1.
+        crew: where they come from and stay, and start at once; without it, each execution starts and ends its own.
     """
 
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
+    def __init__(self, workers: int, crew: Crew | None = None) -> None:
+        self.workers, self.crew = workers, crew
+        if crew:
+            crew.start(workers)
 
     def execute(
         self,
@@ -70,17 +96,16 @@ class LocalProcesses(Backend):
 
         Where fewer can be started than asked for, these do it all; where none can, this process does.
         """
-        left, workers, deaths = deque(packs), list[_Worker](), 0
-        wanted = self.workers
-        most, lack = min(wanted, room_for_workers()), f"one takes about {WORKER_MEMORY / 1e6:.0f} MB of memory"
-        shared = None
+        left, workers, deaths = deque(packs), self.crew.workers if self.crew else list[_Worker](), 0
+        wanted = min(self.workers, len(packs))
+        most = min(wanted, _most(workers))
+        lack, shared = f"one takes about {WORKER_MEMORY / 1e6:.0f} MB of memory", None
         try:
             while (left or any(worker.pack for worker in workers)) and not stopping():
                 try:
                     shared = shared or _shared(examples, notify)
                     while len(workers) < min(most, len(left) + sum(bool(worker.pack) for worker in workers)):
-                        examples.check_files()  # a worker that maps a file which has shrunk, dies
-                        workers.append(_Worker(shared))
+                        workers.append(_Worker())
                 except (OSError, RuntimeError) as error:  # of processes, threads, memory that could be shared
                     most, lack = len(workers), " ".join(str(error).split())
                 if most < wanted:
@@ -90,11 +115,11 @@ class LocalProcesses(Backend):
                     yield from InProcess().execute(tuple(left), examples, on_progress, notify, stopping, checkpoints)
                     return
                 for worker in workers:
-                    if worker.began and not worker.pack and left:
-                        worker.begin(left.popleft(), checkpoints)
+                    if shared and worker.ready and not worker.pack and left:
+                        worker.begin(left.popleft(), shared, checkpoints)
                 for worker, said in _heard(workers, 0.1):
                     if said is None:
-                        worker.began = True
+                        worker.ready, worker.began = True, worker.ready
                     elif isinstance(said, Progress):
                         on_progress(worker.pack[said.run], said)
                     elif isinstance(said, list):
@@ -109,51 +134,71 @@ class LocalProcesses(Backend):
                     else:
                         workers.remove(worker)
                         worker.end()
+                        if worker.pack:
+                            left.appendleft(worker.pack)
                         if not worker.began:
                             most, lack = min(most, len(workers)), str(said) or "it ended while it was starting"
                         elif worker.pack and not stopping():
                             deaths += 1
-                            left.appendleft(worker.pack)
                             _go_on_after(deaths, notify)
-            yield from _ending(workers)
+            if stopping():
+                yield from _ending(workers)
         except KeyboardInterrupt:  # the second Ctrl-C: at once
             for worker in workers:
                 worker.pack = ()
             raise
         finally:
-            deque(_ending(workers), maxlen=0)
+            if self.crew is None or any(worker.pack for worker in workers):
+                deque(_ending(workers), maxlen=0)
 
 
 class _Worker:
     """A worker process and the pipe to it.
 
     Attributes:
-        began: whether it has come so far as to take packs.
+        ready: whether it has come so far as to take packs.
+        began: whether it has had examples and gone on to its first pack.
         pack: what it trains; empty while it trains nothing.
+        examples: those that it has.
     """
 
-    def __init__(self, examples: Examples) -> None:
+    def __init__(self) -> None:
         context = torch.multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(examples, theirs), daemon=True)
-        self.began, self.pack = False, Pack()
+        self.process = context.Process(target=_work, args=(theirs,), daemon=True)
+        self.ready, self.began, self.pack = False, False, Pack()
+        self.examples: Examples | None = None
         try:
             with spawning():
                 self.process.start()
         finally:
             theirs.close()  # so that the pipe ends with the worker
 
-    def begin(self, pack: Pack, checkpoints: Path | None) -> None:
-        """Give it a pack to train."""
-        self.pack = pack
-        with suppress(OSError):  # it has just died, and the pipe will say so
-            self.pipe.send(([run.settings for run in pack], pack[0].way, checkpoint_of(pack, checkpoints)))
+    def begin(self, pack: Pack, examples: Examples, checkpoints: Path | None) -> None:
+        """Give it a pack to train on shared examples.
+
+        Raises:
+            DataError: if a mapped file of the examples is no longer what it was.
+        """
+        new = None if examples is self.examples else examples
+        if new is not None:
+            new.check_files()  # a worker that maps a file which has shrunk, dies
+        self.pack, self.examples = pack, examples
+        try:
+            self.pipe.send((new, [run.settings for run in pack], pack[0].way, checkpoint_of(pack, checkpoints)))
+        except (OSError, RuntimeError):  # it has just died, or there is no thread to hand the examples over
+            self.process.kill()  # the pipe will say so
 
     def end(self) -> None:
         """End it, if it has not ended."""
         self.process.kill()
         self.process.join()
         self.pipe.close()
+
+
+def _most(workers: Sequence[_Worker]) -> int:
+    """How many there may be: these, and more where the memory has room for them beside those that are starting."""
+    return len(workers) + max(0, room_for_workers() - sum(not worker.ready for worker in workers))
 
 
 def _heard(workers: Sequence[_Worker], seconds: float) -> Iterator[tuple[_Worker, Any]]:
@@ -223,35 +268,43 @@ def _go_on_after(deaths: int, notify: Callable[[str], None]) -> None:
 def spawning() -> Iterator[None]:
     """What workers inherit: deafness to Ctrl-C and to the end of a terminal, from their first moment; no main module.
 
-    Without a main module to import again, a study can be run from a script without an `if __name__` guard, from
-    standard input or from a notebook: workers need nothing of it. A signal that comes meanwhile waits for this process.
+    Their threads sleep while they wait for each other: where other programs want the cores, too, two that wait busily
+    take ten times as long as one. Without a main module to import again, a study can be run from a script without an
+    `if __name__` guard, from standard input or from a notebook: workers need nothing of it. A signal that comes
+    meanwhile waits for this process.
     """
     resource_tracker.ensure_running()  # which would let the signals through again
-    main = sys.modules["__main__"]
+    main, waiting = sys.modules["__main__"], os.environ.get("OMP_WAIT_POLICY")
+    os.environ["OMP_WAIT_POLICY"] = waiting or "PASSIVE"
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEAF)
     sys.modules["__main__"] = types.ModuleType("__main__")
     try:
         yield
     finally:
         sys.modules["__main__"] = main
+        if waiting is None:
+            del os.environ["OMP_WAIT_POLICY"]
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _work(examples: Examples, pipe: connection.Connection) -> None:
-    """A worker's life: one thread, a pack after another; gone when the parent is, and after a step if told to stop."""
+def _work(pipe: connection.Connection) -> None:
+    """A worker's life: a pack after another; gone when the parent is, and after a step if told to stop."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    torch.set_num_threads(1)
     with suppress(EOFError, ConnectionError, StoppedError):
         try:
             threading.Thread(target=_die_with_parent, daemon=True).start()
-        except RuntimeError as error:  # a limit of processes counts threads, too
+            pipe.send(None)
+            while True:
+                new, settings, way, checkpoint = pipe.recv()
+                if new is not None:
+                    examples = new
+                    pipe.send(None)
+                pipe.send(_answer(settings, way, checkpoint, examples, pipe, stop.is_set))
+        except (EOFError, ConnectionError):
+            raise
+        except (RuntimeError, OSError, MemoryError, DataError) as error:  # no room for a thread, or for the examples
             pipe.send(error)
-            return
-        pipe.send(None)
-        while True:
-            settings, way, checkpoint = pipe.recv()
-            pipe.send(_answer(settings, way, checkpoint, examples, pipe, stop.is_set))
 
 
 def _answer(
