@@ -84,7 +84,7 @@ def traced_step(
 
 
 def _turn(graph: torch.fx.Graph) -> None:
-    """(AᵀB)ᵀ as BᵀA: the gradient of stacked weights lies in memory as they do then, so their update need not turn it."""
+    """(AᵀB)ᵀ as BᵀA: the gradient of stacked weights lies in memory as they do then, and is not turned by the update."""
     aten = torch.ops.aten
 
     def turned(node: Any) -> Any:

@@ -30,6 +30,7 @@ from droplab.study.limits import WORKER_MEMORY, room_for_workers
 from droplab.study.packs import Pack
 from droplab.study.plan import Run
 from droplab.train.checkpoint import Checkpoint
+from droplab.train.device import keep_freed_memory
 from droplab.train.examples import Examples
 from droplab.train.loop import StoppedError
 from droplab.train.outcome import Way
@@ -291,6 +292,7 @@ def _work(pipe: connection.Connection) -> None:
     """A worker's life: a pack after another; gone when the parent is, and after a step if told to stop."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    keep_freed_memory()
     with suppress(EOFError, ConnectionError, StoppedError):
         try:
             threading.Thread(target=_die_with_parent, daemon=True).start()
