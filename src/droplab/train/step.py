@@ -84,7 +84,7 @@ def traced_step(
 
 
 def _turn(graph: torch.fx.Graph) -> None:
-    """(AᵀB)ᵀ as BᵀA: the gradient of stacked weights lies in memory as they do then, and is not turned by the update."""
+    """(AᵀB)ᵀ as BᵀA: the gradient of stacked weights lies in memory as they do then, and no update turns it."""
     aten = torch.ops.aten
 
     def turned(node: Any) -> Any:
