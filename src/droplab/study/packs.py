@@ -46,7 +46,7 @@ STACKED_PRODUCTS = 2e7
 COMPILING_SECONDS = 20.0
 """About what compiling a program takes, on one core."""
 
-SAVED_SHARE = {False: 0.25, True: 0.6}
+SAVED_SHARE = {False: 0.35, True: 0.45}
 """About which share of the training compiling saves, for separate and for stacked runs (docs/log.md)."""
 
 WORTH_A_WORD = 5.0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -73,6 +75,14 @@ def environment(device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "system": platform.platform(terse=True),
     }
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what a step frees: given back to the system, it is faulted in again by the next (docs/log.md)."""
+    with suppress(OSError, AttributeError):  # another C library
+        library = ctypes.CDLL(None)
+        for parameter in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+            library.mallopt(parameter, 1 << 30)
 
 
 def _cpuinfo(field: str) -> str:

@@ -77,7 +77,29 @@ def traced_step(
     # Imported here: with it comes a computer algebra system, 0.8 s, for who records or compiles.
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    return make_fx(flat_step(network, optimizer), tracing_mode="symbolic" if symbolic else "real")(*tensors)
+    traced = make_fx(flat_step(network, optimizer), tracing_mode="symbolic" if symbolic else "real")(*tensors)
+    _turn(traced.graph)
+    traced.recompile()
+    return traced
+
+
+def _turn(graph: torch.fx.Graph) -> None:
+    """(AᵀB)ᵀ as BᵀA: so the gradient of stacked weights lies in memory as they do, and their update need not turn it."""
+    aten = torch.ops.aten
+
+    def turned(node: object) -> torch.fx.Node | None:
+        """What `node` turns, if it does."""
+        is_turn = isinstance(node, torch.fx.Node) and node.target == aten.transpose.int
+        return node.args[0] if is_turn and {axis % 3 for axis in node.args[1:]} == {1, 2} else None
+
+    for node in graph.nodes:
+        product = turned(node)
+        if product is None or product.target != aten.bmm.default or (left := turned(product.args[0])) is None:
+            continue
+        with graph.inserting_before(node):
+            right = graph.call_function(aten.transpose.int, (product.args[1], 1, 2))
+            node.replace_all_uses_with(graph.call_function(aten.bmm.default, (right, left)))
+    graph.eliminate_dead_code()
 
 
 def train_step(
