@@ -23,11 +23,11 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from droplab import DropoutMLPClassifier
 from droplab.errors import ConfigError, DroplabError
-from droplab.estimator.networks import objective
-from droplab.estimator.rows import Batch, Features, Rows
-from droplab.model.noise import Noise
+from droplab.model.network import Batch
+from droplab.model.noise import Noise, training_keys
 from droplab.model.regularizers import INPUT
 from droplab.train.device import has_bf16_units
+from droplab.train.networks import assemble
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -149,11 +149,12 @@ def test_a_step_with_dropout_is_the_plain_formula():
     clf = quick(warm_start=True, max_iter=3, **given).fit(X, y)
     start = copy.deepcopy(clf)
     trained = clf.set_params(max_iter=1).fit(X, y)
-    noise = Noise((clf.networks_[0].seed,), (3, 0), True, torch.device("cpu"))
+    noise = Noise(training_keys([clf.networks_[0].seed], 3, 1, torch.device("cpu"))[0])
+    rates = torch.tensor([[[0.2]], [[0.3]]])
     w = [torch.tensor(np.ascontiguousarray(part), requires_grad=True) for part in start.coefs_]
     b = [torch.tensor(part, requires_grad=True) for part in start.intercepts_]
-    kept_inputs = noise.kept(INPUT, 0.2, 150, 8)[0].double() / (1 - round(0.2 * 2**16) / 2**16)
-    kept_hidden = noise.kept(0, 0.3, 150, 12)[0].double() / (1 - round(0.3 * 2**16) / 2**16)
+    kept_inputs = noise.of("input_dropout").kept(INPUT, rates[0], 150, 8)[0].double() / (1 - round(0.2 * 2**16) / 2**16)
+    kept_hidden = noise.of("dropout").kept(0, rates[1], 150, 12)[0].double() / (1 - round(0.3 * 2**16) / 2**16)
     hidden = torch.relu((torch.tensor(X) * kept_inputs) @ w[0] + b[0]) * kept_hidden
     loss = torch.nn.functional.cross_entropy(hidden @ w[1] + b[1], torch.tensor(y))
     (loss + 0.0001 / 2 * sum((part**2).sum() for part in w) / 150).backward()
@@ -161,31 +162,11 @@ def test_a_step_with_dropout_is_the_plain_formula():
         np.testing.assert_allclose(mine, (part - 0.001 * part.grad).detach().numpy(), atol=1e-9)
 
 
-@pytest.mark.parametrize("activation", ["identity", "relu", "logistic", "tanh"])
-@pytest.mark.parametrize("labels", [y, TWO], ids=["softmax", "logistic"])
-@pytest.mark.parametrize("n_seeds", [1, 3])
-@pytest.mark.parametrize("dropout", [0, 0.4, [0.5, 0.0]])
-def test_the_gradient_by_hand_is_autograds(activation, labels, n_seeds, dropout):
-    """`l1` of next to nothing leaves the way by hand, for which it is too much."""
-    given = {"hidden_layer_sizes": (9, 6), "activation": activation, "n_seeds": n_seeds, "dropout": dropout}
-    given |= {"alpha": 0.3, "batch_size": 40, "solver": "sgd"}
-    weights = np.random.default_rng(0).uniform(0, 2, len(X))
-    by_hand = quick(**given).fit(X, labels, weights)
-    general = quick(**given, regularizers={"l1": 1e-300}).fit(X, labels, weights)
-    assert by_hand._fitted.is_plain
-    assert not general._fitted.is_plain
-    for one, other in zip(by_hand.networks_, general.networks_, strict=True):
-        for mine, its in zip(one.coefs + one.intercepts, other.coefs + other.intercepts, strict=True):
-            np.testing.assert_allclose(mine, its, atol=1e-9)
-        np.testing.assert_allclose(one.loss_curve, other.loss_curve, rtol=1e-9)
-
-
-def test_masks_made_for_many_steps_are_those_of_each(monkeypatch):
-    from droplab.estimator import plain, rows
+def test_steps_made_many_at_once_are_those_made_one_by_one(monkeypatch):
+    from droplab.estimator import policy
 
     many = quick(batch_size=20, max_iter=2).fit(X, y)
-    monkeypatch.setattr(plain, "_MASKED_AT_ONCE", 1)
-    monkeypatch.setattr(rows, "_NUMBERS_AT_ONCE", 1)
+    monkeypatch.setattr(policy, "_NUMBERS_AT_ONCE", 1)
     one_by_one = quick(batch_size=20, max_iter=2).fit(X, y)
     np.testing.assert_array_equal(many.coefs_[0], one_by_one.coefs_[0])
 
@@ -437,9 +418,9 @@ def test_it_is_silent_unless_verbose(capsys):
 
 
 def test_ctrl_c_keeps_what_is_there(monkeypatch):
-    from droplab.estimator import stochastic
+    from droplab.train import loop
 
-    done, run = [], stochastic.run_epoch
+    done, run = [], loop.run_epoch
 
     def interrupted(*args):
         if len(done) == 2:
@@ -447,7 +428,7 @@ def test_ctrl_c_keeps_what_is_there(monkeypatch):
         done.append(run(*args))
         return done[-1]
 
-    monkeypatch.setattr(stochastic, "run_epoch", interrupted)
+    monkeypatch.setattr(loop, "run_epoch", interrupted)
     with pytest.warns(UserWarning, match="interrupted"):
         clf = quick().fit(X, y)
     assert clf.n_iter_ == 2
@@ -558,15 +539,17 @@ def test_weights_that_blow_up_are_an_error():
 
 def test_an_objective_of_two_networks_is_that_of_each():
     clf = quick(n_seeds=2, dropout=0, regularizers={"l2": 0.1, "kl_sparsity": 0.1}).fit(X, y)
-    state, general = clf._networks, clf._fitted.general
-    order = torch.arange(150).expand(2, -1)
-    (batch,) = Rows.of(Features.of(X, torch.float64, order.device), np.eye(3)[y], np.ones(150)).batches(order, 150)
-    layers = state.layers(state.values)
-    both = objective(general, "softmax", layers, [], batch, 0.1, None)
+    networks, network = clf._networks, clf._networks.network
+    layers, _ = assemble(network, networks.flat, [])
+    strengths = network.strengths([clf._fitted.used] * 2)
+    batch = Batch(torch.tensor(X).expand(2, -1, -1), torch.tensor(y).expand(2, -1))
+    _, both = network.objective(layers, [], batch, Noise(torch.zeros(2, dtype=torch.int64)), strengths)
     for r in range(2):
-        one = [type(layer)(layer.weight[r : r + 1], layer.bias[r : r + 1]) for layer in layers]
-        part = Batch(*(part[r : r + 1] for part in batch))
-        torch.testing.assert_close(objective(general, "softmax", one, [], part, 0.1, None)[0], both[r])
+        part = slice(r, r + 1)
+        one = [type(layer)(layer.weight[part], layer.bias[part]) for layer in layers]
+        alone = Batch(batch.features[part], batch.targets[part])
+        _, aim = network.objective(one, [], alone, Noise(torch.zeros(1, dtype=torch.int64)), strengths[:, part])
+        torch.testing.assert_close(aim[0], both[r])
 
 
 def test_digits_and_iris_are_learnt_with_the_defaults():

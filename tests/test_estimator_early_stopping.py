@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 
 from droplab import DropoutMLPClassifier
 from droplab.errors import DataError
-from droplab.estimator import stochastic
+from droplab.estimator import policy
 from droplab.estimator.validation import hold_out
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -34,13 +34,13 @@ def rows_held_out(seed=0, fraction=0.1):
 def caught(monkeypatch):
     """The rows to train on and those to stop by, as the training is given them."""
     parts = []
-    train = stochastic.train
+    whole = policy.Fit.whole
 
-    def spied(networks, given, output, rows, valid):
-        parts.append((rows, valid))
-        return train(networks, given, output, rows, valid)
+    def spied(fit, valid):
+        parts.append((fit._rows, valid))
+        return whole(fit, valid)
 
-    monkeypatch.setattr(stochastic, "train", spied)
+    monkeypatch.setattr(policy.Fit, "whole", spied)
     return parts
 
 
@@ -122,7 +122,7 @@ def test_many_classes_are_held_out_at_random_and_all_of_them_trained_on(monkeypa
         stopping(max_iter=1, validation_fraction=0.4).fit(X, many)
     train, valid = parts[0]
     assert (len(train), len(valid)) == (180, 120)
-    assert set(train.targets.argmax(dim=1).tolist()) == set(range(145))
+    assert set(train.targets.tolist()) == set(range(145))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_too_few_rows_with_a_weight_are_an_error():
 
 def test_what_is_not_finite_on_the_rows_held_out_is_an_error(monkeypatch):
     """It could never be the best, and the last epoch would be taken instead."""
-    monkeypatch.setattr(stochastic, "held_out", lambda *_: [stochastic.HeldOut(0.9, float("nan"))])
+    monkeypatch.setattr(policy, "held_out", lambda *_: [policy.HeldOut(0.9, float("nan"))])
     with pytest.raises(DataError, match="finite; found a log-loss of nan on the rows held out after epoch 1"):
         stopping().fit(X, y)
 

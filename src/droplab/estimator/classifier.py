@@ -6,6 +6,7 @@ import contextlib
 import copy
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -20,16 +21,18 @@ from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from droplab.errors import ConfigError, DataError
-from droplab.estimator import lbfgs, stochastic
+from droplab.estimator import lbfgs
 from droplab.estimator.labels import Labels, check_cells, has_several
-from droplab.estimator.networks import Networks, outputs_of
 from droplab.estimator.parameters import Parameters
+from droplab.estimator.policy import Fit, History, check_finite
 from droplab.estimator.rows import Features, Rows, largest
 from droplab.estimator.trained import FirstNetwork, TrainedNetwork
 from droplab.estimator.uncertainty import Uncertainty
 from droplab.estimator.validation import hold_out
-from droplab.model.noise import Noise
+from droplab.model.initialise import initial_layers
+from droplab.model.noise import Noise, inference_keys
 from droplab.train.device import resolve_way
+from droplab.train.networks import Networks
 
 _TEST = 2  # the split that inference masks are addressed with, as in a study
 
@@ -189,22 +192,22 @@ class DropoutMLPClassifier(FirstNetwork, ClassifierMixin, BaseEstimator):  # typ
         rows = draft._rows(X, y, targets, sample_weight, given, goes_on)
         random = check_random_state(self.random_state)
         split = random.randint(2**31 - 1)
-        networks = draft._old(given) if goes_on else draft._new(rows, random, given)
+        networks, histories = draft._begun(rows, labels, random, given, goes_on)
+        networks = networks.begun_anew(networks.network, given.optimizer)
         with draft._finite(X, given):
             if given.solver == "lbfgs":
-                lbfgs.minimize(networks, given, labels.output, rows)
+                lbfgs.minimize(networks, histories, given, rows)
             else:
-                networks.forget_moments()
-                for history in networks.histories:
-                    history.rate = given.learning_rate_init
                 train, valid = rows, None
                 if given.early_stopping:
                     numbers = None if labels.several else np.unique(y, return_inverse=True)[1]
                     train, valid = hold_out(rows, numbers, given.validation_fraction, split)
                 _say_if_clipped(given, len(train))
-                stochastic.train(networks, given, labels.output, train, valid)
-            networks.check_finite()
-        return self._become(draft, networks, labels, given)
+                fit = Fit(networks, histories, draft.t_, given, train)
+                fit.whole(valid)
+                draft.t_ = fit.seen
+            check_finite(networks)
+        return self._become(draft, networks, histories, labels, given)
 
     def _is_stochastic(self) -> bool:
         if self.solver == "lbfgs":
@@ -248,18 +251,14 @@ class DropoutMLPClassifier(FirstNetwork, ClassifierMixin, BaseEstimator):  # typ
         rows = draft._rows(X, y, labels.targets(y), sample_weight, given, begun)
         random = check_random_state(self.random_state)
         random.randint(2**31 - 1)  # the split that `fit` would make: the same seeds follow
-        networks = draft._old(given) if begun else draft._new(rows, random, given)
-        for history in networks.histories:
-            history.rate, history.iterations = history.rate or given.learning_rate_init, 0
+        networks, histories = draft._begun(rows, labels, random, given, begun)
         _say_if_clipped(given, len(rows))
         with draft._finite(X, given):
-            losses = stochastic.run_epoch(networks, given, labels.output, rows)
-            for history, loss in zip(networks.histories, losses, strict=True):
-                history.add(loss)
-                if given.verbose:
-                    print(f"loss = {loss:.8f}")
-            networks.check_finite()
-        return self._become(draft, networks, labels, given)
+            fit = Fit(networks, histories, draft.t_, given, rows)
+            fit.one_epoch()
+            check_finite(networks)
+        draft.t_ = fit.seen
+        return self._become(draft, networks, histories, labels, given)
 
     def predict(self, X: Any) -> Any:
         """The likeliest class of each row, shape (rows,); with several labels 0 and 1, shape (rows, labels).
@@ -303,7 +302,7 @@ class DropoutMLPClassifier(FirstNetwork, ClassifierMixin, BaseEstimator):  # typ
             ValueError: as `predict`.
         """
         check_is_fitted(self)
-        is_noisy = self._fitted.general.is_noisy
+        is_noisy = self._fitted.is_noisy
         masks = self._checked().mc_samples if is_noisy else 1
         if masks == 1 and len(self.networks_) == 1:
             raise ConfigError(
@@ -337,25 +336,30 @@ class DropoutMLPClassifier(FirstNetwork, ClassifierMixin, BaseEstimator):  # typ
         weights = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
         if given.class_weight is not None:
             weights = weights * compute_sample_weight(given.class_weight, y)
-        dtype = self._networks.dtype if goes_on else given.dtype(X.dtype == np.float32, len(targets))
+        dtype = self._networks.values.dtype if goes_on else given.dtype(X.dtype == np.float32, len(targets))
         return Rows.of(Features.of(X, dtype, self._torch_device, self._names), targets, weights)
 
-    def _new(self, rows: Rows, random: Any, given: Parameters) -> Networks:
-        """Networks before their first step."""
-        units = (self.n_features_in_, *given.hidden_layer_sizes, rows.targets.shape[1])
-        seeds = [int(seed) for seed in random.randint(2**31 - 1, size=given.n_seeds)]
-        normalized = "batch_norm" in dict(given.regularizers)
-        return Networks.initial(units, seeds, normalized, rows.features.dtype, rows.features.device)
-
-    def _old(self, given: Parameters) -> Networks:
-        """The networks that training goes on with."""
+    def _begun(
+        self, rows: Rows, labels: Labels, random: Any, given: Parameters, goes_on: bool
+    ) -> tuple[Networks, list[History]]:
+        """Networks before their first step, or copies of those that training goes on with."""
+        network = given.network(self.n_features_in_, labels.outputs, labels.output)
+        if not goes_on:
+            self.t_ = 0
+            seeds = [int(seed) for seed in random.randint(2**31 - 1, size=given.n_seeds)]
+            widths, device = given.hidden_layer_sizes, rows.features.device
+            layers = initial_layers(self.n_features_in_, widths, labels.outputs, seeds, device)
+            networks = Networks.initial(network, given.optimizer, seeds, layers, rows.features.dtype)
+            return networks, [History() for _ in seeds]
         for name in ("hidden_layer_sizes", "n_seeds", "precision"):
             if (old := getattr(self._fitted, name)) != (new := getattr(given, name)):
                 raise ConfigError(f"training can go on with the same {name} only, {old}; found {new}. Fit anew.")
-        if ("batch_norm" in dict(given.regularizers)) != self._networks.is_normalized:
+        if network.is_normalized != self._networks.network.is_normalized:
             raise ConfigError("training can go on with or without batch_norm as it began; found the other. Fit anew.")
-        networks: Networks = copy.deepcopy(self._networks)
-        return networks.to(self._torch_device)
+        networks = self._networks.copy(rows.features.device)
+        if networks.optimizer != given.optimizer:
+            networks = networks.begun_anew(network, given.optimizer)
+        return replace(networks, network=network), copy.deepcopy(self._histories)
 
     @property
     def _torch_device(self) -> torch.device:
@@ -382,26 +386,34 @@ class DropoutMLPClassifier(FirstNetwork, ClassifierMixin, BaseEstimator):  # typ
                 f"or alpha ({given.alpha:g})."
             ) from None
 
-    def _become(self, draft: Self, networks: Networks, labels: Labels, given: Parameters) -> Self:
+    def _become(
+        self, draft: Self, networks: Networks, histories: list[History], labels: Labels, given: Parameters
+    ) -> Self:
         """Take over what a training that has succeeded leaves behind."""
-        draft._networks, draft._labels, draft._fitted = networks.to(torch.device("cpu")), labels, given
+        draft._networks, draft._histories = networks.copy(torch.device("cpu")), histories
+        draft._labels, draft._fitted = labels, given
         draft.classes_, draft.out_activation_ = labels.classes, labels.output
-        draft.n_outputs_, draft.n_layers_ = networks.units[-1], len(networks.units)
-        draft.t_ = networks.seen
-        draft.networks_ = TrainedNetwork.each_of(draft._networks)
+        draft.n_outputs_, draft.n_layers_ = labels.outputs, len(networks.network.sizes)
+        draft.networks_ = TrainedNetwork.each_of(draft._networks, histories)
         self.__dict__ = draft.__dict__
         return self
 
     def _passes(self, X: Any, sample: int | None) -> NDArray[np.floating]:
         """Each network's outputs, shape (networks, rows, outputs), under the `sample`-th masks if any."""
         X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
-        device, general = self._torch_device, self._fitted.general
-        networks = self._networks.to(device)
-        layers, parts = networks.final(), []
+        device = self._torch_device
+        networks = self._networks if device.type == "cpu" else self._networks.copy(device)
+        network, layers, noise, parts = networks.network, networks.final(), None, []
+        strengths = network.strengths([self._fitted.used] * len(networks)).to(networks.values)
+        if sample is not None:
+            noise = Noise(inference_keys(networks.seeds, _TEST, sample, device), fine=network.fine)
         with torch.no_grad():
-            for start, rows in Features.of(X, networks.dtype, device, self._names).chunks():
-                noise = None if sample is None else Noise(networks.seeds, (_TEST, sample), False, device, start)
-                parts.append(outputs_of(general, layers, rows, noise).cpu().numpy())
+            for start, rows in Features.of(X, networks.values.dtype, device, self._names).chunks():
+                features, pass_ = rows.expand(len(networks), -1, -1), noise and noise._replace(first=start)
+                if pass_ is not None:
+                    features = network.disturbed(features, pass_, strengths)
+                products = network.first(layers, features)
+                parts.append(network.after_first(layers, products, pass_, strengths)[1].cpu().numpy())
         with np.errstate(over="ignore"):
             said = np.concatenate(parts, axis=1).astype(X.dtype, copy=False)  # first: they sum to 1 in that dtype
         if not (is_finite := np.isfinite(said).all(axis=(0, 2))).all():

@@ -16,7 +16,7 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
 from droplab.errors import DataError
-from droplab.estimator.networks import Output
+from droplab.model.network import Output
 
 
 def check_cells(y: Any, name: str = "y") -> None:
@@ -88,12 +88,17 @@ class Labels:
         return np.asarray(self.binarizer.classes_)
 
     @property
+    def outputs(self) -> int:
+        """O."""
+        return 1 if not self.several and len(self.classes) == 2 else len(self.classes)
+
+    @property
     def output(self) -> Output:
         """What the outputs are."""
         return "logistic" if self.several or len(self.classes) == 2 else "softmax"
 
     def targets(self, y: Any) -> NDArray[Any]:
-        """1 for what is true of a row and 0 for the rest, shape (N, O).
+        """The number of each row's class, shape (N,); of `logistic` outputs 1 for what is true, else 0, shape (N, O).
 
         Raises:
             DataError: if a label is not among the classes, or rows have one where they had several.
@@ -107,7 +112,8 @@ class Labels:
             )
         if unknown := set(unique_labels(y).tolist()) - set(self.classes.tolist()):
             raise DataError(f"y must be of the classes {self.classes.tolist()}; found {sorted(unknown)}.")
-        return np.asarray(self.binarizer.transform(y))
+        softmax = self.output == "softmax"
+        return np.searchsorted(self.classes, y) if softmax else np.asarray(self.binarizer.transform(y))
 
     def told(self, outputs: NDArray[np.floating]) -> Any:
         """The labels that probabilities of shape (N, O) say, as `y` was given: sparse where it was."""

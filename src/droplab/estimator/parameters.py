@@ -11,10 +11,11 @@ from pydantic import Field, field_validator
 
 from droplab.config import Count, Rate, Regularizers, Validated, Width, parse, regularizer_pairs
 from droplab.errors import ConfigError
-from droplab.model.activations import activation_of
-from droplab.model.general import General
-from droplab.model.regularizers import TABLE, check, strengths_of
+from droplab.model.network import Network, Output, entry_of
+from droplab.model.noise import is_fine
+from droplab.model.regularizers import check, strengths_of
 from droplab.train.device import resolve_way
+from droplab.train.optimizers import Optimizer
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -103,24 +104,39 @@ class Parameters(Validated):
         return regularizer_pairs(value or ())
 
     @property
-    def general(self) -> General:
-        """How the networks compute, beside their weights."""
-        strengths = dict(self.regularizers)
-        if self.input_dropout:
-            strengths["input_dropout"] = self.input_dropout
-        used = tuple((TABLE[name], strengths_of(value)) for name, value in strengths.items())
-        dropout = self.rates if any(self.rates) else 0.0
-        return General(activation_of(self.activation, 1), used, dropout, self.precision)
+    def used(self) -> dict[str, tuple[float, ...]]:
+        """The strengths of all regularizers in use by name; `alpha` is not in that of `l2`, which then may be 0."""
+        layers = len(self.hidden_layer_sizes)
+        rates = self.dropout if isinstance(self.dropout, tuple) else (self.dropout,) * layers
+        used = {"dropout": rates} if any(rates) else {}
+        used |= {"input_dropout": (self.input_dropout,)} if self.input_dropout else {}
+        used |= {name: strengths_of(value) for name, value in self.regularizers}
+        return used | ({"l2": (0.0,)} if self.alpha and "l2" not in used else {})
 
     @property
-    def rates(self) -> tuple[float, ...]:
-        """The share dropped of each hidden layer."""
-        return self.dropout if isinstance(self.dropout, tuple) else (self.dropout,) * len(self.hidden_layer_sizes)
+    def is_noisy(self) -> bool:
+        """Whether something in training is random beside initial weights and the order of rows."""
+        return any(entry_of(name).is_noise for name in self.used)
+
+    def network(self, features: int, outputs: int, output: Output) -> Network:
+        """What networks of that kind compute."""
+        noise = [strength for name, each in self.used.items() if entry_of(name).is_noise for strength in each]
+        return Network(
+            (features, *self.hidden_layer_sizes, outputs),
+            self.activation,
+            output=output,
+            precision="bf16" if self.precision == "bf16" else "fp32",
+            regularizers=tuple(self.used),
+            fine=is_fine(noise),
+        )
 
     @property
-    def is_plain(self) -> bool:
-        """Whether the gradient by hand serves: nothing but dropout of hidden units and L2, and no rounded products."""
-        return not self.regularizers and not self.input_dropout and self.precision != "bf16"
+    def optimizer(self) -> Optimizer:
+        """scikit-learn's of that name."""
+        moving = self.momentum > 0
+        if self.solver == "sgd":
+            return Optimizer(moving=moving, classical=True, nesterov=moving and self.nesterovs_momentum)
+        return Optimizer(adam=self.solver == "adam")
 
     def dtype(self, single: bool, rows: int) -> torch.dtype:
         """Of weights and products.
@@ -132,19 +148,16 @@ class Parameters(Validated):
         if self.precision != "auto":
             return torch.float64 if self.precision == "fp64" else torch.float32
         whole = self.solver == "lbfgs" or rows <= (200 if self.batch_size == "auto" else self.batch_size)
-        by_chance = self.general.is_noisy or not whole
+        by_chance = self.is_noisy or not whole
         return torch.float32 if single or by_chance else torch.float64
 
     def _check_lbfgs(self) -> None:
         """L-BFGS needs the same objective at every call."""
-        used = [entry for entry, _ in self.general.used]
-        stochastic = [entry.name for entry in used if entry.is_noise] + ["dropout"] * any(self.rates)
-        updates = [entry.name for entry in used if entry.before_update or entry.after_update]
-        norms = ["batch_norm"] if "batch_norm" in dict(self.regularizers) else []
-        if odd := stochastic + updates + norms:
+        used = map(entry_of, self.used)
+        if odd := [e.name for e in used if e.is_noise or e.before_update or e.after_update or e.name == "batch_norm"]:
             raise ConfigError(
                 "solver='lbfgs' needs an objective without chance and updates of its own; found "
-                f"{', '.join(sorted(set(odd)))}. Set dropout=0 and leave the others out, or use solver='adam'."
+                f"{', '.join(sorted(odd))}. Set dropout=0 and leave the others out, or use solver='adam'."
             )
 
     def warn_of_idle(self) -> None:

@@ -1,15 +1,14 @@
 """Rows of a table that networks are trained on: features (sparse ones stay so until they are used), targets, weights.
 
-R networks, N rows, B of a batch, F features, O outputs.
+R networks, N rows, B of a batch, S batches, F features, O outputs.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,14 +16,12 @@ from scipy import sparse
 from torch import Tensor
 
 from droplab.errors import DataError
+from droplab.train.examples import wrapped
 
 CHUNK = 1024
 """Rows computed at once at inference."""
 
-_NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
-
-_NUMBERS_AT_ONCE = 2**22
-"""Features taken from the table in one go: many small steps share the calls, large ones do not need to."""
+_NUMPY = {torch.float32: np.float32, torch.float64: np.float64, torch.int64: np.int64}
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +83,9 @@ class Features:
 
 
 def _tensor(array: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A copy, however the array lies in memory: reversed, in columns, read-only, in the other order of bytes."""
+    """However the array lies in memory: reversed, in columns, read-only, in the other order of bytes."""
     with np.errstate(over="ignore"):
-        return torch.from_numpy(np.array(array, dtype=_NUMPY[dtype], order="C")).to(device)
+        return wrapped(np.asarray(array, dtype=_NUMPY[dtype])).to(device)
 
 
 def largest(X: Any, names: Sequence[str] | None, row: int | None = None) -> str:
@@ -107,29 +104,13 @@ def largest(X: Any, names: Sequence[str] | None, row: int | None = None) -> str:
     return f"{value:g} in row {i if row is None else row}, column {column} (the first row is 0)"
 
 
-class Batch(NamedTuple):
-    """Rows that R networks make a step with.
-
-    Attributes:
-        features: shape (R, B, F).
-        targets: shape (R, B, O).
-        shares: the weight of each row over that of all, shape (R, B).
-        inverse: 1 over the weight of all, shape (R,).
-    """
-
-    features: Tensor
-    targets: Tensor
-    shares: Tensor
-    inverse: Tensor
-
-
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Rows with what the networks should say of them.
 
     Attributes:
         features: of N rows.
-        targets: 1 for what is true of a row and 0 for the rest, shape (N, O).
+        targets: as `network.Batch` has them, shape (N,) or (N, O).
         weights: shape (N,).
     """
 
@@ -139,12 +120,13 @@ class Rows:
 
     @classmethod
     def of(cls, features: Features, targets: Any, weights: Any) -> Rows:
-        """Of arrays of shapes (N, O) and (N,).
+        """Of arrays; `targets` are of shape (N,), class numbers, or (N, O), 0 and 1.
 
         Raises:
             DataError: if weights are too large or too small to divide by their sum.
         """
-        made = [_tensor(part, features.dtype, features.device) for part in (targets, weights)]
+        dtypes = (torch.int64 if targets.ndim == 1 else features.dtype, features.dtype)
+        made = [_tensor(*each, features.device) for each in zip((targets, weights), dtypes, strict=True)]
         total = float(made[1].sum())
         if not 0 < total < math.inf:
             raise DataError(
@@ -157,23 +139,17 @@ class Rows:
     def __len__(self) -> int:
         return len(self.features)
 
-    def batches(self, order: Tensor, size: int) -> Iterator[Batch]:
-        """The rows in batches.
+    def shares(self, picked: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The weight of rows over that of their batch, shape (R, n), and 1 over the weight of each batch, shape (R, S).
 
         Args:
-            order: which rows, as each network is given them, shape (R, n), `int64`.
-            size: rows of a batch; the last has what is left.
+            picked: which rows, shape (R, n), `int64`.
+            sizes: rows of each batch; together n.
         """
-        at_once = size * max(_NUMBERS_AT_ONCE // (order.shape[0] * size * self.features.table.shape[1]), 1)
-        for picked in torch.split(order, at_once, dim=1):
-            weights = self.weights[picked]
-            padded = torch.nn.functional.pad(weights, (0, -picked.shape[1] % size))
-            totals = padded.view(len(weights), -1, size).sum(dim=2)
-            inverse = torch.where(totals > 0, 1 / totals, 0)  # a batch in which nothing counts moves nothing
-            shares = weights * inverse.repeat_interleave(size, dim=1)[:, : weights.shape[1]]
-            kinds = (self.features.take(picked), self.targets[picked], shares)
-            steps = zip(*(torch.split(kind, size, dim=1) for kind in kinds), inverse.unbind(dim=1), strict=True)
-            yield from itertools.starmap(Batch, steps)
+        weights, lengths = self.weights[picked], torch.tensor(sizes, device=picked.device)
+        totals = torch.segment_reduce(weights, "sum", lengths=lengths.expand(len(weights), -1), axis=1)
+        inverse = torch.where(totals > 0, 1 / totals, 0)  # a batch in which nothing counts moves nothing
+        return weights * inverse.repeat_interleave(lengths, dim=1), inverse
 
     def only(self, numbers: Any) -> Rows:
         """Some of the rows, by their numbers."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from droplab.estimator.networks import Networks
+from droplab.estimator.policy import History
+from droplab.train.networks import Networks
 
 
 class TrainedNetwork(NamedTuple):
@@ -34,7 +36,7 @@ class TrainedNetwork(NamedTuple):
     n_iter: int
 
     @classmethod
-    def each_of(cls, networks: Networks) -> list[TrainedNetwork]:
+    def each_of(cls, networks: Networks, histories: Sequence[History]) -> list[TrainedNetwork]:
         """Of networks on the CPU, whose weights these are."""
         layers = networks.final()
         return [
@@ -48,7 +50,7 @@ class TrainedNetwork(NamedTuple):
                 history.final_loss,
                 history.iterations,
             )
-            for r, (seed, history) in enumerate(zip(networks.seeds, networks.histories, strict=True))
+            for r, (seed, history) in enumerate(zip(networks.seeds, histories, strict=True))
         ]
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -113,6 +113,11 @@ class Network:
                 found.append((entry, slice(start, start + rows)))
             start += rows
         return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            name: value for name, value in vars(self).items() if name != "used"
+        }  # made anew: functions do not travel
 
     @property
     def rows(self) -> int:

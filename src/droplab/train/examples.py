@@ -50,17 +50,16 @@ class Part:
 
     @classmethod
     def of(cls, x: NDArray[Any], y: NDArray[np.int64], rows: NDArray[np.int64], scale: float) -> Part:
-        """The examples `rows` of `x` and `y`; `x` is copied unless it is mapped."""
-        file = x.file if isinstance(x, MappedArray) else None
-        features = torch.tensor(x) if file is None else _wrapped(x)
-        return cls(features, torch.tensor(y), torch.tensor(rows), scale, {"features": file} if file else {})
+        """The examples `rows` of `x` and `y`, which nothing must write to."""
+        files = {"features": x.file} if isinstance(x, MappedArray) and x.file else {}
+        return cls(wrapped(x), wrapped(y), wrapped(rows), scale, files)
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | dict.fromkeys(self.files)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         files: dict[str, MappedFile] = state["files"]
-        vars(self).update(state | {name: _wrapped(file.map()) for name, file in files.items()})
+        vars(self).update(state | {name: wrapped(file.map()) for name, file in files.items()})
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -112,7 +111,7 @@ class Part:
                     left.unlink(missing_ok=True)
                 array = spilled(tensor.numpy())
                 assert array.file is not None
-                tensors[name], files[name] = _wrapped(array), array.file
+                tensors[name], files[name] = wrapped(array), array.file
         return replace(self, files=files, **tensors)
 
 
@@ -130,7 +129,7 @@ class Examples:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         rows: MappedFile | Tensor = state["valid"]
-        rows = _wrapped(rows.map()) if isinstance(rows, MappedFile) else rows
+        rows = wrapped(rows.map()) if isinstance(rows, MappedFile) else rows
         vars(self).update(state | {"valid": state["train"].with_rows(rows)})
 
     @classmethod
@@ -213,8 +212,8 @@ def split_rows(dataset: Dataset, valid_fraction: float, split_seed: int) -> tupl
     )
 
 
-def _wrapped(array: NDArray[Any]) -> Tensor:
-    """A tensor over a mapped array, without a copy."""
+def wrapped(array: NDArray[Any]) -> Tensor:
+    """A tensor that nothing writes to over an array, without a copy where its rows lie one after another."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing here writes to it
-        return torch.from_numpy(array)
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(np.ascontiguousarray(array))

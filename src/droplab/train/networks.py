@@ -101,6 +101,17 @@ class Networks:
         tensors = {name: getattr(self, name)[:count] for name in ("values", "statistics", "total", "seeds", "places")}
         return replace(self, **tensors, moments=[moment[:count] for moment in self.moments], active=count)
 
+    def copy(self, device: torch.device) -> Networks:
+        """An independent copy on a device."""
+        tensors = {name: getattr(self, name).to(device, copy=True) for name in ("values", "statistics", "total")}
+        moments = [moment.to(device, copy=True) for moment in self.moments]
+        return replace(self, **tensors, moments=moments, seeds=[*self.seeds], places=[*self.places])
+
+    def begun_anew(self, network: Network, optimizer: Optimizer) -> Networks:
+        """The same values under a network and an optimizer that begins anew."""
+        moments = [torch.zeros_like(self.values) for _ in range(optimizer.moments)]
+        return replace(self, network=network, optimizer=optimizer, moments=moments, updates=0)
+
     @property
     def live(self) -> Networks:
         """Those under training: views, unless it is all of them."""
@@ -116,14 +127,15 @@ class Networks:
     def _statistics_parts(self) -> list[Tensor]:
         return split(self.statistics, [(width,) for width in norm_widths(self.network) for _ in range(2)])
 
-    def final(self, strengths: Tensor) -> list[Layer]:
+    def final(self, strengths: Tensor | None = None) -> list[Layer]:
         """The layers as they are evaluated and kept: normalization folded in, and masks made up for.
 
         Args:
-            strengths: shape (K, R).
+            strengths: shape (K, R); needed where masks are not scaled.
         """
         layers, norms = assemble(self.network, split(self.values, value_shapes(self.network)), self._statistics_parts)
         if not self.network.scaled:
+            assert strengths is not None
             shares = self.network.shares_kept(strengths)
             layers = [
                 Layer(weight * share[:, None, None], bias) for (weight, bias), share in zip(layers, shares, strict=True)

@@ -99,16 +99,24 @@ def numbers_of(recipe: Recipe, updates: NDArray[np.int64], updates_an_epoch: int
 
 
 def adam_numbers(
-    rate: NDArray[np.float64], beta_1: float, beta_2: float, updates: NDArray[np.int64], epsilon: float
+    rate: NDArray[np.float64],
+    beta_1: float,
+    beta_2: float,
+    updates: NDArray[np.int64],
+    epsilon: float,
+    corrected: bool = True,
 ) -> NDArray[np.float64]:
-    """As `numbers_of`, of Adam; `epsilon` is added to the root of the corrected second moment, shape () or (S,).
+    """As `numbers_of`, of Adam; `epsilon` is added to the root of the second moment, which is `corrected` or not.
 
     The corrections of both moments for their beginning at 0 are in the step and in epsilon.
     """
     done = updates + 1.0
     root = np.sqrt(1 - beta_2**done)
     ones = np.ones_like(rate)
-    return np.stack([rate, rate * root / (1 - beta_1**done), beta_1 * ones, beta_2 * ones, epsilon * root], axis=1)
+    return np.stack(
+        [rate, rate * root / (1 - beta_1**done), beta_1 * ones, beta_2 * ones, epsilon * (root if corrected else ones)],
+        axis=1,
+    )
 
 
 def learning_rate_at(recipe: Recipe, updates: NDArray[np.int64], updates_an_epoch: int) -> NDArray[np.float64]:
