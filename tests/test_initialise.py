@@ -47,6 +47,15 @@ def test_bias_and_weight_of_a_layer_are_different_numbers():
     assert not torch.equal(layer.weight[0, 0], layer.bias[0])
 
 
+@pytest.mark.parametrize("scheme", ["he", "glorot", "fan_in"])
+def test_initial_weights_have_the_spread_of_their_paper(scheme):
+    (layer,) = initial_layers(400, (), 300, [5], scheme=scheme)
+    spread = {"he": math.sqrt(2 / 400), "glorot": math.sqrt(2 / 700), "fan_in": 1 / 20}[scheme]
+    assert layer.weight.std().item() == pytest.approx(spread, rel=0.02)
+    assert layer.weight.mean().abs() < 0.03 * spread
+    assert not layer.bias.any()
+
+
 @pytest.mark.gpu
 def test_initial_weights_are_the_same_on_a_gpu():
     for here, there in zip(initial_layers(50, (20,), 3, [4]), initial_layers(50, (20,), 3, [4], "cuda"), strict=True):

@@ -36,7 +36,7 @@ def test_words_are_splitmix64_from_any_element_on(key, start, count):
 
 
 def test_a_stream_does_not_know_its_neighbours():
-    keys = [stream_key(seed, Purpose.MASK, 0, 3, 7) for seed in range(5)]
+    keys = [stream_key(seed, Purpose.NOISE, 0, 3, 7) for seed in range(5)]
     together = words(key_tensor(keys), 100)
     for row, key in enumerate(keys):
         torch.testing.assert_close(together[row : row + 1], words(key_tensor([key]), 100), rtol=0, atol=0)
@@ -45,14 +45,14 @@ def test_a_stream_does_not_know_its_neighbours():
 def test_every_part_of_an_address_makes_another_stream():
     addresses = {(seed, purpose, a, b) for seed in range(4) for purpose in Purpose for a in range(4) for b in range(4)}
     assert len({stream_key(*address) for address in addresses}) == len(addresses)
-    assert stream_key(0, Purpose.MASK, 1) != stream_key(0, Purpose.MASK, 1, 0)
+    assert stream_key(0, Purpose.NOISE, 1) != stream_key(0, Purpose.NOISE, 1, 0)
 
 
 @pytest.mark.parametrize("shift", [1, 2, 1000])
 def test_streams_of_neighbouring_addresses_are_uncorrelated(shift):
     count = 100_000
     one, other = (
-        uniform(key_tensor([stream_key(0, Purpose.MASK, 0, 0, step)]), count)[0].numpy() for step in (0, shift)
+        uniform(key_tensor([stream_key(0, Purpose.NOISE, 0, 0, step)]), count)[0].numpy() for step in (0, shift)
     )
     assert abs(np.corrcoef(one, other)[0, 1]) < 4 / np.sqrt(count)
 
@@ -65,7 +65,7 @@ def test_uniform_numbers_are_uniform():
 
 
 def test_bytes_are_uniform_and_addressed_by_whole_words():
-    key = key_tensor([stream_key(3, Purpose.MASK, 0)])
+    key = key_tensor([stream_key(3, Purpose.NOISE, 0)])
     many = random_bytes(key, 2**10, 2**10)[0]
     assert stats.chisquare(np.bincount(many.numpy().ravel(), minlength=256)).pvalue > 1e-4
     assert torch.equal(random_bytes(key, 3, 2**10, first=64)[0], many[64:67])
@@ -73,7 +73,7 @@ def test_bytes_are_uniform_and_addressed_by_whole_words():
 
 @pytest.mark.parametrize("columns", [1, 7, 8, 9, 100])
 def test_a_byte_is_addressed_by_row_and_column_of_whole_words(columns):
-    key, across = stream_key(3, Purpose.MASK, 0), -(-columns // 8)
+    key, across = stream_key(3, Purpose.NOISE, 0), -(-columns // 8)
     table = random_bytes(key_tensor([key]), 5, columns)[0].numpy()
     plain = np.array(splitmix64(key, 5 * across), dtype="<u8").view(np.uint8).reshape(5, across * 8)
     np.testing.assert_array_equal(table, plain[:, :columns])
@@ -81,8 +81,8 @@ def test_a_byte_is_addressed_by_row_and_column_of_whole_words(columns):
 
 @given(st.integers(0, 2**31), st.integers(0, 10**6), st.integers(0, 1))
 def test_folding_goes_on_with_an_address(seed, step, part):
-    keys = key_tensor([stream_key(seed, Purpose.MASK, 2, 3)])
-    expected = key_tensor([stream_key(seed, Purpose.MASK, 2, 3, step, part)])
+    keys = key_tensor([stream_key(seed, Purpose.NOISE, 2, 3)])
+    expected = key_tensor([stream_key(seed, Purpose.NOISE, 2, 3, step, part)])
     assert torch.equal(fold(fold(keys, torch.tensor(step)), part), expected)
     assert torch.equal(fold(fold(keys, step), part), expected)
 
@@ -102,5 +102,5 @@ def test_every_place_of_a_permutation_is_equally_likely():
 
 @pytest.mark.gpu
 def test_words_are_the_same_on_a_gpu():
-    key = stream_key(1, Purpose.MASK, 0, 5, 9)
+    key = stream_key(1, Purpose.NOISE, 0, 5, 9)
     torch.testing.assert_close(words(key_tensor([key], "cuda"), 1000).cpu(), words(key_tensor([key]), 1000))

@@ -13,7 +13,7 @@ import os
 import runpy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from typing import TYPE_CHECKING, Any
 
@@ -292,43 +292,55 @@ def register(entry: Regularizer) -> None:
 def _for_many(entry: Regularizer) -> Regularizer:
     """The same with functions of R networks."""
     changed: dict[str, Any] = {}
+    many = partial(_many, entry.name)
     if (on_input := entry.on_input) is not None:
-        changed["on_input"] = lambda x, s, noise: _many(
+        changed["on_input"] = lambda x, s, noise: many(
             lambda s, x, keys: on_input(x, s, noise._replace(keys=keys)), s, x, noise.keys
         ).view_as(x)
     if (on_hidden := entry.on_hidden) is not None:
-        changed["on_hidden"] = lambda h, k, s, noise: _many(
+        changed["on_hidden"] = lambda h, k, s, noise: many(
             lambda s, h, keys: on_hidden(h, k, s, noise._replace(keys=keys)), s, h, noise.keys
         ).view_as(h)
     if (penalty := entry.penalty) is not None:
-        changed["penalty"] = lambda layers, hidden, s: _many(
+        changed["penalty"] = lambda layers, hidden, s: many(
             lambda s, layers, hidden: penalty(layers, hidden, s), s, list(layers), list(hidden)
         ).view(-1)
     if (before := entry.before_update) is not None:
-        changed["before_update"] = lambda layers, s, rate: _many(
+        changed["before_update"] = lambda layers, s, rate: many(
             lambda s, layers, rate: (before(layers, s, rate.squeeze(0)), rate)[1], s, list(layers), rate
         )
     if (after := entry.after_update) is not None:
-        changed["after_update"] = lambda layers, s: _many(
-            lambda s, layers: (after(layers, s), s[0])[1], s, list(layers)
-        )
+        changed["after_update"] = lambda layers, s: many(lambda s, layers: (after(layers, s), s[0])[1], s, list(layers))
     return replace(entry, **changed)
 
 
-def _many(call: Callable[..., Tensor], strengths: Values, *parts: Any) -> Tensor:
+def _many(name: str, call: Callable[..., Tensor], strengths: Values, *parts: Any) -> Tensor:
     """Call what is written for one network for each of R, all at once.
 
     Args:
+        name: whose function it is.
         call: takes the strengths of one network and its parts, of which R is 1.
         strengths: each of shape (R,).
         parts: tensors of which R is the first dimension, or lists and tuples of such.
+
+    Raises:
+        ConfigError: if it fails, as it does where it needs Python numbers of tensors.
     """
     import torch
     from torch.utils._pytree import tree_map
 
-    if strengths[0].shape[0] == 1:
-        return call(tuple(each.squeeze(0) for each in strengths), *parts)
-    return torch.func.vmap(lambda s, *mine: call(s, *tree_map(lambda part: part.unsqueeze(0), mine)))(strengths, *parts)
+    try:
+        if strengths[0].shape[0] == 1:
+            return call(tuple(each.squeeze(0) for each in strengths), *parts)
+        one = lambda s, *mine: call(s, *tree_map(lambda part: part.unsqueeze(0), mine))  # noqa: E731
+        return torch.func.vmap(one)(strengths, *parts)
+    except Exception as error:  # whatever a user's function may raise
+        if "memory" in str(error):  # smaller packs may fit
+            raise
+        raise ConfigError(
+            f"what the regularizer {name} does must be tensor operations, without Python's if, float or math on a "
+            f"strength or another tensor; found {type(error).__name__}: {str(error).partition('. ')[0]}."
+        ) from error
 
 
 def plugins() -> list[str]:

@@ -66,7 +66,7 @@ def flat_step(network: Network, optimizer: Optimizer) -> Callable[..., Tensor]:
 def traced_step(
     network: Network, optimizer: Optimizer, tensors: Sequence[Tensor], symbolic: bool = False
 ) -> torch.fx.GraphModule:
-    """The step with its gradient as one flat list of tensor operations without autograd.
+    """The step with its gradient as one flat list of tensor operations without autograd; nothing is moved meanwhile.
 
     Args:
         network: what the networks compute.
@@ -77,7 +77,7 @@ def traced_step(
     # Imported here: with it comes a computer algebra system, 0.8 s, for who records or compiles.
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    traced = make_fx(flat_step(network, optimizer), tracing_mode="symbolic" if symbolic else "real")(*tensors)
+    traced = make_fx(flat_step(network, optimizer), tracing_mode="symbolic" if symbolic else "fake")(*tensors)
     _turn(traced.graph)
     traced.recompile()
     return traced
