@@ -64,6 +64,16 @@ def fold(keys: Tensor, part: Tensor | int) -> Tensor:
     return _mix_in_place(keys + (part + 1) * _signed(_GOLDEN))
 
 
+def apart(keys: Tensor, part: int) -> Tensor:
+    """As `fold`, in one operation: other parts of the streams' own sequence, too far apart to meet.
+
+    Args:
+        keys: that `fold` has made.
+        part: a number, at least 0. Those of droplab's own regularizers in 64 layers lie at least 2⁴⁷ elements apart.
+    """
+    return keys + _signed((part + 1) * _MIX1 & _MASK64)
+
+
 def words(keys: Tensor, count: int, start: int = 0) -> Tensor:
     """Elements `start` … `start + count − 1` of each stream.
 

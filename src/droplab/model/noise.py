@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from droplab.random import Purpose, fold, key_tensor, normal, random_bytes, stream_key
+from droplab.random import Purpose, apart, fold, key_tensor, normal, random_bytes, stream_key
 
 LEVELS = 2**16
 
@@ -76,7 +76,7 @@ class Noise(NamedTuple):
         return (number - ((level if self.fine else level / 256) - 1)).clamp(0, 1)
 
     def _keys(self, place: int, kind: int) -> Tensor:
-        return fold(self.keys, place << 34 | self.user << 2 | kind)
+        return apart(self.keys, place << 34 | self.user << 2 | kind)
 
 
 def level_of(rate: Tensor) -> Tensor:

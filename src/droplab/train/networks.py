@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import torch
 from torch import Tensor
@@ -118,14 +118,24 @@ class Networks:
         return self if self.active == len(self) else self.first(self.active)
 
     @cached_property
-    def flat(self) -> list[Tensor]:
-        """All that a step moves, as `step.flat_step` takes it: parts, statistics, moments part by part."""
-        moments = [part for moment in self.moments for part in split(moment, value_shapes(self.network))]
-        return [*split(self.values, value_shapes(self.network)), *self._statistics_parts, *moments]
+    def parts(self) -> list[Tensor]:
+        """The values, each by itself: views of shapes (R, O, I) and (R, O)."""
+        return split(self.values, value_shapes(self.network))
+
+    @cached_property
+    def statistics_parts(self) -> list[Tensor]:
+        """Running means and variances, likewise."""
+        return split(self.statistics, [(width,) for width in norm_widths(self.network) for _ in range(2)])
+
+    @cached_property
+    def moment_parts(self) -> list[list[Tensor]]:
+        """The moments, likewise."""
+        return [split(moment, value_shapes(self.network)) for moment in self.moments]
 
     @property
-    def _statistics_parts(self) -> list[Tensor]:
-        return split(self.statistics, [(width,) for width in norm_widths(self.network) for _ in range(2)])
+    def flat(self) -> list[Tensor]:
+        """All that a step moves, as `step.flat_step` takes it: parts, statistics, moments part by part."""
+        return [*self.parts, *self.statistics_parts, *chain(*self.moment_parts)]
 
     def final(self, strengths: Tensor | None = None) -> list[Layer]:
         """The layers as they are evaluated and kept: normalization folded in, and masks made up for.
@@ -133,7 +143,7 @@ class Networks:
         Args:
             strengths: shape (K, R); needed where masks are not scaled.
         """
-        layers, norms = assemble(self.network, split(self.values, value_shapes(self.network)), self._statistics_parts)
+        layers, norms = assemble(self.network, self.parts, self.statistics_parts)
         if not self.network.scaled:
             assert strengths is not None
             shares = self.network.shares_kept(strengths)

@@ -68,12 +68,13 @@ class Optimizer:
             numbers: shape (ROWS, R).
         """
         rate, step, first, second, epsilon = numbers.unsqueeze(2)
+        new, newer = 1 - first, 1 - second
         for place, part in enumerate(values):
             value, gradient = part.flatten(1), gradients[place].flatten(1)
             if self.adam:
                 m, v = (each[place].flatten(1) for each in moments)
-                m.lerp_(gradient, 1 - first)
-                v.lerp_(gradient.square(), 1 - second)
+                m.lerp_(gradient, new)
+                v.lerp_(gradient.square(), newer)
                 value.sub_((m * step).div_(v.sqrt().add_(epsilon)))
                 continue
             taken = gradient * rate if self.classical else gradient

@@ -47,7 +47,12 @@ Step = Callable[[Networks, Inputs], Tensor]
 
 def plain_step(networks: Networks, inputs: Inputs) -> Tensor:
     """The step as its operations one by one: what every other way to run it is held against."""
-    return flat_step(networks.network, networks.optimizer)(*networks.flat, *inputs.tensors())
+    values, moments = networks.parts, networks.moment_parts
+    if len(networks) == 1:  # the calls are most of its time: it is moved as a whole
+        values, moments = [networks.values], [[moment] for moment in networks.moments]
+    return train_step(
+        networks.network, networks.optimizer, networks.parts, networks.statistics_parts, values, moments, inputs
+    )
 
 
 def flat_step(network: Network, optimizer: Optimizer) -> Callable[..., Tensor]:
@@ -58,7 +63,8 @@ def flat_step(network: Network, optimizer: Optimizer) -> Callable[..., Tensor]:
         parts, statistics = tensors[:count], tensors[count : count + norms]
         rest = tensors[count + norms :]
         moments = [rest[k * count : (k + 1) * count] for k in range(optimizer.moments)]
-        return train_step(network, optimizer, parts, statistics, moments, Inputs(*rest[optimizer.moments * count :]))
+        inputs = Inputs(*rest[optimizer.moments * count :])
+        return train_step(network, optimizer, parts, statistics, parts, moments, inputs)
 
     return step
 
@@ -107,6 +113,7 @@ def train_step(
     optimizer: Optimizer,
     parts: Sequence[Tensor],
     statistics: Sequence[Tensor],
+    values: Sequence[Tensor],
     moments: Sequence[Sequence[Tensor]],
     inputs: Inputs,
 ) -> Tensor:
@@ -117,7 +124,8 @@ def train_step(
         optimizer: how they move.
         parts: weights, biases, scales and shifts, as `Networks.flat` has them.
         statistics: running means and variances, as `Networks.flat` has them.
-        moments: of the optimizer, each shaped as `parts`.
+        values: what the optimizer moves: the parts, or the one tensor of shape (R, P) that they are views of.
+        moments: of the optimizer, each shaped as `values`.
         inputs: examples, noise, rates and strengths.
 
     Returns:
@@ -128,7 +136,9 @@ def train_step(
     with torch.no_grad():
         layers, _ = assemble(network, parts, statistics)
         network.update(layers, strengths, rate)
-        optimizer.update(parts, moments, gradients, inputs.numbers[:ROWS])
+        if len(values) < len(parts):
+            gradients = [torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)]
+        optimizer.update(values, moments, gradients, inputs.numbers[:ROWS])
         network.update(layers, strengths, None)
     return losses
 
