@@ -14,7 +14,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 
 from droplab.config import RunSettings
 from droplab.model.initialise import initial_layers
-from droplab.model.regularizers import Dropout
+from droplab.model.network import Network
 from droplab.stats import calibration
 from droplab.stats.calibration import (
     brier,
@@ -132,17 +132,19 @@ def test_masks_are_kept_at_even_steps_the_first_and_the_last_among_them():
 
 
 def test_what_is_kept_is_what_a_plain_mean_over_masks_gives():
-    dropout = Dropout.of([7], [0.4])
+    sizes, rates = (EXAMPLES.features, 16, 8, EXAMPLES.classes), torch.full((2, 1), 0.4)
+    network = Network(sizes, regularizers=("dropout",), fine=True)
     layers = [
         layer._replace(weight=layer.weight * 3)
         for layer in initial_layers(EXAMPLES.features, (16, 8), EXAMPLES.classes, [7])
     ]
     part, keep = EXAMPLES.test, len(EXAMPLES.test) - 3
-    said = evaluate(layers, part, "test", "fp32", ("off", "on", "mc"), dropout, 5, keep)
-    single = [
-        evaluate(layers, part, "test", "fp32", ("mc",), dropout, masks, keep)["mc"].kept[masks][0].double().exp()
-        for masks in range(1, 6)
-    ]
+
+    def said_in(*modes, samples=5, keep=keep):
+        return evaluate(network, layers, part, rates, modes, [7], samples=samples, keep=keep)
+
+    said = said_in("off", "on", "mc")
+    single = [said_in("mc", samples=masks)["mc"].kept[masks][0].double().exp() for masks in range(1, 6)]
     assert list(said["mc"].kept) == [1, 2, 3, 5]
     assert list(said["on"].kept) == [1]
     assert list(said["off"].kept) == [0]
@@ -155,7 +157,7 @@ def test_what_is_kept_is_what_a_plain_mean_over_masks_gives():
     torch.testing.assert_close(said["mc"].single[0].double(), entropies, rtol=1e-3, atol=1e-4)
     nll = -said["off"].kept[0][0][torch.arange(keep), part.labels[part.rows][:keep]].mean()
     assert nll.item() == pytest.approx(said["off"].nll.item(), rel=0.2), "of nearly all examples"
-    assert evaluate(layers, part, "test", "fp32", ("mc",), dropout, 5)["mc"].kept == {}
+    assert said_in("mc", keep=0)["mc"].kept == {}
 
 
 @pytest.fixture(scope="module")

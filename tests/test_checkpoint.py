@@ -146,7 +146,7 @@ def test_a_checkpoint_that_cannot_be_used_is_begun_anew(tmp_path, monkeypatch, d
     if damage == "other way":
         way = replace(WAYS[1], compiled=True)
         assert not Checkpoint(path, way).read([])
-        assert Checkpoint(path, replace(way, device="cuda")).read([State.initial(PACK, EXAMPLES, torch.device("cpu"))])
+        assert Checkpoint(path, replace(way, device="cuda")).read([State(PACK, EXAMPLES, torch.device("cpu"), "fp32")])
         return
     if damage == "none":  # what the others are held against: this one is used
         done = stop_after(monkeypatch, -1)

@@ -8,7 +8,8 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from droplab.model.initialise import initial_layers
-from droplab.model.regularizers import Dropout
+from droplab.model.network import Network
+from droplab.model.noise import Noise, inference_keys
 from droplab.stats.metrics import classification_metrics
 from droplab.train import examples as examples_module
 from droplab.train.evaluate import evaluate
@@ -16,11 +17,16 @@ from toy import toy_examples
 
 EXAMPLES = toy_examples()
 PART = EXAMPLES.test
-DROPOUT = Dropout.of([7], [0.4])
+NETWORK = Network((EXAMPLES.features, 16, 8, EXAMPLES.classes), regularizers=("dropout",), fine=True)
+RATES = torch.full((2, 1), 0.4)
 LAYERS = [
     layer._replace(weight=layer.weight * 3)
     for layer in initial_layers(EXAMPLES.features, (16, 8), EXAMPLES.classes, [7])
 ]
+
+
+def said_in(*modes):
+    return evaluate(NETWORK, LAYERS, PART, RATES, modes, [7], samples=3)
 
 
 def plain_probabilities(sample):
@@ -31,8 +37,8 @@ def plain_probabilities(sample):
         if index < len(LAYERS) - 1:
             hidden = hidden.relu()
             if sample is not None:
-                dropping = DROPOUT.inference(2, 2, sample, torch.device("cpu"))
-                hidden = hidden * dropping.kept(index, *hidden.shape)[0] * dropping.scale(hidden.dtype)[0, 0, 0]
+                noise = Noise(inference_keys([7], 2, sample, torch.device("cpu"))).of("dropout")
+                hidden = hidden * noise.kept(index, torch.tensor(0.4), *hidden.shape)[0] / (1 - 0.4)
     return hidden.softmax(dim=1).double()
 
 
@@ -40,39 +46,39 @@ def plain_probabilities(sample):
 def test_each_mode_is_the_plain_calculation(inference, samples):
     probabilities = torch.stack([plain_probabilities(sample) for sample in samples]).mean(0)
     labels = PART.labels[PART.rows]
-    said = evaluate(LAYERS, PART, "test", "fp32", (inference,), DROPOUT, 3)[inference]
-    assert said.nll.item() == pytest.approx(-probabilities[range(len(PART)), labels].log().mean().item(), rel=1e-5)
+    said = said_in(inference)[inference]
+    assert said.nll.item() == pytest.approx(-probabilities[range(len(PART)), labels].log().mean().item(), rel=1e-4)
     assert said.accuracy.item() == pytest.approx((probabilities.argmax(1) == labels).double().mean().item())
     assert torch.equal(said.predictions[0], probabilities.argmax(1))
 
 
 def test_the_modes_differ():
-    said = evaluate(LAYERS, PART, "test", "fp32", ("off", "on", "mc"), DROPOUT, 5)
+    said = said_in("off", "on", "mc")
     values = {mode: numbers.nll.item() for mode, numbers in said.items()}
     assert len(set(values.values())) == 3
     assert values["mc"] < values["on"]
 
 
 def test_modes_evaluated_together_are_those_evaluated_one_by_one():
-    together = evaluate(LAYERS, PART, "test", "fp32", ("off", "on", "mc"), DROPOUT, 5)
+    together = said_in("off", "on", "mc")
     for mode, numbers in together.items():
-        alone = evaluate(LAYERS, PART, "test", "fp32", (mode,), DROPOUT, 5)[mode]
+        alone = said_in(mode)[mode]
         assert torch.equal(numbers.predictions, alone.predictions)
         assert torch.equal(numbers.nll, alone.nll)
 
 
 @pytest.mark.parametrize("inference", ["off", "on", "mc"])
 def test_the_chunks_do_not_matter(inference, monkeypatch):
-    whole = evaluate(LAYERS, PART, "test", "fp32", (inference,), DROPOUT, 3)[inference]
+    whole = said_in(inference)[inference]
     monkeypatch.setattr(examples_module, "CHUNK", 17)
-    chunked = evaluate(LAYERS, PART, "test", "fp32", (inference,), DROPOUT, 3)[inference]
+    chunked = said_in(inference)[inference]
     assert torch.equal(whole.predictions, chunked.predictions)
     torch.testing.assert_close(whole.nll, chunked.nll)
 
 
 def test_an_untrained_network_is_as_unsure_as_chance():
     layers = [layer._replace(weight=layer.weight * 0, bias=layer.bias * 0) for layer in LAYERS]
-    assert evaluate(layers, PART, "test", "fp32")["off"].nll.item() == pytest.approx(math.log(EXAMPLES.classes))
+    assert evaluate(NETWORK, layers, PART, RATES)["off"].nll.item() == pytest.approx(math.log(EXAMPLES.classes))
 
 
 def test_class_metrics_worked_by_hand():

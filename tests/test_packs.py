@@ -85,6 +85,49 @@ class TestThreads:
         assert self.threads(1) == {1}
 
 
+@pytest.mark.parametrize(
+    "levels",
+    [
+        {"l2": [0.1, 0.01]},
+        {"dropout": [0.3, 0.5]},
+        {"learning_rate": [0.1, 0.2]},
+        {"momentum": [0.5, 0.9]},
+        {"schedule": ["constant", "cosine", "inverse_time"]},
+        {"warmup_epochs": [0, 1]},
+        {"how": {"slow": {"schedule": "linear", "schedule_final": 0.5}, "fast": {"schedule": "exponential"}}},
+        {"optimizer": ["adam"], "beta_1": [0.8, 0.9], "beta_2": [0.9, 0.99]},
+    ],
+)
+def test_what_is_a_number_of_a_step_shares_packs_and_programs(levels):
+    """Controls, without the regularizer that the others have, are of a kind of their own."""
+    packs = packed(toy_plan(depths=[2], dropout=[0.5], seeds=2, vary=levels), workers=1)
+    assert len(packs) == (2 if "l2" in levels else 1)
+    assert len({pack_program(pack, EXAMPLES) for pack in packs}) == len(packs)
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        {"optimizer": ["sgd", "adam"]},
+        {"momentum": [0, 0.9]},
+        {"activation": ["relu", "tanh"]},
+        {"batch_size": [32, 64]},
+        {"epochs": [2, 3]},
+        {"initial_weights": ["he", "pytorch"]},
+    ],
+)
+def test_what_makes_another_step_or_another_length_is_in_packs_of_its_own(levels):
+    assert len(packed(toy_plan(depths=[2], dropout=[0.5], seeds=2, vary=levels), workers=1)) == 2
+
+
+def test_twenty_strengths_of_five_seeds_are_few_packs():
+    plan = toy_plan(depths=[2], dropout=[0], seeds=5, vary={"l2": [k / 1000 for k in range(1, 21)]})
+    packs = [pack for pack in packed(plan) if pack[0].settings.regularizers]
+    assert sum(map(len, packs)) == 100
+    assert len(packs) == 4 >= 100 / CPU_RUNS
+    assert len({pack_program(pack, EXAMPLES) for pack in packs}) == 1
+
+
 def test_every_run_is_in_one_pack():
     plan = toy_plan(seeds=7)
     assert sorted(run.key for pack in packed(plan) for run in pack) == sorted(run.key for run in plan.runs)

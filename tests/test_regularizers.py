@@ -105,7 +105,7 @@ def test_nothing_can_be_stopped_on_where_nothing_is_held_out():
 def orthogonal(layers, hidden, strengths):
     """That of docs/extending.md."""
     rows = [torch.nn.functional.normalize(layer.weight[0], dim=1) for layer in layers]
-    return strengths[0] * sum(((w @ w.T - torch.eye(len(w))) ** 2).sum() for w in rows)
+    return strengths[0] * sum(((w @ w.T - torch.eye(len(w), device=w.device)) ** 2).sum() for w in rows)
 
 
 def shaken(h, k, strengths, noise):

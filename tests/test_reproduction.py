@@ -5,9 +5,9 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
-from droplab.train.schedules import learning_rate_at, momentum_at
 
 from droplab.errors import ConfigError
 from droplab.report.reproduction import render_reproduction
@@ -23,6 +23,7 @@ from droplab.study.reproduction import (
     reproduction_names,
 )
 from droplab.study.store import Store
+from droplab.train.optimizers import learning_rate_at, momentum_at
 from droplab.train.state import Progress
 from study_help import Watcher, droplab, toy_npz
 
@@ -156,8 +157,8 @@ def test_the_presets_have_the_published_numbers() -> None:
 def test_the_published_schedules_are_followed(name: str, update: int, rate: float, momentum: float) -> None:
     what = load_reproduction(name)
     settings = what.recipe(what.rows[0], 0, "paper", MNIST)
-    assert learning_rate_at(settings, update, 500) == pytest.approx(rate, rel=1e-3)
-    assert momentum_at(settings, update, 500) == pytest.approx(momentum, rel=1e-3)
+    assert learning_rate_at(settings, np.array([update]), 500)[0] == pytest.approx(rate, rel=1e-3)
+    assert momentum_at(settings, np.array([update]), 500)[0] == pytest.approx(momentum, rel=1e-3)
 
 
 def test_rows_are_selected_by_a_part_of_their_name_and_claims_go_with_them() -> None:

@@ -299,7 +299,7 @@ class Checkpoints(Target):
             self.said.append(self.bits(states))
 
     def initial(self, settings: list[RunSettings]) -> list[State]:
-        return [State.initial(settings, self.examples, torch.device("cpu"))]
+        return [State(settings, self.examples, torch.device("cpu"), "fp32")]
 
     def bits(self, states: list[State]) -> str:
         return digest(

@@ -31,7 +31,7 @@ Pack = tuple[Run, ...]
 
 Kind = tuple[Any, ...]
 
-FREE = {"seed", "dropout", "learning_rate", "momentum", "beta_1", "beta_2", "regularizers"}
+FREE = {"seed", "dropout", "learning_rate", "warmup_epochs", "momentum", "beta_1", "beta_2", "regularizers"}
 """Settings in which the runs of a pack may differ, but for the names of the regularizers. Schedules differ, too."""
 
 GPU_RUNS = 64
