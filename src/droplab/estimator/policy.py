@@ -23,6 +23,7 @@ from torch import Tensor
 
 from droplab.estimator.parameters import Parameters
 from droplab.estimator.rows import Rows
+from droplab.model.network import Layer, Network
 from droplab.model.noise import Noise
 from droplab.random import Purpose, fold, key_tensor, permutation, stream_key
 from droplab.study.limits import cores
@@ -279,7 +280,7 @@ def held_out(networks: Networks, rows: Rows) -> list[HeldOut]:
     layers = networks.final()
     with torch.no_grad():
         for start, features in rows.features.chunks():
-            _, said = network.after_first(layers, network.first(layers, features.expand(len(networks), -1, -1)))
+            said = outputs_of(network, layers, features)
             truth = rows.targets[None, start : start + features.shape[1]].expand(
                 len(networks), *[-1] * rows.targets.dim()
             )
@@ -291,6 +292,24 @@ def held_out(networks: Networks, rows: Rows) -> list[HeldOut]:
     shares = rows.weights / rows.weights.sum()
     means = ((torch.cat(parts, dim=1) * shares).sum(dim=1).tolist() for parts in (right, losses))
     return [HeldOut(*both) for both in zip(*means, strict=True)]
+
+
+def outputs_of(
+    network: Network, layers: Sequence[Layer], rows: Tensor, noise: Noise | None = None, strengths: Tensor | None = None
+) -> Tensor:
+    """What the output layers say of rows, shape (R, B, O).
+
+    Args:
+        network: what they compute.
+        layers: as `Networks.final` gives them.
+        rows: shape (1, B, F), the same for all networks.
+        noise: `None` for dropout off.
+        strengths: shape (K, R); needed with noise.
+    """
+    features = rows.expand(len(layers[0].weight), -1, -1)
+    if noise is not None and strengths is not None:
+        features = network.disturbed(features, noise, strengths)
+    return network.after_first(layers, network.first(layers, features), noise, strengths)[1]
 
 
 def check_finite(networks: Networks) -> None:
