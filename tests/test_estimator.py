@@ -171,6 +171,33 @@ def test_steps_made_many_at_once_are_those_made_one_by_one(monkeypatch):
     np.testing.assert_array_equal(many.coefs_[0], one_by_one.coefs_[0])
 
 
+@pytest.mark.parametrize("n_seeds", [1, 3])
+@pytest.mark.parametrize("labels", [y, TWO], ids=["softmax", "logistic"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"solver": "sgd", "hidden_layer_sizes": (9, 6), "dropout": [0.5, 0.3], "activation": "tanh"},
+        {"regularizers": {"batch_norm": 1, "l1": 0.01, "max_norm": 1.0}, "input_dropout": 0.2},
+        {"regularizers": {"gaussian_dropout": 0.3, "label_smoothing": 0.1, "weight_decay": 0.1, "kl_sparsity": 0.1}},
+        {"solver": "sgd", "momentum": 0, "activation": "logistic", "early_stopping": True, "n_iter_no_change": 1},
+    ],
+    ids=str,
+)
+def test_steps_replayed_are_the_plain_ones(given, labels, n_seeds, monkeypatch):
+    """Bit for bit, over batches of two sizes."""
+    from droplab.estimator import policy
+
+    given = given | {"n_seeds": n_seeds, "batch_size": 40, "max_iter": 8}
+    replayed = quick(**given).fit(X, labels)
+    monkeypatch.setattr(policy, "replayed", lambda: policy.plain_step)
+    plain = quick(**given).fit(X, labels)
+    for one, other in zip(replayed.networks_, plain.networks_, strict=True):
+        assert one.loss_curve == other.loss_curve
+        for mine, its in zip(one.coefs + one.intercepts, other.coefs + other.intercepts, strict=True):
+            np.testing.assert_array_equal(mine, its)
+
+
 def test_chance_does_not_stop_the_training_for_a_lucky_epoch():
     clf = quick(max_iter=400, n_iter_no_change=5, tol=1e-3).fit(X, y)
     losses = np.array(clf.loss_curve_)

@@ -24,7 +24,7 @@ from droplab.errors import ConfigError, DataError
 from droplab.estimator import lbfgs
 from droplab.estimator.labels import Labels, check_cells, has_several
 from droplab.estimator.parameters import Parameters
-from droplab.estimator.policy import Fit, History, check_finite
+from droplab.estimator.policy import Fit, History, check_finite, outputs_of
 from droplab.estimator.rows import Features, Rows, largest
 from droplab.estimator.trained import FirstNetwork, TrainedNetwork
 from droplab.estimator.uncertainty import Uncertainty
@@ -403,17 +403,14 @@ class DropoutMLPClassifier(FirstNetwork, ClassifierMixin, BaseEstimator):  # typ
         X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
         device = self._torch_device
         networks = self._networks if device.type == "cpu" else self._networks.copy(device)
-        network, layers, noise, parts = networks.network, networks.final(), None, []
-        strengths = network.strengths([self._fitted.used] * len(networks)).to(networks.values)
+        network, layers, strengths, parts = networks.network, networks.final(), None, []
         if sample is not None:
-            noise = Noise(inference_keys(networks.seeds, _TEST, sample, device), fine=network.fine)
+            keys = inference_keys(networks.seeds, _TEST, sample, device)
+            strengths = network.strengths([self._fitted.used] * len(networks)).to(networks.values)
         with torch.no_grad():
             for start, rows in Features.of(X, networks.values.dtype, device, self._names).chunks():
-                features, pass_ = rows.expand(len(networks), -1, -1), noise and noise._replace(first=start)
-                if pass_ is not None:
-                    features = network.disturbed(features, pass_, strengths)
-                products = network.first(layers, features)
-                parts.append(network.after_first(layers, products, pass_, strengths)[1].cpu().numpy())
+                noise = None if sample is None else Noise(keys, fine=network.fine, first=start)
+                parts.append(outputs_of(network, layers, rows, noise, strengths).cpu().numpy())
         with np.errstate(over="ignore"):
             said = np.concatenate(parts, axis=1).astype(X.dtype, copy=False)  # first: they sum to 1 in that dtype
         if not (is_finite := np.isfinite(said).all(axis=(0, 2))).all():

@@ -117,4 +117,6 @@ class Labels:
 
     def told(self, outputs: NDArray[np.floating]) -> Any:
         """The labels that probabilities of shape (N, O) say, as `y` was given: sparse where it was."""
-        return self.binarizer.inverse_transform(outputs[:, 0] if outputs.shape[1] == 1 else outputs)
+        if self.several:
+            return self.binarizer.inverse_transform(outputs)
+        return self.classes[outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0.5).astype(int)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -23,11 +23,14 @@ from torch import Tensor
 
 from droplab.estimator.parameters import Parameters
 from droplab.estimator.rows import Rows
+from droplab.model.network import Layer, Network
+from droplab.model.noise import Noise
 from droplab.random import Purpose, fold, key_tensor, permutation, stream_key
 from droplab.study.limits import cores
 from droplab.train.loop import run_epoch, train
 from droplab.train.networks import Networks
 from droplab.train.optimizers import ROWS, adam_numbers
+from droplab.train.replay import replayed
 from droplab.train.step import Inputs, plain_step
 
 _LEAST_RATE = 1e-6
@@ -137,7 +140,7 @@ class Fit:
                     self._keep(networks, r)
         try:
             with _threads_for(networks.values.numel() * self._size):
-                train(networks, self, plain_step)
+                train(networks, self, replayed())
             if networks.active:
                 warnings.warn(
                     f"max_iter ({given.max_iter}) epochs are done and the training has not converged. Raise max_iter, "
@@ -215,7 +218,7 @@ class Fit:
         """The steps of all epochs to come at the learning rates as they are; small ones are made many in one go."""
         given, rows, device, dtype = self._given, self._rows, networks.values.device, networks.values.dtype
         runs, count, size = len(networks), len(rows), self._size
-        at_once = max(_NUMBERS_AT_ONCE // (runs * size * networks.network.sizes[0]), 1)
+        at_once = max(_NUMBERS_AT_ONCE // (runs * size * max(networks.network.sizes)), 1)
         scale = torch.ones((), dtype=dtype, device=device)
         strengths = networks.network.strengths([given.used] * runs).to(device)
         penalized = [rows for entry, rows in networks.network.used if entry.name == "l2"]
@@ -241,10 +244,21 @@ class Fit:
                     table[:, ROWS:][:, l2] += given.alpha * inverse.T[:, None]
                 kinds = (rows.features.take(picked), rows.targets[picked], shares)
                 split = (torch.split(kind, lengths[part], dim=1) for kind in kinds)
-                for (x, y, share), key, number in zip(
-                    zip(*split, strict=True), keys[part].unbind(), table.to(dtype).unbind(), strict=True
-                ):
-                    yield Inputs(x, y, scale, key, number, share)
+                masks = self._masks(networks, keys[part], size, dtype)
+                steps_of = zip(*split, keys[part].unbind(), table.to(dtype).unbind(), masks, strict=True)
+                for x, y, share, key, number, mask in steps_of:
+                    yield Inputs(x, y, scale, key, number, share, [whole[:, : y.shape[1]] for whole in mask])
+
+    def _masks(self, networks: Networks, keys: Tensor, size: int, dtype: torch.dtype) -> Iterable[Sequence[Tensor]]:
+        """What dropout multiplies hidden layers by, of each of the steps with keys of shape (S, R)."""
+        network, used = networks.network, self._given.used
+        if "dropout" not in used:
+            return [()] * len(keys)
+        noise = Noise(keys.flatten(), fine=network.fine).of("dropout")
+        rates = torch.tensor(used["dropout"], dtype=dtype, device=keys.device)
+        sizes = zip(rates, network.sizes[1:-1], strict=True)
+        made = [noise.mask(k, rate, size, units, dtype) for k, (rate, units) in enumerate(sizes)]
+        return zip(*(each.view(*keys.shape, size, -1).unbind() for each in made), strict=True)
 
     def _numbers(self, networks: Networks, steps: int) -> Tensor:
         """What the optimizer takes in the next steps, shape (S, ROWS, R)."""
@@ -266,7 +280,7 @@ def held_out(networks: Networks, rows: Rows) -> list[HeldOut]:
     layers = networks.final()
     with torch.no_grad():
         for start, features in rows.features.chunks():
-            _, said = network.after_first(layers, network.first(layers, features.expand(len(networks), -1, -1)))
+            said = outputs_of(network, layers, features)
             truth = rows.targets[None, start : start + features.shape[1]].expand(
                 len(networks), *[-1] * rows.targets.dim()
             )
@@ -278,6 +292,24 @@ def held_out(networks: Networks, rows: Rows) -> list[HeldOut]:
     shares = rows.weights / rows.weights.sum()
     means = ((torch.cat(parts, dim=1) * shares).sum(dim=1).tolist() for parts in (right, losses))
     return [HeldOut(*both) for both in zip(*means, strict=True)]
+
+
+def outputs_of(
+    network: Network, layers: Sequence[Layer], rows: Tensor, noise: Noise | None = None, strengths: Tensor | None = None
+) -> Tensor:
+    """What the output layers say of rows, shape (R, B, O).
+
+    Args:
+        network: what they compute.
+        layers: as `Networks.final` gives them.
+        rows: shape (1, B, F), the same for all networks.
+        noise: `None` for dropout off.
+        strengths: shape (K, R); needed with noise.
+    """
+    features = rows.expand(len(layers[0].weight), -1, -1)
+    if noise is not None and strengths is not None:
+        features = network.disturbed(features, noise, strengths)
+    return network.after_first(layers, network.first(layers, features), noise, strengths)[1]
 
 
 def check_finite(networks: Networks) -> None:

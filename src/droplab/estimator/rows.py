@@ -78,8 +78,8 @@ class Features:
     def chunks(self) -> Iterator[tuple[int, Tensor]]:
         """The rows in order, `CHUNK` at a time: (the first row's number, shape (1, B, F))."""
         for start in range(0, len(self), CHUNK):
-            picked = torch.arange(start, min(start + CHUNK, len(self)), device=self.device)
-            yield start, self.take(picked[None])
+            rows = self.table[start : start + CHUNK]
+            yield start, (rows if isinstance(rows, Tensor) else torch.from_numpy(rows.toarray()).to(self.device))[None]
 
 
 def _tensor(array: Any, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -32,6 +32,7 @@ class Noise(NamedTuple):
         fine: whether a rate lies between 256ths, so that a unit takes two random bytes.
         scaled: whether masks scale up what they keep.
         first: the example that the pass begins with.
+        made: what `mask` gives for dropout at each hidden place, where masks of many passes were made in one go.
     """
 
     keys: Tensor
@@ -39,6 +40,7 @@ class Noise(NamedTuple):
     fine: bool = True
     scaled: bool = True
     first: int = 0
+    made: Sequence[Tensor] = ()
 
     def of(self, user: str) -> Noise:
         """The numbers of one user, by name."""
@@ -49,6 +51,8 @@ class Noise(NamedTuple):
 
         Arguments and shape as `kept`, and `dtype`.
         """
+        if place < len(self.made) and self.user == _number_of("dropout"):
+            return self.made[place]
         level = level_of(rate)
         kept = self._above(place, level, examples, units).to(dtype)
         return kept * (LEVELS / (LEVELS - level.to(dtype))) if self.scaled else kept

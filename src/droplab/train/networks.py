@@ -6,7 +6,7 @@ R networks, P values of each, H units of all hidden layers (pieces, of maxout).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import chain, pairwise
 
@@ -92,6 +92,9 @@ class Networks:
             list(range(runs)),
             runs,
         )
+
+    def __getstate__(self) -> dict[str, object]:
+        return {each.name: getattr(self, each.name) for each in fields(self)}  # views would arrive as copies
 
     def __len__(self) -> int:
         return len(self.seeds)

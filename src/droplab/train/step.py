@@ -27,6 +27,7 @@ class Inputs(NamedTuple):
         keys: of the step's noise, shape (R,), `int64`.
         numbers: of the optimizer, and then the strengths, shape (ROWS + K, R).
         shares: as `Batch` has them.
+        masks: as `Noise.made` has them.
     """
 
     features: Tensor
@@ -35,10 +36,11 @@ class Inputs(NamedTuple):
     keys: Tensor
     numbers: Tensor
     shares: Tensor | None = None
+    masks: Sequence[Tensor] = ()
 
     def tensors(self) -> list[Tensor]:
         """All tensors in it, in order."""
-        return [each for each in self if each is not None]
+        return [*(each for each in self if isinstance(each, Tensor)), *self.masks]
 
 
 Step = Callable[[Networks, Inputs], Tensor]
@@ -63,7 +65,7 @@ def flat_step(network: Network, optimizer: Optimizer) -> Callable[..., Tensor]:
         parts, statistics = tensors[:count], tensors[count : count + norms]
         rest = tensors[count + norms :]
         moments = [rest[k * count : (k + 1) * count] for k in range(optimizer.moments)]
-        inputs = Inputs(*rest[optimizer.moments * count :])
+        inputs = Inputs(*rest[optimizer.moments * count :])  # type: ignore[arg-type]  # masks are not among them
         return train_step(network, optimizer, parts, statistics, parts, moments, inputs)
 
     return step
@@ -149,7 +151,7 @@ def derived(
     """The losses that `train_step` returns, and the gradient of what is minimized, shaped as `parts`."""
     features = inputs.features.to(inputs.scale.dtype) * inputs.scale
     batch = Batch(features, inputs.targets, inputs.shares)
-    noise = Noise(inputs.keys, fine=network.fine, scaled=network.scaled)
+    noise = Noise(inputs.keys, fine=network.fine, scaled=network.scaled, made=inputs.masks)
     with torch.enable_grad():
         leaves = [part.detach().requires_grad_() for part in parts]
         layers, norms = assemble(network, leaves, statistics)
