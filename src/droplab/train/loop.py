@@ -23,9 +23,10 @@ from droplab.train.networks import Networks
 from droplab.train.optimizers import Optimizer
 from droplab.train.outcome import CheckpointCost, Trained, Way
 from droplab.train.program import Program
+from droplab.train.replay import replayed
 from droplab.train.results import finish
 from droplab.train.state import Progress, State
-from droplab.train.step import Inputs, Step, plain_step
+from droplab.train.step import Inputs, Step
 
 
 class StoppedError(Exception):
@@ -140,10 +141,10 @@ def _keeper(
 
 
 def step_of(state: State, examples: Examples, way: Way) -> Step:
-    """The step as `way` has it: recorded, compiled, or as its operations one by one."""
+    """The step as `way` has it: as a CUDA graph, compiled, or its operations one by one."""
     if way.device == "cuda":
         return graphed()
-    return program_of(state.settings, examples, way).load() if way.compiled else plain_step
+    return program_of(state.settings, examples, way).load() if way.compiled else replayed()
 
 
 def program_of(settings: Sequence[RunSettings], examples: Examples, way: Way) -> Program:

@@ -1,4 +1,4 @@
-"""The step recorded as a function of tensor operations alone: what runs small steps one by one on a CPU.
+"""The step recorded as a function of tensor operations alone: what runs its operations one by one on a CPU.
 
 Autograd's own work, and that of making views of the weights, is most of a small step. Both are the same in every step
 of networks that stay where they are, so they are done once: the first step with a batch of one size runs as it is
