@@ -12,6 +12,9 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from droplab.study.store import Store
 
+# As workers have it. Threads that share small products wait for each other: twelve times as long on two busy cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # A slow machine is no failure; in CI the examples are the same every time, elsewhere each run looks at new ones.
 settings.register_profile("droplab", deadline=None, derandomize="CI" in os.environ, print_blob=True)
 settings.load_profile("droplab")

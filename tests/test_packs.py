@@ -269,7 +269,9 @@ def test_the_name_of_a_pack_is_that_of_its_runs_in_their_order():
 
 
 def test_measuring_the_rate_leaves_the_threads_as_they_were():
-    threads = torch.get_num_threads()
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
     packs_module.product_rate.cache_clear()
     assert packs_module.product_rate("fp32") > 1e8
-    assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == 3
+    torch.set_num_threads(before)

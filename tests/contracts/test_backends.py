@@ -39,12 +39,14 @@ class BackendContract:
         """One execution of a few sound packs and one that diverges; the tests look at what came of it."""
         watcher = Watcher(lambda *_: threads.add(threading.current_thread()))
         threads: set[threading.Thread] = set()
-        cores = torch.get_num_threads()
+        before = torch.get_num_threads()
+        torch.set_num_threads(3)
         packs: list[Pack] = [WRECK, *((run,) for run in SOUND[2:]), SOUND[:2]]
         for result in one_by_one(cls.backend.execute(packs, EXAMPLES, watcher.progress, watcher.notice, never)):
             watcher.finished(*result)
         assert threads == {threading.current_thread()}
-        assert torch.get_num_threads() == cores
+        assert torch.get_num_threads() == 3
+        torch.set_num_threads(before)
         return watcher
 
     def test_every_run_is_yielded_exactly_once(self, watched: Watcher) -> None:
