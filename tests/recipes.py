@@ -11,6 +11,7 @@ from droplab.model.initialise import initial_layers
 from droplab.model.network import Layer, pieces_of
 from droplab.model.noise import Noise
 from droplab.model.regularizers import INPUT
+from droplab.study.packs import kind_of
 from droplab.train.examples import Examples
 from droplab.train.state import State
 from toy import toy_examples
@@ -57,14 +58,16 @@ def run_of(kind: str, **changed: object) -> RunSettings:
 
 
 def kin_of(kind: str) -> list[RunSettings]:
-    """Three runs that share its pack: of other seeds, rates and strengths."""
+    """Runs that share its pack: of other seeds, rates and strengths, the first without dropout where others have it."""
     run = run_of(kind)
     strengths = {
         name: value if name in ("batch_norm", "early_stopping") or isinstance(value, tuple) else value / 2
         for name, value in run.regularizers
     }
     dropout = {"dropout": run.dropout / 2} if isinstance(run.dropout, float) else {}
+    without = run_of(kind, seed=6, dropout=0.0)
     return [
+        *([without] if run.dropout and kind_of(without) == kind_of(run) else []),
         run,
         run_of(kind, seed=4),
         run_of(kind, seed=5, learning_rate=run.learning_rate / 2, regularizers=strengths, **dropout),

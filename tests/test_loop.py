@@ -131,7 +131,7 @@ def test_a_run_that_has_stopped_is_in_no_step_any_more(monkeypatch):
         seen.append({len(tensor) for tensor in [*networks.flat, inputs.features, inputs.targets, inputs.keys]})
         return plain_step(networks, inputs)
 
-    monkeypatch.setattr(loop, "plain_step", spied)
+    monkeypatch.setattr(loop, "replayed", lambda: spied)
     lengths = [len(one.outcome.curves.train_loss) for one in train(*STOPPING, way=STACKED)]
     assert min(lengths) < 12
     assert seen == [{sum(length > epoch for length in lengths)} for epoch in range(12) for _ in range(7)]
@@ -253,6 +253,14 @@ def test_a_training_that_diverges_says_so_and_its_neighbours_go_on(way):
     assert "seed=3" in str(wild)
     assert "learning_rate=1e+30" in str(wild)
     assert tame.outcome.metric("off", "test", "accuracy") > 0.5
+
+
+@pytest.mark.parametrize("regularizers", [{}, {"early_stopping": 2}])
+def test_a_last_update_that_overflows_is_no_result(regularizers):
+    """Its only loss was taken before."""
+    (wild,) = train(run_of("sgd", epochs=1, batch_size=1000, learning_rate=1e38, regularizers=regularizers))
+    assert isinstance(wild, TrainingError)
+    assert "in epoch 1" in str(wild)
 
 
 def test_progress_is_told_after_each_epoch():

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,7 +12,7 @@ from droplab.model.initialise import initial_layers
 from droplab.model.network import Batch, Layer, Network, Norm, folded
 from droplab.model.noise import Noise, training_keys
 from droplab.train.networks import Networks, value_shapes
-from droplab.train.optimizers import ROWS, Optimizer
+from droplab.train.optimizers import ROWS, Optimizer, numbers_of
 from droplab.train.step import Inputs, derived, plain_step
 from recipes import EXAMPLES, RECIPES, Plain, initial_of, run_of, state_of
 
@@ -210,3 +211,9 @@ def test_bf16_products_move_weights_as_fp32_ones_do(kind):
     off = (gradients[0] - gradients[1]).norm()
     assert off < 0.1 * gradients[0].norm()
     assert (off > 0) == (kind != "linear"), "an output layer's products are never rounded"
+
+
+def test_what_adams_moments_take_of_a_gradient_is_not_rounded_away():
+    """In float32, 1 − 0.99999999 is 0."""
+    run = run_of("adamw", beta_2=1 - 1e-8)
+    assert numbers_of(run, np.arange(3), 7)[:, 3].astype(np.float32) == pytest.approx(1e-8, rel=1e-6)

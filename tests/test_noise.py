@@ -36,7 +36,10 @@ def test_the_rate_is_honoured_and_the_scale_matches_it(rate):
 
 
 def test_the_highest_rates_still_keep_something():
-    assert level_of(torch.tensor(1 - 1e-9).double()) == 2**16 - 1
+    rate = 1 - 1e-9
+    assert level_of(torch.tensor(rate).double()) == 2**16 - 1
+    mask = noise(fine=is_fine([rate])).mask(0, torch.tensor(rate).double(), 1000, 1000, torch.float64)
+    assert set(mask.unique().tolist()) <= {0, 2**16}
 
 
 @pytest.mark.parametrize("rate", RATES)

@@ -66,14 +66,15 @@ def dropout_of(given: Any) -> float | tuple[float, ...]:
     >>> dropout_of(0.5), dropout_of("0.2/0.5"), dropout_of([0.2, 0]), dropout_of([0, 0])
     (0.5, (0.2, 0.5), (0.2, 0.0), 0.0)
     """
+    given = given.tolist() if hasattr(given, "tolist") else given  # an array, or a number of NumPy's
     parts = given.split("/") if isinstance(given, str) else given if isinstance(given, list | tuple) else [given]
     try:
         rates = tuple(math.nan if isinstance(part, bool) else float(part) + 0.0 for part in parts)  # without −0
     except (TypeError, ValueError, OverflowError):
         rates = (math.nan,)
-    if not all(0 <= rate < 1 for rate in rates):
+    if not rates or not all(0 <= rate < 1 for rate in rates):
         raise ValueError("must be a rate in [0, 1), or one a hidden layer, as 0.2/0.5")
-    return rates if len(rates) > 1 and any(rates) else rates[0] if rates else 0.0
+    return rates if len(rates) > 1 and any(rates) else rates[0]
 
 
 Dropout = Annotated[Rate | tuple[Rate, ...], BeforeValidator(dropout_of)]
@@ -798,7 +799,9 @@ def with_one_dropout(values: Any, several: bool = False) -> Any:
         raise ConfigError(f"{BY_LAYER} {error}; found {given!r}.") from None
     if not rates:
         return changed
-    if (other := values.get("dropout")) not in (None, 0, [], (), [0], (0,)):
+    other = values.get("dropout")
+    other = other.tolist() if hasattr(other, "tolist") else other
+    if other not in (None, 0, [], (), [0], (0,)):
         raise ConfigError(f"{BY_LAYER} is a name of dropout; found {given!r}, and dropout={other!r}. Leave one out.")
     return changed | {"dropout": (rates,) if several else rates}
 

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from pydantic import Field, field_validator
 
-from droplab.config import Count, Rate, Regularizers, Validated, Width, parse, regularizer_pairs
+from droplab.config import Count, Dropout, Rate, Regularizers, Validated, Width, parse, regularizer_pairs
 from droplab.errors import ConfigError
-from droplab.model.network import Network, Output, entry_of
-from droplab.model.noise import is_fine
+from droplab.model.network import Network, Output, acting, entry_of
 from droplab.model.regularizers import check, strengths_of
 from droplab.train.device import resolve_way
 from droplab.train.optimizers import Optimizer
@@ -50,7 +49,7 @@ class Parameters(Validated):
     epsilon: Positive = 1e-8
     n_iter_no_change: Annotated[float, Field(ge=1, allow_inf_nan=True)] = 10
     max_fun: Count = 15000
-    dropout: Rate | tuple[Rate, ...] = 0.5
+    dropout: Dropout = 0.5
     input_dropout: Rate = 0.0
     regularizers: Regularizers = ()
     n_seeds: Annotated[int, Field(ge=1, le=10_000)] = 1
@@ -82,13 +81,12 @@ class Parameters(Validated):
             made._check_lbfgs()
         return made
 
-    @field_validator("hidden_layer_sizes", "dropout", mode="before")
+    @field_validator("hidden_layer_sizes", mode="before")
     @classmethod
-    def _a_number_or_one_a_layer(cls, value: Any, info: Any) -> Any:
+    def _a_number_or_one_a_layer(cls, value: Any) -> Any:
         if isinstance(value, np.ndarray):
             value = value.tolist()
-        single = not hasattr(value, "__iter__")
-        return (value,) if single and info.field_name == "hidden_layer_sizes" else value
+        return value if hasattr(value, "__iter__") else (value,)
 
     @field_validator("alpha", "learning_rate_init", "epsilon")
     @classmethod
@@ -111,7 +109,7 @@ class Parameters(Validated):
         used = {"dropout": rates} if any(rates) else {}
         used |= {"input_dropout": (self.input_dropout,)} if self.input_dropout else {}
         used |= {name: strengths_of(value) for name, value in self.regularizers}
-        return used | ({"l2": (0.0,)} if self.alpha and "l2" not in used else {})
+        return acting(used | ({"l2": (0.0,)} if self.alpha and "l2" not in used else {}), layers)
 
     @property
     def is_noisy(self) -> bool:
@@ -120,14 +118,12 @@ class Parameters(Validated):
 
     def network(self, features: int, outputs: int, output: Output) -> Network:
         """What networks of that kind compute."""
-        noise = [strength for name, each in self.used.items() if entry_of(name).is_noise for strength in each]
-        return Network(
-            (features, *self.hidden_layer_sizes, outputs),
-            self.activation,
+        return Network.using(
+            [self.used],
+            sizes=(features, *self.hidden_layer_sizes, outputs),
+            activation=self.activation,
             output=output,
             precision="bf16" if self.precision == "bf16" else "fp32",
-            regularizers=tuple(self.used),
-            fine=is_fine(noise),
         )
 
     @property

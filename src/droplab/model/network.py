@@ -89,19 +89,27 @@ class Network:
 
     @classmethod
     def of(cls, runs: Sequence[RunSettings], features: int, classes: int, precision: str) -> Network:
-        """What runs compute that may differ in strengths, rates and seeds; a regularizer that one has, all have."""
-        first, used = runs[0], [used_by(run) for run in runs]
-        return cls(
-            (features, *first.widths, classes),
-            first.activation,
-            pieces_of(first),
+        """What runs compute that may differ in strengths, rates and seeds."""
+        first = runs[0]
+        return cls.using(
+            [used_by(run) for run in runs],
+            sizes=(features, *first.widths, classes),
+            activation=first.activation,
+            pieces=pieces_of(first),
             precision=precision,
-            regularizers=tuple(dict.fromkeys(name for one in used for name in one)),
-            fine=is_fine(
-                [strength for one in used for name in one if entry_of(name).is_noise for strength in one[name]]
-            ),
             scaled=first.dropout_scaling == "training",
         )
+
+    @classmethod
+    def using(cls, runs: Sequence[Mapping[str, Sequence[float]]], **how: Any) -> Network:
+        """With the regularizers of runs, strengths by name; what one has, all have.
+
+        Dropout comes first, the others by name, whatever the runs and their order: noises one after the other do not
+        commute.
+        """
+        names = sorted({name for one in runs for name in one}, key=lambda name: (name != DROPOUT.name, name))
+        noise = [s for one in runs for name, each in one.items() if entry_of(name).is_noise for s in each]
+        return cls(regularizers=tuple(names), fine=is_fine(noise), **how)
 
     @cached_property
     def used(self) -> list[tuple[Regularizer, slice]]:
@@ -324,7 +332,13 @@ def used_by(run: RunSettings) -> dict[str, tuple[float, ...]]:
     used = {DROPOUT.name: run.rates} if any(run.rates) else {}
     used |= {name: strengths_of(value) for name, value in run.regularizers}
     used.pop("early_stopping", None)  # no part of what is computed
-    return used | ({"weight_decay": (ADAMW_DECAY,)} if run.optimizer == "adamw" and "weight_decay" not in used else {})
+    used |= {"weight_decay": (ADAMW_DECAY,)} if run.optimizer == "adamw" and "weight_decay" not in used else {}
+    return acting(used, len(run.widths))
+
+
+def acting(used: Mapping[str, tuple[float, ...]], hidden_layers: int) -> dict[str, tuple[float, ...]]:
+    """Regularizers without those that have no layer to act on."""
+    return {name: each for name, each in used.items() if hidden_layers or entry_of(name).by_layer != "hidden"}
 
 
 def is_noisy(run: RunSettings) -> bool:

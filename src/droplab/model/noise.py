@@ -90,7 +90,7 @@ def level_of(rate: Tensor) -> Tensor:
 
 def is_fine(rates: Sequence[float]) -> bool:
     """Whether one of these rates lies between 256ths."""
-    return any(round(rate * LEVELS) % 256 for rate in rates)
+    return any(min(round(rate * LEVELS), LEVELS - 1) % 256 for rate in rates)
 
 
 def training_keys(seeds: Sequence[int], epoch: int, steps: int, device: torch.device) -> Tensor:

@@ -17,6 +17,7 @@ from functools import partial, reduce
 from operator import add
 from typing import TYPE_CHECKING, Any
 
+from droplab.config import BY_LAYER
 from droplab.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -249,7 +250,7 @@ _ENTRIES = (
 TABLE: dict[str, Regularizer] = {entry.name: entry for entry in _ENTRIES}
 """Every regularizer that there is, by name."""
 
-_OWN = frozenset(TABLE)
+_OWN = frozenset({*TABLE, DROPOUT.name, BY_LAYER})
 
 
 def check(regularizers: Sequence[tuple[str, float | Strengths]], hidden_layers: int) -> None:

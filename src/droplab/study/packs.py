@@ -22,6 +22,7 @@ from droplab.study.plan import Run
 from droplab.train.evaluate import mc_points
 from droplab.train.examples import CHUNK, Examples
 from droplab.train.loop import program_of
+from droplab.train.optimizers import Optimizer
 from droplab.train.outcome import Precision, Way
 from droplab.train.program import Program
 from droplab.train.results import KEPT_PROBABILITIES, TRAIN_EXAMPLES
@@ -155,10 +156,12 @@ def pack_work(pack: Pack, examples: Examples) -> float:
 def memory_of(run: Run, examples: Examples) -> float:
     """About how many bytes a run takes in a pack.
 
-    Weights five times over (master, velocity, working copy, gradients), a batch or an evaluated chunk with its
-    activations four times, the epoch's order while it is made, the predictions of three inference modes, and the
-    probabilities that each of these keeps, `mc` after some of its masks, too.
+    Weights four times over (values, gradients, working copies) and once more for each moment and for the best so far; a
+    batch or an evaluated chunk with its activations six times (masks, and what the gradient needs), the epoch's order
+    while it is made, the predictions of three inference modes, and the probabilities that each of these keeps, `mc`
+    after some of its masks, too.
     """
+    copies = 4 + Optimizer.of([run.settings]).moments + ("early_stopping" in dict(run.settings.regularizers))
     shapes = weight_shapes(run.settings, examples.features, examples.classes)
     weights, units = weight_count(shapes), examples.features + sum(outputs for _, outputs in shapes)
     trained = _trained(run, examples)
@@ -166,7 +169,7 @@ def memory_of(run: Run, examples: Examples) -> float:
     predicted = max(min(trained, TRAIN_EXAMPLES), len(examples.valid), len(examples.test))
     believed = min(len(examples.test) * examples.classes, KEPT_PROBABILITIES)
     kept = believed * (3 + len(mc_points(run.settings.mc_samples)))
-    return 4.0 * (5 * weights + 4 * batch * units + kept) + 24.0 * (trained + predicted)
+    return 4.0 * (copies * weights + 6 * batch * units + kept) + 24.0 * (trained + predicted)
 
 
 def free_memory(device: str, examples: Examples, workers: int) -> float:

@@ -20,7 +20,7 @@ EPSILON = 1e-8
 """What Adam adds to a root: PyTorch's."""
 
 ROWS = 5
-"""Numbers of a run that an update takes: learning rate, step, momentum or Adam's first decay, its second, epsilon."""
+"""Numbers of a run that an update takes: learning rate; step; momentum, or of Adam 1 − β₁; 1 − β₂; epsilon."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,12 @@ class Optimizer:
             numbers: shape (ROWS, R).
         """
         rate, step, first, second, epsilon = numbers.unsqueeze(2)
-        new, newer = 1 - first, 1 - second
         for place, part in enumerate(values):
             value, gradient = part.flatten(1), gradients[place].flatten(1)
             if self.adam:
                 m, v = (each[place].flatten(1) for each in moments)
-                m.lerp_(gradient, new)
-                v.lerp_(gradient.square(), newer)
+                m.lerp_(gradient, first)
+                v.lerp_(gradient.square(), second)
                 value.sub_((m * step).div_(v.sqrt().add_(epsilon)))
                 continue
             taken = gradient * rate if self.classical else gradient
@@ -115,7 +114,13 @@ def adam_numbers(
     root = np.sqrt(1 - beta_2**done)
     ones = np.ones_like(rate)
     return np.stack(
-        [rate, rate * root / (1 - beta_1**done), beta_1 * ones, beta_2 * ones, epsilon * (root if corrected else ones)],
+        [
+            rate,
+            rate * root / (1 - beta_1**done),
+            (1 - beta_1) * ones,
+            (1 - beta_2) * ones,
+            epsilon * (root if corrected else ones),
+        ],
         axis=1,
     )
 

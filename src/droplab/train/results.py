@@ -42,11 +42,13 @@ def finish(state: State, examples: Examples, way: Way, checkpoints: CheckpointCo
         For each run what it became, or the error that says why its loss is no number any more.
     """
     losses, chosen = np.stack(state.losses), state.take_best()
-    diverged = np.isinf(losses).max(axis=0)
     started = time.perf_counter()
     layers, strengths = state.final(state.networks)
+    diverged = np.isinf(losses).max(axis=0)
     final = [] if diverged.all() else _final_evaluation(state, layers, strengths, examples)
     state.evaluate_seconds += time.perf_counter() - started
+    for index, one in enumerate(final):  # the last update, and valid, may show what no epoch's loss did
+        diverged[index] |= chosen[index] == 0 or not all(np.isfinite(m.value) for m in one.metrics if m.name == "nll")
     runs = len(state.settings)
     return [
         _divergence(run, losses[:, index])
@@ -70,7 +72,8 @@ def finish(state: State, examples: Examples, way: Way, checkpoints: CheckpointCo
 
 
 def _divergence(run: RunSettings, losses: NDArray[np.float32]) -> TrainingError:
-    epoch = int(np.isinf(losses).argmax()) + 1
+    epochs = np.isinf(losses)
+    epoch = int(epochs.argmax()) + 1 if epochs.any() else int((~np.isnan(losses)).sum())
     return TrainingError(
         f"the loss must stay a finite number; with widths={list(run.widths)}, dropout={strength_words(run.dropout)}, "
         f"seed={run.seed} "

@@ -19,6 +19,7 @@ from droplab.config import RunSettings
 from droplab.model.initialise import initial_layers
 from droplab.model.network import Layer, Network, pieces_of, used_by
 from droplab.model.noise import training_keys
+from droplab.model.regularizers import strengths_of
 from droplab.random import Purpose, key_tensor, permutation, stream_key
 from droplab.train.evaluate import evaluate
 from droplab.train.examples import Examples
@@ -88,7 +89,10 @@ class State:
         self.losses: list[NDArray[np.float32]] = []
         self.points: list[int] = []
         self.evaluated: list[NDArray[np.float64]] = []
-        self._patience = [dict(run.regularizers).get("early_stopping") for run in settings]
+        self._patience = [
+            max(strengths_of(each)) if (each := dict(run.regularizers).get("early_stopping")) is not None else None
+            for run in settings
+        ]
         self.watch = torch.tensor([[torch.inf, 0.0]] * len(settings), dtype=torch.float64)
         stopping = any(patience is not None for patience in self._patience)
         parts = [self.networks.values, self.networks.statistics]
@@ -169,7 +173,7 @@ class State:
                 for best, part in zip(self.best, (networks.values, networks.statistics), strict=True):
                     best[place] = part[row]
             waited = self.networks.epoch - float(self.watch[place, 1])
-            stops.append(patience is not None and not isinstance(patience, tuple) and waited >= patience)
+            stops.append(patience is not None and waited >= patience)
         return stops
 
     def take_best(self) -> list[int | None]:

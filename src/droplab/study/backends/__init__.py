@@ -15,7 +15,7 @@ def choose_backend(way: Way, workers: int, crew: Crew | None = None) -> Backend:
     """The backend for this machine: this process for a GPU and for little work, else a process a core.
 
     On a CPU processes of one thread train more than one process with as many threads (docs/decisions/002), and a
-    network comes out the same however many processes there are.
+    network whose products are its own comes out the same however many processes there are.
 
     Args:
         way: how the runs are executed.

@@ -71,11 +71,12 @@ def checkpoint_of(pack: Pack, folder: Path | None) -> Checkpoint | None:
 
 
 def halves(pack: Pack) -> tuple[Pack, Pack]:
-    """A pack of at least two runs as two; a half of one run is trained by itself, for which nothing is compiled."""
+    """A pack of at least two runs as two; nothing is compiled for them, since one may be of another kind than both."""
     middle = len(pack) // 2
-    way = pack[0].way
-    alone = replace(way, stacked=False, compiled=False) if way.stacked else way
-    first, second = (with_way(half, way if len(half) > 1 else alone) for half in (pack[:middle], pack[middle:]))
+    way = replace(pack[0].way, compiled=False)
+    first, second = (
+        with_way(half, replace(way, stacked=way.stacked and len(half) > 1)) for half in (pack[:middle], pack[middle:])
+    )
     return first, second
 
 
