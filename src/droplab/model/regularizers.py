@@ -56,7 +56,8 @@ class Regularizer:
         on_hidden: (activations of a hidden layer, its number, strengths, noise) → activations; likewise.
         penalty: (weight layers, activations of each hidden layer, strengths) → what the loss has added, shape (R,); of
             one network ().
-        smooth: (strength, classes) → the probability of the true class that the loss aims at, shape (R,).
+        smooth: (strength, classes) → the probability of the true class that the loss aims at, elementwise, shape (R,)
+            in either case; where several do so, the last counts.
         before_update: (weights in place, strengths, learning rate); without gradient.
         after_update: (weights in place, strengths); without gradient.
         drops: whether it sets units to 0 and the share kept may be made up for at inference.

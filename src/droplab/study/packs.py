@@ -98,7 +98,9 @@ def pack_program(pack: Pack, examples: Examples) -> Program:
     return program_of(settings, examples, pack[0].way)
 
 
-def make_packs(runs: Sequence[Run], examples: Examples, workers: int, memory: float | None = None) -> Packing:
+def make_packs(
+    runs: Sequence[Run], examples: Examples, workers: int, memory: float | None = None, beside: int | None = None
+) -> Packing:
     """Group runs into packs and settle how each is executed.
 
     A GPU trains runs of one shape stacked, and so does a CPU where the products are small; large ones gain nothing by
@@ -109,6 +111,7 @@ def make_packs(runs: Sequence[Run], examples: Examples, workers: int, memory: fl
         examples: what they are trained on.
         workers: how many packs are trained at once.
         memory: free memory of the device, bytes; `None` asks for it.
+        beside: how many packs, planned before, are trained at the same time; `None` gives each pack one thread.
     """
     device = runs[0].way.device
     share = MEMORY_SHARE * (free_memory(device, examples, workers) if memory is None else memory / workers)
@@ -128,6 +131,8 @@ def make_packs(runs: Sequence[Run], examples: Examples, workers: int, memory: fl
             most = fitting
         packs += [in_order(group[i : i + most]) for i in range(0, len(group), most)]
     packs = [with_way(pack, replace(pack[0].way, stacked=len(pack) > 1)) for pack in packs]
+    if beside is not None:
+        packs = with_threads(packs, examples, beside)
     packs, notice = _decide_compiling(packs, examples)
     return Packing(sorted(packs, key=lambda pack: -pack_work(pack, examples)), notices + notice)
 

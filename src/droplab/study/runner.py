@@ -29,7 +29,6 @@ from droplab.study.packs import (
     pack_name,
     pack_program,
     pack_work,
-    with_threads,
     with_way,
 )
 from droplab.study.plan import Run
@@ -325,11 +324,10 @@ def _planned_packs(
     new = [run for run in todo if run.key not in known]
     if not new:
         return kept
-    packing = make_packs(new, examples, workers)
+    packing = make_packs(new, examples, workers, beside=len(kept))
     for text in packing.notices:
         notice(text)
-    new_packs = with_threads(packing.packs, examples, len(kept))
-    return sorted(kept + new_packs, key=lambda pack: -pack_work(pack, examples))
+    return sorted(kept + packing.packs, key=lambda pack: -pack_work(pack, examples))
 
 
 def _compiled(
