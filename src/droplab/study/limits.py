@@ -42,16 +42,17 @@ def idle_cores() -> int:
 def watch_others() -> Callable[[], float | None]:
     """Begin to look; the function returned says what share of the cores others have taken since, 0 to 1.
 
-    Others are all processes but this one, whose workers count among them. `None` where the system does not tell.
+    Others are all processes but this one and those that it has started and seen end. `None` where the system does not
+    tell.
     """
-    began, wall, own = _busy_seconds(), time.perf_counter(), time.process_time()
+    began, wall, own = _busy_seconds(), time.perf_counter(), sum(os.times()[:4])
 
     def share() -> float | None:
         now = _busy_seconds()
         if began is None or now is None:
             return None
         cores, before = now[0], began[1]
-        taken = now[1] - before - (time.process_time() - own)
+        taken = now[1] - before - (sum(os.times()[:4]) - own)
         return min(1.0, max(0.0, taken / (cores * (time.perf_counter() - wall))))
 
     return share
