@@ -41,7 +41,7 @@ _ONE_THREAD = 3_000_000
 """A step with fewer multiplications runs on one thread: another gains it a tenth at most, and loses it a third where
 other threads want the cores, as those of NumPy do for a while after each product (docs/log.md)."""
 
-_NUMBERS_AT_ONCE = 2**20
+_NUMBERS_AT_ONCE = 2**18
 """Features taken from the table in one go: many small steps share the calls, large ones do not need to."""
 
 _EPOCHS_AT_ONCE = 32
