@@ -337,7 +337,7 @@ def _many(name: str, call: Callable[..., Tensor], strengths: Values, *parts: Any
         one = lambda s, *mine: call(s, *tree_map(lambda part: part.unsqueeze(0), mine))  # noqa: E731
         return torch.func.vmap(one)(strengths, *parts)
     except Exception as error:  # whatever a user's function may raise
-        if "memory" in str(error):  # smaller packs may fit
+        if any(words in str(error) for words in ("allocate memory", "out of memory")):  # smaller packs may fit
             raise
         raise ConfigError(
             f"what the regularizer {name} does must be tensor operations, without Python's if, float or math on a "
