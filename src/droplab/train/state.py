@@ -60,6 +60,8 @@ class State:
 
     Attributes:
         settings: of each run.
+        epochs: most that one lasts.
+        examples: of an epoch.
         networks: theirs, those that have stopped behind the others.
         losses: mean training loss of each epoch done, E of shape (R,), in nats; infinite where it is
             no number any more, NaN for a run that had stopped.
