@@ -54,8 +54,8 @@ class Jax(Rival):
             return timed(epochs)
 
     def warm_up(self, networks: Sequence[RunSettings]) -> None:
-        """Compile: a program is for its shapes."""
-        self.train([one.model_copy(update={"epochs": 1}) for one in networks])
+        """Compile: a program is for its shapes, and another for what an epoch before has made."""
+        self.train([one.model_copy(update={"epochs": 2}) for one in networks])
 
 
 def initial_state(key: Any, sizes: Sequence[int]) -> Any:
