@@ -32,7 +32,7 @@ RECIPES = {
         "dropout": [0.2, 0.5], "dropout_scaling": "inference", "regularizers": {"input_dropout": 0.1},
     },
     "gaussian": {"dropout": 0.25, "regularizers": {"gaussian_dropout": [0.3, 0.5], "input_gaussian_dropout": 0.2}},
-    "noise": {"activation": "tanh", "regularizers": {"input_noise": 0.3, "hidden_noise": 0.2}},
+    "noise": {"activation": "tanh", "dropout": 0.25, "regularizers": {"input_noise": 0.3, "hidden_noise": 0.2}},
     "penalties": {
         "activation": "logistic", "initial_weights": "glorot",
         "regularizers": {"l2": [0.1, 0.0, 0.3], "l1": 0.01, "kl_sparsity": 0.1},
