@@ -129,6 +129,8 @@ def test_parameters_and_defaults_are_those_of_mlp_classifier_and_ours_after_them
     ours, theirs = DropoutMLPClassifier().get_params(), MLPClassifier().get_params()
     assert {name: ours[name] for name in theirs} == theirs
     assert set(ours) - set(theirs) == {
+        "schedule_final",
+        "warmup_epochs",
         "dropout",
         "input_dropout",
         "regularizers",
@@ -487,7 +489,7 @@ def test_ctrl_c_keeps_what_is_there(monkeypatch):
         ({"precision": "fp8"}, "precision"),
         ({"alpha": -1, "max_iter": 0}, "alpha.*max_iter"),
         ({"batch_size": 0}, "batch_size"),
-        ({"learning_rate": "cosine"}, "learning_rate"),
+        ({"learning_rate": "sine"}, "learning_rate"),
         ({"early_stopping": True, "validation_fraction": 0.0}, "found 0 and 150 with validation_fraction=0"),
         ({"early_stopping": True, "validation_fraction": 0.005}, "found 1 and 149 with validation_fraction=0.005"),
         ({"early_stopping": True, "validation_fraction": 0.999}, "found 150 and 0 with validation_fraction=0.999"),
@@ -583,3 +585,17 @@ def test_digits_and_iris_are_learnt_with_the_defaults():
     for data in (load_iris(return_X_y=True), load_digits(return_X_y=True)):
         model = make_pipeline(StandardScaler(), DropoutMLPClassifier(random_state=0))
         assert cross_val_score(model, *data, cv=3).mean() > 0.9
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@pytest.mark.parametrize("schedule", ["linear", "flat_cosine"])
+def test_schedules_of_studies_serve_every_solver(solver, schedule):
+    """Half the training at a constant rate, held against the schedule that is constant there; then they part."""
+    how = {"solver": solver, "max_iter": 8, "n_iter_no_change": 8, "batch_size": 16, "schedule_final": 0.1}
+    constant, falls = (
+        quick(learning_rate=rate, **(how if rate != "constant" else how | {"schedule_final": 0.01})).fit(X, y)
+        for rate in ("constant", schedule)
+    )
+    same = 4 if schedule == "flat_cosine" else 0
+    assert (np.array(constant.loss_curve_) == falls.loss_curve_).tolist()[:5] == [k < same for k in range(5)]
+    assert constant.loss_curve_[-1] != falls.loss_curve_[-1]

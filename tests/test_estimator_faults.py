@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV
 
 from droplab import DropoutMLPClassifier
 from droplab.errors import ConfigError, DataError
-from droplab.estimator import classifier
+from droplab.estimator import base
 from droplab.train import loop
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -192,7 +192,7 @@ def test_ctrl_c_before_the_epochs_leaves_what_was_there(train, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(classifier, "check_finite", interrupted)
+    monkeypatch.setattr(base, "check_finite", interrupted)
     with pytest.raises(KeyboardInterrupt):
         getattr(clf, train)(X, y)
     np.testing.assert_array_equal(clf.coefs_[0], before)

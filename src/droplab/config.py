@@ -46,7 +46,9 @@ Activation = Literal["relu", "logistic", "tanh", "gelu", "maxout"]
 InitialWeights = Literal["pytorch", "he", "glorot", "fan_in"]
 Optimizer = Literal["sgd", "classical", "nesterov", "adam", "adamw"]
 DropoutScaling = Literal["training", "inference"]
-Schedule = Literal["constant", "linear", "exponential", "inverse_time", "cosine"]
+Schedule = Literal["constant", "linear", "exponential", "inverse_time", "cosine", "flat_cosine"]
+FALLING: tuple[Schedule, ...] = ("linear", "exponential", "cosine", "flat_cosine")
+"""Schedules that end at `schedule_final`."""
 MomentumSchedule = Literal["constant", "linear", "exponential"]
 ColumnKind = Literal["number", "category", "ignore"]
 NumericEncoding = Literal["piecewise_linear"]
@@ -125,7 +127,8 @@ class Recipe(Validated):
         beta_1: decay of Adam's first moment.
         beta_2: of its second.
         schedule: of the learning rate, by update: `linear` and `cosine` fall to `schedule_final` of it, `exponential`
-            reaches that by equal factors, `inverse_time` is 1 / (1 + t / `schedule_epochs`).
+            reaches that by equal factors, `flat_cosine` is constant in the first half and a cosine in the second,
+            `inverse_time` is 1 / (1 + t / `schedule_epochs`).
         schedule_final: share of the learning rate that is left at the end of the schedule, and from then on.
         schedule_epochs: how long it lasts, in epochs; 0 for the whole training.
         warmup_epochs: epochs over which the learning rate first grows from 0.
@@ -177,7 +180,7 @@ class Recipe(Validated):
             "beta_2": adam,
             "momentum": not adam,
             "momentum_schedule": not adam,
-            "schedule_final": self.schedule in ("linear", "exponential", "cosine"),
+            "schedule_final": self.schedule in FALLING,
             "schedule_epochs": self.schedule != "constant",
             "momentum_final": self.momentum_schedule != "constant",
             "momentum_epochs": self.momentum_schedule != "constant",

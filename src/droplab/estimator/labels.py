@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.special import expit, softmax
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.multiclass import type_of_target, unique_labels
 
-from droplab.errors import DataError
-from droplab.model.network import Output
+from droplab.errors import ConfigError, DataError
+from droplab.model.losses import Loss, Output
 
 
 def check_cells(y: Any, name: str = "y") -> None:
@@ -97,7 +98,17 @@ class Labels:
         """What the outputs are."""
         return "logistic" if self.several or len(self.classes) == 2 else "softmax"
 
-    def targets(self, y: Any) -> NDArray[Any]:
+    @property
+    def loss(self) -> Loss:
+        """Of no effect."""
+        return "squared_error"
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """None."""
+        return ()
+
+    def numbers(self, y: Any) -> NDArray[Any]:
         """The number of each row's class, shape (N,); of `logistic` outputs 1 for what is true, else 0, shape (N, O).
 
         Raises:
@@ -114,6 +125,36 @@ class Labels:
             raise DataError(f"y must be of the classes {self.classes.tolist()}; found {sorted(unknown)}.")
         softmax = self.output == "softmax"
         return np.searchsorted(self.classes, y) if softmax else np.asarray(self.binarizer.transform(y))
+
+    def check_same(self, y: Any) -> None:
+        """Whether `y` has the same classes.
+
+        Raises:
+            DataError: if it has not.
+        """
+        self.numbers(y)
+        if (found := unique_labels(y).tolist()) != self.classes.tolist():
+            raise DataError(f"warm_start goes on with the same classes, {self.classes.tolist()}; found {found}.")
+
+    def check_classes(self, classes: Any) -> None:
+        """Whether these are the classes.
+
+        Raises:
+            ConfigError: if they are not.
+        """
+        if not np.array_equal(self.classes, unique_labels(classes)):
+            raise ConfigError(
+                f"classes must be those that labels are of, {self.classes.tolist()}; found "
+                f"{np.asarray(classes).tolist()}."
+            )
+
+    def strata(self, y: Any) -> NDArray[np.integer] | None:
+        """The number of each row's class; `None` with several labels a row."""
+        return None if self.several else np.unique(y, return_inverse=True)[1]
+
+    def said(self, outputs: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Probabilities."""
+        return np.asarray(softmax(outputs, axis=2) if self.output == "softmax" else expit(outputs))
 
     def told(self, outputs: NDArray[np.floating]) -> Any:
         """The labels that probabilities of shape (N, O) say, as `y` was given: sparse where it was."""

@@ -1,4 +1,4 @@
-"""The parameters of the classifier, checked: scikit-learn's of `MLPClassifier`, and ours."""
+"""The parameters of the estimators, checked: scikit-learn's of `MLPClassifier` and `MLPRegressor`, and ours."""
 
 from __future__ import annotations
 
@@ -9,9 +9,21 @@ import numpy as np
 import torch
 from pydantic import Field, field_validator
 
-from droplab.config import Count, Dropout, Rate, Regularizers, Validated, Width, parse, regularizer_pairs
+from droplab.config import (
+    FALLING,
+    Count,
+    Dropout,
+    Rate,
+    Regularizers,
+    Schedule,
+    Validated,
+    Width,
+    parse,
+    regularizer_pairs,
+)
 from droplab.errors import ConfigError
-from droplab.model.network import Network, Output, acting, entry_of
+from droplab.estimator.targets import Targets
+from droplab.model.network import Network, acting, entry_of
 from droplab.model.regularizers import check, strengths_of
 from droplab.train.device import resolve_way
 from droplab.train.optimizers import Optimizer
@@ -25,16 +37,18 @@ _MOST = 1e38
 
 
 class Parameters(Validated):
-    """What `DropoutMLPClassifier` was given; what each means stands there."""
+    """What an estimator was given; what each means stands at `DropoutMLPClassifier`."""
 
     hidden_layer_sizes: tuple[Width, ...] = (100,)
     activation: Literal["identity", "logistic", "tanh", "relu"] = "relu"
     solver: Literal["lbfgs", "sgd", "adam"] = "adam"
     alpha: NotNegative = 0.0001
     batch_size: Literal["auto"] | Count = "auto"
-    learning_rate: Literal["constant", "invscaling", "adaptive"] = "constant"
+    learning_rate: Literal["invscaling", "adaptive"] | Schedule = "constant"
     learning_rate_init: Positive = 0.001
     power_t: NotNegative = 0.5
+    schedule_final: Annotated[float, Field(gt=0, le=1)] = 0.01
+    warmup_epochs: NotNegative = 0.0
     max_iter: Count = 200
     shuffle: bool = True
     tol: NotNegative = 1e-4
@@ -53,20 +67,19 @@ class Parameters(Validated):
     input_dropout: Rate = 0.0
     regularizers: Regularizers = ()
     n_seeds: Annotated[int, Field(ge=1, le=10_000)] = 1
-    class_weight: Literal["balanced"] | dict[Any, NotNegative] | None = None
     device: str = "auto"
     precision: Literal["auto", "fp64", "fp32", "bf16"] = "auto"
     mc_samples: Count = 20
 
     @classmethod
-    def checked(cls, given: dict[str, Any]) -> Self:
-        """The parameters of a classifier, without `random_state`.
+    def checked(cls, given: dict[str, Any], owner: str) -> Self:
+        """The parameters of an estimator of class `owner`, without `random_state`.
 
         Raises:
             ConfigError: naming each fault at once, or what contradicts what.
             DeviceError: if device or precision is not there.
         """
-        made = parse(cls, given, "DropoutMLPClassifier")
+        made = parse(cls, given, owner)
         hidden = len(made.hidden_layer_sizes)
         if isinstance(made.dropout, tuple) and len(made.dropout) != hidden:
             raise ConfigError(
@@ -112,17 +125,25 @@ class Parameters(Validated):
         return acting(used | ({"l2": (0.0,)} if self.alpha and "l2" not in used else {}), layers)
 
     @property
+    def schedule(self) -> Schedule:
+        """Of studies, for any solver; `constant` beside scikit-learn's own, which are for `sgd`."""
+        rate = self.learning_rate
+        return "constant" if rate == "invscaling" or rate == "adaptive" else rate  # noqa: PLR1714  # mypy reads it
+
+    @property
     def is_noisy(self) -> bool:
         """Whether something in training is random beside initial weights and the order of rows."""
         return any(entry_of(name).is_noise for name in self.used)
 
-    def network(self, features: int, outputs: int, output: Output) -> Network:
-        """What networks of that kind compute."""
+    def network(self, features: int, targets: Targets) -> Network:
+        """What networks compute that are trained for such targets."""
         return Network.using(
             [self.used],
-            sizes=(features, *self.hidden_layer_sizes, outputs),
+            sizes=(features, *self.hidden_layer_sizes, targets.outputs),
             activation=self.activation,
-            output=output,
+            output=targets.output,
+            loss=targets.loss,
+            levels=targets.levels,
             precision="bf16" if self.precision == "bf16" else "fp32",
         )
 
@@ -156,13 +177,28 @@ class Parameters(Validated):
                 f"{', '.join(sorted(odd))}. Set dropout=0 and leave the others out, or use solver='adam'."
             )
 
+    def check_partial(self) -> None:
+        """Whether one epoch's rows suffice for all that is asked.
+
+        Raises:
+            ConfigError: if not.
+        """
+        if self.early_stopping or self.schedule != "constant":
+            raise ConfigError(
+                "partial_fit sees some of the rows at a time, and does not know how long it goes on: it needs "
+                "early_stopping=False and a learning_rate of constant, invscaling or adaptive; found early_stopping="
+                f"{self.early_stopping}, learning_rate={self.learning_rate!r}."
+            )
+
     def warn_of_idle(self) -> None:
         """Warn of the parameters that are not at their defaults and cannot act."""
         sgd, steps = self.solver == "sgd", self.solver != "lbfgs"
         acts = {
             "momentum": sgd,
             "nesterovs_momentum": sgd and self.momentum > 0,
-            "learning_rate": sgd,
+            "learning_rate": sgd or (steps and self.schedule != "constant"),
+            "schedule_final": steps and self.schedule in FALLING,
+            "warmup_epochs": steps,
             "power_t": sgd and self.learning_rate == "invscaling",
             "beta_1": self.solver == "adam",
             "beta_2": self.solver == "adam",
@@ -184,6 +220,21 @@ class Parameters(Validated):
                 f"early_stopping={self.early_stopping}: left out.",
                 UserWarning,
                 stacklevel=3,
+            )
+
+
+class ClassifierParameters(Parameters):
+    """What `DropoutMLPClassifier` was given."""
+
+    class_weight: Literal["balanced"] | dict[Any, NotNegative] | None = None
+
+    def check_partial(self) -> None:
+        """As of any; and the weights of classes must be known."""
+        super().check_partial()
+        if self.class_weight == "balanced":
+            raise ConfigError(
+                "partial_fit sees some of the rows at a time: it cannot have class_weight='balanced'; found it. Give "
+                "the weights by class."
             )
 
 

@@ -23,13 +23,14 @@ from torch import Tensor
 
 from droplab.estimator.parameters import Parameters
 from droplab.estimator.rows import Rows
+from droplab.model.losses import numbers_of
 from droplab.model.network import Layer, Network
 from droplab.model.noise import Noise
 from droplab.random import Purpose, fold, key_tensor, permutation, stream_key
 from droplab.study.limits import cores
 from droplab.train.loop import run_epoch, train
 from droplab.train.networks import Networks
-from droplab.train.optimizers import ROWS, adam_numbers
+from droplab.train.optimizers import ROWS, adam_numbers, factor_at, warmth_at
 from droplab.train.replay import replayed
 from droplab.train.step import Inputs, plain_step
 
@@ -87,9 +88,9 @@ class History:
 
 
 class HeldOut(NamedTuple):
-    """What a network says of the rows held out, by their weights: accuracy, and log-loss in nats."""
+    """What a network says of the rows held out, by their weights: accuracy or R², and the mean loss."""
 
-    accuracy: float
+    score: float
     loss: float
 
 
@@ -263,12 +264,16 @@ class Fit:
     def _numbers(self, networks: Networks, steps: int) -> Tensor:
         """What the optimizer takes in the next steps, shape (S, ROWS, R)."""
         given, rates = self._given, [self.histories[place].rate for place in networks.places]
+        updates = self.networks.updates + np.arange(steps)
+        an_epoch = math.ceil(self.examples / self._size)
+        factors = factor_at(given.schedule, updates / an_epoch, given.max_iter, given.schedule_final)
+        factors = factors * warmth_at(updates, given.warmup_epochs * an_epoch)
         if given.solver == "adam":
-            updates = self.networks.updates + np.arange(steps)
-            numbers = adam_numbers(np.ones(steps), given.beta_1, given.beta_2, updates, given.epsilon, corrected=False)
+            numbers = adam_numbers(factors, given.beta_1, given.beta_2, updates, given.epsilon, corrected=False)
             rates = [given.learning_rate_init] * len(networks)
         else:
-            numbers = np.tile([1.0, 1.0, given.momentum, 0.0, 0.0], (steps, 1))
+            numbers = np.outer(factors, [1.0, 1.0, 0.0, 0.0, 0.0])
+            numbers[:, 2] = given.momentum
         table = torch.from_numpy(numbers)[:, :, None].repeat(1, 1, len(networks))
         table[:, :2] *= torch.tensor(rates, dtype=torch.float64)
         return table
@@ -276,22 +281,38 @@ class Fit:
 
 def held_out(networks: Networks, rows: Rows) -> list[HeldOut]:
     """Each network on rows, dropout off; right is a row with several labels if all of them are."""
-    network, right, losses = networks.network, [], []
+    network, said, losses = networks.network, [], []
     layers = networks.final()
+    shares = rows.weights / rows.weights.sum()
     with torch.no_grad():
         for start, features in rows.features.chunks():
-            said = outputs_of(network, layers, features)
-            truth = rows.targets[None, start : start + features.shape[1]].expand(
-                len(networks), *[-1] * rows.targets.dim()
+            truth = rows.targets[None, start : start + features.shape[1]]
+            truth = truth.expand(len(networks), *[-1] * rows.targets.dim())
+            outputs = outputs_of(network, layers, features)
+            losses.append(network.losses(outputs, truth))
+            said.append(_errors(network, outputs, truth))
+        errors = torch.cat(said, dim=1)
+        if network.output in ("softmax", "logistic"):
+            scores = 1 - (errors * shares).sum(dim=1)
+        else:  # R², the mean over the targets
+            spread = (shares[:, None] * (rows.targets - (shares[:, None] * rows.targets).sum(dim=0)).square()).sum(
+                dim=0
             )
-            if network.output == "softmax":
-                right.append(said.argmax(dim=2) == truth)
-            else:
-                right.append(((said > 0) == (truth > 0.5)).all(dim=2))
-            losses.append(network.cross_entropy(said, truth))
-    shares = rows.weights / rows.weights.sum()
-    means = ((torch.cat(parts, dim=1) * shares).sum(dim=1).tolist() for parts in (right, losses))
-    return [HeldOut(*both) for both in zip(*means, strict=True)]
+            scores = (1 - (errors * shares[:, None]).sum(dim=1) / spread).mean(dim=1)
+    means = (torch.cat(losses, dim=1) * shares).sum(dim=1)
+    return [HeldOut(*both) for both in zip(scores.tolist(), means.tolist(), strict=True)]
+
+
+def _errors(network: Network, outputs: Tensor, truth: Tensor) -> Tensor:
+    """Of each row: whether its classes are wrong, shape (R, B); or the squared errors of its numbers, (R, B, T)."""
+    if network.output == "softmax":
+        return outputs.argmax(dim=2) != truth
+    if network.output == "logistic":
+        return ((outputs > 0) != (truth > 0.5)).any(dim=2)
+    said = numbers_of(network.output, outputs, max(len(network.levels), 1))
+    middle = said.view(*truth.shape, -1)[..., (len(network.levels) - 1) // 2]
+    errors: Tensor = (middle - truth).square()
+    return errors
 
 
 def outputs_of(
@@ -352,7 +373,7 @@ def _note(history: History, loss: float, said: HeldOut | None, given: Parameters
         looked_at = fmean(history.losses[-int(window) :])
     else:
         looked_at = said.loss
-        history.scores.append(said.accuracy)
+        history.scores.append(said.score)
         history.held_out_losses.append(said.loss)
         if not math.isfinite(looked_at):
             raise FloatingPointError(f"a log-loss of {looked_at} on the rows held out after epoch {history.iterations}")
@@ -385,5 +406,5 @@ def _say_if_untrained(histories: Sequence[History], rows: int, given: Parameters
 
 def _tell(network: int, history: History, said: HeldOut | None, of: int) -> None:
     name = f"network {network}: " if of > 1 else ""
-    valid = f", validation score = {said.accuracy:.6f}, validation loss = {said.loss:.8f}" if said else ""
+    valid = f", validation score = {said.score:.6f}, validation loss = {said.loss:.8f}" if said else ""
     print(f"{name}iteration {history.iterations}, loss = {history.losses[-1]:.8f}{valid}")

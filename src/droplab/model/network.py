@@ -11,20 +11,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, linear
+from torch.nn.functional import linear
 
 from droplab.config import Recipe, RunSettings
 from droplab.model.activations import activation_of
+from droplab.model.losses import Loss, Output, of_classes, of_labels, of_numbers
 from droplab.model.noise import LEVELS, Noise, is_fine, level_of
 from droplab.model.regularizers import DROPOUT, TABLE, Regularizer, strengths_of
-
-Output = Literal["softmax", "logistic"]
 
 EPSILON, RUNNING = 1e-5, 0.1
 """Of batch normalization, as PyTorch has it: what is added to a variance; a batch's share in the running statistics."""
@@ -54,7 +53,8 @@ class Batch(NamedTuple):
 
     Attributes:
         features: shape (R, B, F), of the weights' dtype.
-        targets: classes, shape (R, B), `int64`; of `logistic` outputs 0 … 1 for each, shape (R, B, C).
+        targets: classes, shape (R, B), `int64`; of `logistic` outputs 0 … 1 for each, shape (R, B, C); of all others
+            numbers, shape (R, B, T), of the weights' dtype.
         shares: the weight of each example in the mean, shape (R, B); `None` for the plain mean.
     """
 
@@ -71,7 +71,9 @@ class Network:
         sizes: features, units of each hidden layer, outputs.
         activation: of the hidden layers.
         pieces: products of a hidden unit; more than 1 for maxout.
-        output: `softmax` for one class of several, `logistic` for outputs that say yes or no each by itself.
+        output: what the outputs stand for.
+        loss: what they are trained by where they are numbers; probabilities are by cross-entropy.
+        levels: of the quantiles, ascending, where the loss is theirs.
         precision: `fp32`, or `bf16` for the products of hidden layers; all else is of the weights' dtype.
         regularizers: the names of those in use, in order.
         fine: as `Noise` has it.
@@ -82,6 +84,8 @@ class Network:
     activation: str = "relu"
     pieces: int = 1
     output: Output = "softmax"
+    loss: Loss = "squared_error"
+    levels: tuple[float, ...] = ()
     precision: str = "fp32"
     regularizers: tuple[str, ...] = ()
     fine: bool = False
@@ -157,7 +161,7 @@ class Network:
     def objective(
         self, layers: Sequence[Layer], norms: Sequence[Norm], batch: Batch, noise: Noise, strengths: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The mean cross-entropy of a batch in nats, and what is minimized: with smoothed labels and penalties; (R,).
+        """The mean loss of a batch, and what is minimized: with smoothed labels and penalties; each (R,).
 
         Args:
             layers: weights.
@@ -171,8 +175,8 @@ class Network:
             seen = [*(Layer(weight, torch.zeros_like(bias)) for weight, bias in layers[:-1]), layers[-1]]
         hidden, logits = self.after_first(seen, self.first(seen, features), noise, strengths, norms, fresh=True)
         truth = self._truth(logits.shape[2], strengths)
-        loss = _mean(self.cross_entropy(logits, batch.targets), batch.shares)
-        aim = loss if truth is None else _mean(self.cross_entropy(logits, batch.targets, truth), batch.shares)
+        loss = _mean(self.losses(logits, batch.targets), batch.shares)
+        aim = loss if truth is None else _mean(self.losses(logits, batch.targets, truth), batch.shares)
         for entry, rows in self.used:
             if entry.penalty is not None:
                 aim = aim + entry.penalty(layers, hidden, tuple(strengths[rows]))
@@ -186,25 +190,19 @@ class Network:
                 truth = entry.smooth(strengths[rows][0], count).view(-1, 1, 1)
         return truth
 
-    def cross_entropy(self, logits: Tensor, targets: Tensor, truth: Tensor | None = None) -> Tensor:
-        """Of each example, shape (R, B); of outputs that are each yes or no, their sum.
+    def losses(self, outputs: Tensor, targets: Tensor, truth: Tensor | None = None) -> Tensor:
+        """Of each example, shape (R, B).
 
         Args:
-            logits: shape (R, B, C).
+            outputs: of the output layer, shape (R, B, C).
             targets: as a batch has them.
             truth: the probability that the true class is to have, shape (R, 1, 1); `None` for 1.
         """
         if self.output == "softmax":
-            # Classes before examples: ten times as fast on a CPU as along a few columns (docs/log.md). One by one
-            # compared: compiled code would gather, and scatter, one after the other.
-            classes = torch.arange(logits.shape[2], device=targets.device)[:, None]
-            hot = (targets.unsqueeze(1) == classes).to(logits.dtype)
-            if truth is not None:
-                hot = hot * truth + (1 - hot) * ((1 - truth) / (logits.shape[2] - 1))
-            return -(torch.log_softmax(logits.mT.contiguous(), dim=1) * hot).sum(dim=1)
-        if truth is not None:
-            targets = targets * truth + (1 - targets) * (1 - truth)
-        return binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(dim=2)
+            return of_classes(outputs, targets, truth)
+        if self.output == "logistic":
+            return of_labels(outputs, targets, truth)
+        return of_numbers(self.loss, outputs, targets, self.levels)
 
     def disturbed(self, features: Tensor, noise: Noise, strengths: Tensor) -> Tensor:
         """Features (R, B, F) with the noise on the input."""

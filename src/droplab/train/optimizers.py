@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from droplab.config import Recipe
+from droplab.config import Recipe, Schedule
 
 EPSILON = 1e-8
 """What Adam adds to a root: PyTorch's."""
@@ -133,17 +133,37 @@ def learning_rate_at(recipe: Recipe, updates: NDArray[np.int64], updates_an_epoc
     [1.0, 0.75, 0.5, 0.5]
     """
     time = updates / updates_an_epoch
-    length = recipe.schedule_epochs or recipe.epochs
-    done, final = np.minimum(time / length, 1.0), recipe.schedule_final
+    factors = factor_at(recipe.schedule, time, recipe.schedule_epochs or recipe.epochs, recipe.schedule_final)
+    return np.asarray(recipe.learning_rate * factors * warmth_at(updates, recipe.warmup_epochs * updates_an_epoch))
+
+
+def factor_at(schedule: Schedule, time: NDArray[np.float64], length: float, final: float) -> NDArray[np.float64]:
+    """The share of the learning rate that a schedule leaves, shape (S,).
+
+    Args:
+        schedule: which.
+        time: of each update, in epochs, shape (S,).
+        length: of the schedule, in epochs.
+        final: the share at its end, and from then on.
+
+    >>> factor_at("flat_cosine", np.array([0.0, 5.0, 7.5, 10.0]), 10, 0.5).round(3).tolist()
+    [1.0, 1.0, 0.75, 0.5]
+    """
+    done = np.minimum(time / length, 1.0)
     factors = {
         "constant": np.ones_like(done),
         "linear": 1 - (1 - final) * done,
         "exponential": final**done,
         "inverse_time": 1 / (1 + time / length),
         "cosine": final + (1 - final) * (1 + np.cos(math.pi * done)) / 2,
+        "flat_cosine": final + (1 - final) * (1 + np.cos(math.pi * np.maximum(2 * done - 1, 0))) / 2,
     }
-    warm = np.minimum((updates + 1) / (recipe.warmup_epochs * updates_an_epoch), 1.0) if recipe.warmup_epochs else 1.0
-    return np.asarray(recipe.learning_rate * factors[recipe.schedule] * warm)
+    return np.asarray(factors[schedule])
+
+
+def warmth_at(updates: NDArray[np.int64], length: float) -> NDArray[np.float64]:
+    """The share of the learning rate while it grows from 0 over `length` updates, shape (S,)."""
+    return np.asarray(np.minimum((updates + 1) / length, 1.0)) if length else np.ones(len(updates))
 
 
 def momentum_at(recipe: Recipe, updates: NDArray[np.int64], updates_an_epoch: int) -> NDArray[np.float64]:
