@@ -1,9 +1,13 @@
 """Estimators on tables with categories and gaps, and on encoded numbers: through the preprocessing of `droplab fit`."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from droplab import DropoutMLPClassifier
 from droplab.data.preprocessing import Preprocessing
@@ -59,3 +63,22 @@ def test_what_cannot_be_encoded_is_an_error():
         quick(numeric_encoding="piecewise_linear").fit(sparse.csr_array(np.eye(60)), y)
     with pytest.raises(ConfigError, match="numeric_encoding"):
         quick(numeric_encoding="splines").fit(NUMBERS, y)
+
+
+def test_the_defaults_for_tables_learn_thresholds_that_the_plain_ones_miss():
+    """A striped table with gaps: what is said of new rows, and that its schedule's end is no want of convergence."""
+    random = np.random.default_rng(0)
+    table, new = (pd.DataFrame(random.random((rows, 3)), columns=["a", "b", "c"]) for rows in (900, 500))
+    for rows in (table, new):
+        rows["town"] = random.choice(["Ulm", "Bern"], len(rows))
+    labels, truth = (((6 * t["a"]) // 1 + (t["town"] == "Ulm")) % 2 for t in (table, new))
+    clf = DropoutMLPClassifier.tabular(random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        score = clf.fit(table.mask(random.random(table.shape) < 0.01), labels).score(new, truth)
+    plain = make_pipeline(StandardScaler(), DropoutMLPClassifier(random_state=0))
+    dummies = [one.assign(town=one["town"] == "Ulm") for one in (table, new)]
+    assert score > 0.9 > plain.fit(dummies[0], labels).score(dummies[1], truth) + 0.1
+    assert len(clf.networks_) == 4
+    changed = DropoutMLPClassifier.tabular(n_seeds=1).get_params()
+    assert changed | {"n_seeds": 4, "random_state": 0} == clf.get_params()

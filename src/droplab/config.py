@@ -61,6 +61,20 @@ Model = TypeVar("Model", bound=BaseModel)
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Width = Annotated[int, Field(ge=1, le=1_000_000)]
 
+TABULAR: dict[str, Any] = {
+    "widths": (128, 128),
+    "dropout": 0.125,
+    "initial_weights": "he",
+    "optimizer": "adam",
+    "learning_rate": 0.005,
+    "schedule": "flat_cosine",
+    "batch_size": 128,
+    "epochs": 40,
+    "regularizers": {"early_stopping": 10},
+}
+"""A network for a table where nothing else is said; chosen on other tables than those of docs/results/tabular.md, as
+decision 018 tells. A rate of 256ths takes half the random bytes of 0.15."""
+
 
 def dropout_of(given: Any) -> float | tuple[float, ...]:
     """Dropout as typed: a rate of all hidden layers, or one a hidden layer; 0 if nothing is dropped in any.

@@ -14,7 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from droplab.config import NumericEncoding
+from droplab.config import InitialWeights, NumericEncoding
 from droplab.errors import ConfigError
 from droplab.estimator.base import DropoutMLP
 from droplab.estimator.labels import Labels, check_cells, has_several
@@ -75,6 +75,7 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
         mc_samples: masks of `predict_uncertainty`.
         numeric_encoding: `piecewise_linear` makes of each number up to 16 features, the shares of bins between its
             quantiles, and of each missing one the median and a mark; `None` takes numbers as they are.
+        initial_weights: `pytorch`; or `he`, `glorot`, `fan_in`, as in studies, of which biases begin at 0.
 
     DataFrames may have columns of texts or pandas categories: these become a feature a category, and then numbers are
     centred and scaled, missing ones filled and marked, as `droplab fit` has it. Later rows' columns are found by name.
@@ -134,6 +135,7 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
         precision: str = "auto",
         mc_samples: int = 20,
         numeric_encoding: NumericEncoding | None = None,
+        initial_weights: InitialWeights = "pytorch",
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -169,6 +171,7 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
         self.precision = precision
         self.mc_samples = mc_samples
         self.numeric_encoding = numeric_encoding
+        self.initial_weights = initial_weights
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train the networks.

@@ -13,6 +13,7 @@ from droplab.config import (
     FALLING,
     Count,
     Dropout,
+    InitialWeights,
     NumericEncoding,
     Rate,
     Regularizers,
@@ -72,6 +73,7 @@ class Parameters(Validated):
     precision: Literal["auto", "fp64", "fp32", "bf16"] = "auto"
     mc_samples: Count = 20
     numeric_encoding: NumericEncoding | None = None
+    initial_weights: InitialWeights = "pytorch"
 
     @classmethod
     def checked(cls, given: dict[str, Any], owner: str) -> Self:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
+from droplab.config import FALLING
 from droplab.estimator.parameters import Parameters
 from droplab.estimator.rows import Rows
 from droplab.model.losses import numbers_of
@@ -142,7 +143,7 @@ class Fit:
         try:
             with _threads_for(networks.values.numel() * self._size):
                 train(networks, self, replayed())
-            if networks.active:
+            if networks.active and given.schedule not in FALLING:  # such a schedule is over then, and so is training
                 warnings.warn(
                     f"max_iter ({given.max_iter}) epochs are done and the training has not converged. Raise max_iter, "
                     "or scale the features.",
