@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from droplab.api import Study, StudyResult
-    from droplab.estimator import DropoutMLPClassifier, Uncertainty
+    from droplab.estimator import DropoutMLPClassifier, DropoutMLPRegressor, Spread, Uncertainty
     from droplab.model.regularizers import Regularizer, register
     from droplab.reproduce import Reproduce
     from droplab.stats.compare import Comparison, compare
@@ -17,8 +17,10 @@ __version__ = "0.1.0"
 __all__ = [
     "Comparison",
     "DropoutMLPClassifier",
+    "DropoutMLPRegressor",
     "Regularizer",
     "Reproduce",
+    "Spread",
     "Study",
     "StudyResult",
     "Trend",
@@ -33,8 +35,10 @@ __all__ = [
 _HOMES = {
     "Comparison": "droplab.stats.compare",
     "DropoutMLPClassifier": "droplab.estimator",
+    "DropoutMLPRegressor": "droplab.estimator",
     "Regularizer": "droplab.model.regularizers",
     "Reproduce": "droplab.reproduce",
+    "Spread": "droplab.estimator",
     "Study": "droplab.api",
     "StudyResult": "droplab.api",
     "Trend": "droplab.stats.trend",
