@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from droplab.stats.variance import over_folds
+
 CONFIDENCE = 0.95
 RESAMPLES = 999
 """Of the bootstrap; with 999 an end of an interval is the 25th smallest or largest value."""
@@ -107,8 +109,7 @@ def difference_interval(a: Interval, b: Interval) -> Interval:
 def corrected_interval(differences: Sequence[float] | NDArray[np.floating], folds: int) -> Interval:
     """The interval of a mean difference over the folds of repeated cross-validation.
 
-    Training sets overlap, so the variance of the mean is taken as (1/n + 1/(folds − 1)) · s² instead of s²/n (Nadeau &
-    Bengio 2003, "Inference for the generalization error").
+    Its variance is that of `variance.over_folds`.
 
     Args:
         differences: one a fold of each repetition, shape (n,), n ≥ 2.
@@ -118,9 +119,8 @@ def corrected_interval(differences: Sequence[float] | NDArray[np.floating], fold
     >>> round(found.low, 4), round(found.high, 4)
     (-0.0076, 0.0236)
     """
-    sample = np.asarray(differences, dtype=np.float64)
-    error = math.sqrt((1 / len(sample) + 1 / (folds - 1)) * sample.var(ddof=1))
-    return Interval(float(sample.mean()), _t_quantile(len(sample) - 1, CONFIDENCE) * error)
+    found = over_folds(np.asarray(differences, dtype=np.float64), folds)
+    return Interval(found.mean, _t_quantile(len(differences) - 1, CONFIDENCE) * math.sqrt(found.variance))
 
 
 class Estimate(NamedTuple):
