@@ -17,6 +17,20 @@ def test_all_checks_hold_without_dropout_and_with_full_batches(estimator, check)
     check(estimator)
 
 
+ENCODED = {
+    "check_dataframe_column_names_consistency": "columns are found by name, in any order",
+    "check_sample_weight_equivalence_on_dense_data": "quantiles are of rows, whatever their weights",
+}
+
+
+@parametrize_with_checks(
+    [droplab.DropoutMLPClassifier(dropout=0, batch_size=10**9, numeric_encoding="piecewise_linear")],
+    expected_failed_checks=lambda _: ENCODED,
+)
+def test_all_checks_hold_with_numbers_encoded(estimator, check):
+    check(estimator)
+
+
 @parametrize_with_checks(
     [droplab.DropoutMLPClassifier()],
     expected_failed_checks=lambda _: {

@@ -10,14 +10,18 @@ from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_X_y, validate_data
 
+from droplab.data.preprocessing import Preprocessing
+from droplab.data.unseen import Unseen
 from droplab.errors import ConfigError, DataError
 from droplab.estimator import lbfgs
+from droplab.estimator.columns import has_categories, preprocessing_of
 from droplab.estimator.parameters import Parameters
 from droplab.estimator.policy import Fit, History, check_finite, outputs_of
 from droplab.estimator.rows import Features, Rows, largest
@@ -29,6 +33,7 @@ from droplab.model.noise import Noise, inference_keys
 from droplab.train.device import resolve_way
 from droplab.train.networks import Networks
 
+_NUMBERS: dict[str, Any] = {"dtype": (np.float64, np.float32)}
 _TEST = 2  # the split that inference masks are addressed with, as in a study
 
 
@@ -36,6 +41,7 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
     """An estimator whose networks are trained by droplab; `_parameters` checks what it was given."""
 
     _parameters: ClassVar[type[Parameters]]
+    preprocessing_: Preprocessing | None
 
     def _is_stochastic(self) -> bool:
         if self.solver == "lbfgs":
@@ -45,6 +51,34 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
     def _read(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         """Features and targets as scikit-learn checks them."""
         raise NotImplementedError
+
+    def _validated(self, X: Any, *y: Any, reset: bool) -> Any:
+        """Features, with `y` targets, too, as scikit-learn checks them; columns go through `preprocessing_` if need be.
+
+        That is fitted where `reset` says that these are the first rows. Later ones' columns are found by name where
+        both have names; what they have that the first ones lacked is a warning.
+        """
+        if reset:
+            self.preprocessing_ = None
+        if not (has_categories(X) or self.numeric_encoding if reset else self.preprocessing_):
+            several = {"multi_output": True} if y else {}
+            return validate_data(self, X, *y, accept_sparse=["csr", "csc"], reset=reset, **several, **_NUMBERS)
+        by_name = reset or hasattr(self, "feature_names_in_") or has_categories(X)
+        if by_name and isinstance(X, pd.DataFrame):
+            frame = validate_data(self, X, skip_check_array=True) if reset else X
+        else:
+            least = 2 if reset else 1  # in one row no column changes
+            gaps: dict[str, Any] = {"ensure_all_finite": "allow-nan", "ensure_min_samples": least}
+            array = validate_data(self, X, reset=reset, **gaps, **_NUMBERS)
+            frame = pd.DataFrame(array, columns=getattr(self, "feature_names_in_", None))
+        if reset:
+            self.preprocessing_ = preprocessing_of(frame, self.numeric_encoding)
+        assert self.preprocessing_ is not None
+        unseen = Unseen()
+        features = self.preprocessing_.transform(frame, unseen)
+        for words in unseen.words:
+            warnings.warn(f"{words}.", UserWarning, stacklevel=4)
+        return check_X_y(features, *y, multi_output=True, dtype=np.float32, estimator=self) if y else features
 
     def _targets_of(self, y: Any, classes: Any) -> Targets:
         """What the first rows' targets settle; `classes` are all that will ever come, `None` for those of `y`."""
@@ -123,15 +157,16 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         self, rows: Rows, targets: Targets, random: Any, given: Parameters, goes_on: bool
     ) -> tuple[Networks, list[History]]:
         """Networks before their first step, or copies of those that training goes on with."""
-        network = given.network(self.n_features_in_, targets)
+        features = rows.features.table.shape[1]
+        network = given.network(features, targets)
         if not goes_on:
             self.t_ = 0
             seeds = [int(seed) for seed in random.randint(2**31 - 1, size=given.n_seeds)]
             widths, device = given.hidden_layer_sizes, rows.features.device
-            layers = initial_layers(self.n_features_in_, widths, targets.outputs, seeds, device)
+            layers = initial_layers(features, widths, targets.outputs, seeds, device)
             networks = Networks.initial(network, given.optimizer, seeds, layers, rows.features.dtype)
             return networks, [History() for _ in seeds]
-        for name in ("hidden_layer_sizes", "n_seeds", "precision"):
+        for name in ("hidden_layer_sizes", "n_seeds", "precision", "numeric_encoding"):
             if (old := getattr(self._fitted, name)) != (new := getattr(given, name)):
                 raise ConfigError(f"training can go on with the same {name} only, {old}; found {new}. Fit anew.")
         if network.is_normalized != self._networks.network.is_normalized:
@@ -147,8 +182,8 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
 
     @property
     def _names(self) -> Sequence[str] | None:
-        """Of the columns, if they have any."""
-        return getattr(self, "feature_names_in_", None)
+        """Of the features, if they have any."""
+        return self.preprocessing_.feature_names if self.preprocessing_ else getattr(self, "feature_names_in_", None)
 
     @contextlib.contextmanager
     def _finite(self, X: Any, given: Parameters) -> Iterator[None]:
@@ -184,7 +219,7 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
 
     def _passes(self, X: Any, sample: int | None) -> NDArray[np.floating]:
         """What each network says, shape (networks, rows, outputs), under the `sample`-th masks if any."""
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
+        X = self._validated(X, reset=False)
         device = self._torch_device
         networks = self._networks if device.type == "cpu" else self._networks.copy(device)
         network, layers, strengths, parts = networks.network, networks.final(), None, []
@@ -222,7 +257,8 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = self.numeric_encoding is None
+        tags.input_tags.allow_nan = self.numeric_encoding is not None
         return tags
 
 

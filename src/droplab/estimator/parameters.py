@@ -13,6 +13,7 @@ from droplab.config import (
     FALLING,
     Count,
     Dropout,
+    NumericEncoding,
     Rate,
     Regularizers,
     Schedule,
@@ -70,6 +71,7 @@ class Parameters(Validated):
     device: str = "auto"
     precision: Literal["auto", "fp64", "fp32", "bf16"] = "auto"
     mc_samples: Count = 20
+    numeric_encoding: NumericEncoding | None = None
 
     @classmethod
     def checked(cls, given: dict[str, Any], owner: str) -> Self:

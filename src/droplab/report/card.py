@@ -11,7 +11,7 @@ from droplab.data.catalog import CATALOG
 from droplab.data.images import shape_words
 from droplab.report.cells import Table
 from droplab.report.markdown import code, escaped, table
-from droplab.report.words import seeds_words
+from droplab.report.words import sampling_words, seeds_words
 from droplab.stats.calibration import BINS
 from droplab.stats.compare import percent, points
 from droplab.stats.intervals import CONFIDENCE, Estimate, t_interval
@@ -43,7 +43,7 @@ def render_card(findings: Findings, origin: Origin, info: ModelInfo, file: str) 
     """
     settings, best = findings.plan.settings, findings.best_run
     record, seed = findings.records[best.key], best.settings.seed
-    seeds = by_seed(findings.results, findings.best, "off", "valid", "accuracy").index.to_list()
+    seeds = findings.by_seed(findings.best, "off", "valid").index.to_list()
     found = {one.name: one.value for one in record.outcome.metrics if (one.inference, one.split) == ("off", "test")}
     weakest = _weakest_class(found, info.classes)
     groups = f", in whole groups of {escaped(settings.groups)}" if settings.groups else ""
@@ -65,6 +65,7 @@ def render_card(findings: Findings, origin: Origin, info: ModelInfo, file: str) 
         "Metrics": [
             table(Table(head, _metrics(findings))),
             words,
+            escaped(sampling_words(findings)),
             weakest and f"{weakest} All classes are in `report.html` and `results.csv`.",
         ],
         "What this says nothing about": [bullets([*_unseen(info.classes), *_limits(findings)])],
@@ -206,12 +207,13 @@ def _network(run: Run, info: ModelInfo, seeds: str) -> str:
 
 def _choice(findings: Findings, seeds: Sequence[int]) -> str:
     arms = len({one.name for run in findings.plan.runs if run.key in findings.records for one in run.arms})
+    label = findings.measure.label
     listed = ", ".join(map(str, seeds)) if len(seeds) <= 20 else f"{seeds[0]} … {seeds[-1]}"
     text = (
         f"On valid, never on test. Of {arms} arm{'s' * (arms != 1)} {escaped(findings.best.name)} is the simplest "
-        "whose mean accuracy on valid, dropout off at inference, is within one standard error of the highest; of its "
-        f"{seeds_words(len(seeds))} ({listed}), seed {findings.best_run.settings.seed} has the highest. The test "
-        "split decided nothing: each network was evaluated on it once, when its training was done. The accuracy on "
+        f"whose mean {label} on valid, dropout off at inference, is within one standard error of the best; of its "
+        f"{seeds_words(len(seeds))} ({listed}), seed {findings.best_run.settings.seed} has the best. The test "
+        f"split decided nothing: each network was evaluated on it once, when its training was done. The {label} on "
         "valid is that of a winner and therefore flatters; that on test does not, as long as nobody chooses by it."
     )
     if findings.done < findings.wanted:

@@ -171,7 +171,10 @@ def metric_intervals(labels: NDArray[np.int64], log_probabilities: NDArray[np.fl
 
     def measured(rows: slice | NDArray[np.int64]) -> tuple[float, ...]:
         confusion = np.bincount(cells[rows], minlength=classes**2).reshape(classes, classes)
-        return (*_shares(confusion), *losses[:, rows].mean(axis=1))
+        return (
+            *_shares(np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)),
+            *losses[:, rows].mean(axis=1),
+        )
 
     random = np.random.default_rng(0)
     drawn = [measured(random.integers(0, examples, examples)) for _ in range(RESAMPLES)]
@@ -184,6 +187,42 @@ def metric_intervals(labels: NDArray[np.int64], log_probabilities: NDArray[np.fl
             for name, value, low, high in zip(names, measured(slice(None)), *ends, strict=True)
         ),
     ]
+
+
+def prediction_interval(
+    metric: str, labels: NDArray[np.integer], predictions: NDArray[np.integer]
+) -> tuple[float, float] | None:
+    """Where a metric of predicted classes may be on other examples, as many as these, at `CONFIDENCE`.
+
+    Wilson's for accuracy; for the others percentiles of the bootstrap over examples, whose counts of (true, predicted)
+    are multinomial.
+
+    Args:
+        metric: `accuracy`, `balanced_accuracy` or `macro_f1`.
+        labels: true classes, shape (N,), N ≥ 1.
+        predictions: predicted classes, shape (N,).
+
+    Returns:
+        Its ends; `None` where resamples show no spread.
+
+    >>> prediction_interval("accuracy", np.array([0, 1, 1]), np.array([0, 1, 1]))[1]
+    1.0
+    """
+    examples = len(labels)
+    if metric == "accuracy":
+        return accuracy_interval(int((predictions == labels).sum()), examples)[2:]
+    classes = int(max(labels.max(), predictions.max())) + 1
+    cells, counts = np.unique(labels.astype(np.int64) * classes + predictions, return_counts=True)
+    true, said = np.divmod(cells, classes)
+    random, place = np.random.default_rng(0), ("balanced_accuracy", "macro_f1").index(metric)
+    drawn = []
+    for mine in random.multinomial(examples, counts / examples, RESAMPLES):
+        right, truly, named = (
+            np.bincount(of, mine * share, classes) for of, share in ((true, true == said), (true, 1), (said, 1))
+        )
+        drawn.append(_shares(right, truly, named)[place])
+    low, high = np.percentile(drawn, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
+    return (float(low), float(high)) if low < high else None
 
 
 def next_seed_interval(values: ArrayLike) -> tuple[float, float] | None:
@@ -213,8 +252,7 @@ def _t_quantile(df: int, confidence: float) -> float:
     return float(special.stdtrit(df, (1 + confidence) / 2))
 
 
-def _shares(confusion: NDArray[np.integer]) -> tuple[float, float]:
-    """Balanced accuracy and macro F1 of a confusion matrix (true, predicted), as `stats.metrics` has them."""
-    right, true, said = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+def _shares(right: NDArray[np.number], true: NDArray[np.number], said: NDArray[np.number]) -> tuple[float, float]:
+    """Balanced accuracy and macro F1 by how many examples of each class are right, are of it, are said to be of it."""
     occurs, named = true > 0, (true + said) > 0
     return float((right[occurs] / true[occurs]).mean()), float((2 * right[named] / (true + said)[named]).mean())

@@ -258,6 +258,8 @@ class Lab:
         records = self._load(plan.runs, store, summary)
         with suppress(StoreError):  # a store that is only read
             keep_looks(plan, records, store)
+        for record in records.values():
+            record.merit(plan.settings.measure)  # which an older droplab's may lack
         features = None
         for record in list(records.values())[:1]:
             with suppress(DroplabError):
