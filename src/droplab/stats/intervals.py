@@ -133,8 +133,8 @@ class Estimate(NamedTuple):
 
     @property
     def is_share(self) -> bool:
-        """Whether it is told in per cent; the others are nats, and Brier's score."""
-        return self.name not in ("NLL", "Brier")
+        """Whether it is told in per cent; the others are nats, Brier's score, and sizes."""
+        return self.name not in ("NLL", "Brier", "classes in a set")
 
 
 def accuracy_interval(right: int, examples: int) -> Estimate:
@@ -223,6 +223,21 @@ def prediction_interval(
         drawn.append(_shares(right, truly, named)[place])
     low, high = np.percentile(drawn, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
     return (float(low), float(high)) if low < high else None
+
+
+def set_intervals(sets: NDArray[np.bool_], labels: NDArray[np.int64]) -> list[Estimate]:
+    """How often sets of classes hold the true one, with Wilson's interval, and how many they hold, with Student's.
+
+    Args:
+        sets: which classes are in the set of each example, shape (N, C), N ≥ 1.
+        labels: true classes, shape (N,).
+    """
+    held, sizes = sets[np.arange(len(labels)), labels], sets.sum(axis=1).astype(np.float64)
+    size = t_interval(sizes) or Interval(float(sizes.mean()), np.nan)
+    return [
+        accuracy_interval(int(held.sum()), len(labels))._replace(name="coverage of sets"),
+        Estimate("classes in a set", size.value, size.low, size.high),
+    ]
 
 
 def next_seed_interval(values: ArrayLike) -> tuple[float, float] | None:
