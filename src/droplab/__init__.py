@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from droplab.api import Study, StudyResult
     from droplab.estimator import DropoutMLPClassifier, DropoutMLPRegressor, Spread, Uncertainty
+    from droplab.estimator.comparison import compare_estimators
     from droplab.model.regularizers import Regularizer, register
     from droplab.reproduce import Reproduce
     from droplab.stats.compare import Comparison, compare
@@ -27,6 +28,7 @@ __all__ = [
     "Uncertainty",
     "compare",
     "compare_all",
+    "compare_estimators",
     "plan_seeds",
     "register",
     "trend",
@@ -45,6 +47,7 @@ _HOMES = {
     "Uncertainty": "droplab.estimator",
     "compare": "droplab.stats.compare",
     "compare_all": "droplab.stats.family",
+    "compare_estimators": "droplab.estimator.comparison",
     "plan_seeds": "droplab.stats.planning",
     "register": "droplab.model.regularizers",
     "trend": "droplab.stats.trend",
