@@ -33,11 +33,12 @@ def model(**told):
     return {name: RANDOM.normal(size=shape).astype("f4") for name, shape in info.shapes.items()}, info
 
 
-@pytest.fixture
-def table(tmp_path):
+@pytest.fixture(params=[None, "piecewise_linear"])
+def table(tmp_path, request):
     """A network for a table, in its file."""
     FRAME.assign(member=FRAME.member.where(FRAME.index % 9 > 0)).to_csv(tmp_path / "people.csv", index=False)
-    dataset = load_dataset(tmp_path / "people.csv", target="class", notify=lambda _: None)
+    given = {"target": "class", "numeric_encoding": request.param, "notify": lambda _: None}
+    dataset = load_dataset(tmp_path / "people.csv", **given)
     weights, info = model(features=dataset.features, classes=dataset.classes, preprocessing=dataset.preprocessing)
     (tmp_path / "m.safetensors").write_bytes(to_bytes(weights, info))
     return weights, info
@@ -160,8 +161,10 @@ def test_plain_tensors_of_a_table_and_several_networks_say_enough(table):
     assert found["layers.0.weight"].shape == (2, 8, info.features)
     codes = info.preprocessing.read(FRAME)
     filled = np.where(np.isnan(codes), found["prepare.fill"], codes)
-    centred = (filled - found["prepare.mean"]) / found["prepare.deviation"]
-    np.testing.assert_allclose(centred[:, 0], info.preprocessing.transform(FRAME)[:, 0], atol=1e-6)
+    made = (filled - found["prepare.mean"]) / found["prepare.deviation"]
+    if "prepare.edges" in found:
+        made = np.interp(filled, found["prepare.edges"][:2], [0, 1])
+    np.testing.assert_allclose(made[:, 0], info.preprocessing.transform(FRAME)[:, 0], atol=1e-6)
 
 
 def test_a_network_of_the_catalog_needs_no_file_of_rows(tmp_path):

@@ -148,6 +148,17 @@ def test_a_folder_named_as_a_data_set_has_not_its_licence(tmp_path, monkeypatch)
     assert "Licence of the data" not in Path("digits.md").read_text("utf-8")
 
 
+def test_an_encoding_of_numbers_is_in_the_model(fitted):
+    said = fitted("--numeric-encoding", "piecewise_linear")
+    assert said.code == 0, said.errors
+    _, info = read("t.safetensors")
+    assert [bool(column.edges) for column in info.preprocessing.columns if column.kind == "number"] == [True]
+    assert info.preprocessing.features == info.features == 16 + 1 + 2
+    assert droplab("predict", "t.safetensors", "t.csv").code == 0
+    exported = droplab("export", "t.safetensors", "--to", "onnx", "--check", "t.csv")
+    assert exported.code == 0, exported.errors
+
+
 def test_some_may_be_held_out(fitted):
     assert fitted("--valid-fraction", "0.25").code == 0
     card = Path("t.md").read_text("utf-8")

@@ -112,6 +112,41 @@ def test_large_numbers_keep_their_differences():
     )
 
 
+def test_numbers_are_encoded_piecewise_linearly():
+    """The share of each bin that lies below, bin by bin, by NumPy's interpolation."""
+    train, test = FRAME[:40].drop(columns="class"), FRAME[40:].assign(age=[-5.0, np.nan, 1e9, *FRAME.age[43:]])
+    train = train.assign(rooms=np.arange(40) % 4)
+    made = Preprocessing.fit(train, numeric_encoding="piecewise_linear")
+    age, stamp, _, member, rooms = made.columns
+    quantiles = np.quantile(train["age"].dropna(), np.linspace(0, 1, 17))
+    np.testing.assert_array_equal(age.edges, np.unique(quantiles))
+    assert (len(stamp.edges), rooms.edges, member.edges) == (17, (0, 1, 2, 3), ())
+    for rows in (train, test.assign(rooms=[9, -1, 2, 3] * 5)):
+        said = pd.DataFrame(made.transform(rows), columns=made.feature_names)
+        for name, edges in (("age", age.edges), ("stamp", stamp.edges), ("rooms", rooms.edges)):
+            values = rows[name].fillna(train[name].median())
+            for k in range(1, len(edges)):
+                share = np.interp(values, edges[k - 1 : k + 1], [0, 1])
+                np.testing.assert_allclose(said[f"{name} bin {k}"], share, atol=1e-6)
+        np.testing.assert_array_equal(said["age is missing"], rows["age"].isna())
+        assert set(np.sign(said["member"])) == {-1, 1}  # two values are centred and scaled as ever
+    assert Preprocessing.model_validate_json(made.model_dump_json()) == made
+    assert "3 of them as shares of at most 16 bins" in made.words
+
+
+def test_an_encoding_is_told_only_where_there_is_one(table):
+    """Keys, fingerprints and files of before are what they were."""
+    plain, encoded = load(table), load(table, numeric_encoding="piecewise_linear")
+    assert "edges" not in plain.preprocessing.model_dump_json()
+    assert plain.fingerprint != encoded.fingerprint
+    settings = StudySettings.parse({"data": str(table), "target": "class", "widths": [4]})
+    assert "numeric_encoding" not in settings.told()
+    chosen = settings.override(numeric_encoding="piecewise_linear")
+    assert chosen.told()["numeric_encoding"] == chosen.reading["numeric_encoding"] == "piecewise_linear"
+    with pytest.raises(ConfigError, match="numeric_encoding can act on columns of a table"):
+        load_dataset("digits", numeric_encoding="piecewise_linear")
+
+
 def test_what_never_changes_is_left_out_and_said(tmp_path):
     FRAME.assign(unit="cm", empty=np.nan).to_csv(tmp_path / "t.csv", index=False)
     dataset = load(tmp_path / "t.csv")

@@ -53,6 +53,7 @@ FALLING: tuple[Schedule, ...] = ("linear", "exponential", "cosine", "flat_cosine
 MomentumSchedule = Literal["constant", "linear", "exponential"]
 Metric = Literal["accuracy", "nll", "balanced_accuracy", "f1"]
 ColumnKind = Literal["number", "category", "ignore"]
+NumericEncoding = Literal["piecewise_linear"]
 Strength = Annotated[float, Field(ge=0)]
 Regularizers = tuple[tuple[str, Strength | tuple[Strength, ...]], ...]
 
@@ -260,6 +261,7 @@ _LATER = {
     "groups",
     "columns",
     "missing",
+    "numeric_encoding",
 }
 """Settings that few use. A content key leaves them out at their defaults, so that older results keep their keys."""
 
@@ -353,6 +355,8 @@ class StudySettings(Recipe):
         groups: of a table, a column whose values no split parts.
         columns: of a table, what columns are, by their names: `number`, `category`, or `ignore` to leave one out.
         missing: of a table, cells that say that a value is missing, as `?`.
+        numeric_encoding: of a table, `piecewise_linear` for numbers in bins between quantiles, a feature each; `None`
+            for minus the mean, over the deviation.
         depths: networks of L layers whose hidden widths halve from `first_width`: depth 3 is (512, 256).
         first_width: width of the first hidden layer of `depths`.
         widths: hidden widths of a single network, instead of `depths`.
@@ -380,6 +384,7 @@ class StudySettings(Recipe):
     groups: str | None = None
     columns: tuple[tuple[str, ColumnKind], ...] = ()
     missing: tuple[str, ...] = ()
+    numeric_encoding: NumericEncoding | None = None
     depths: tuple[Annotated[int, Field(ge=1, le=64)], ...] = ()
     first_width: Width = _FIRST_WIDTH
     widths: tuple[Width, ...] | None = None
@@ -515,7 +520,7 @@ class StudySettings(Recipe):
         A table's preprocessing is fitted without the study's own valid rows; where it varies their split, those of
         another have a part in it.
         """
-        names = ("target", "test", "groups", "columns", "missing", "valid_fraction", "split_seed")
+        names = ("target", "test", "groups", "columns", "missing", "numeric_encoding", "valid_fraction", "split_seed")
         return {name: getattr(self, name) for name in names}
 
     @property

@@ -120,16 +120,22 @@ class _Columns(nn.Module):
         self.fill, self.mean, self.deviation = fill, mean, deviation
         most = max(len(one.feature_names) for one in columns)
         self.categories = nn.Buffer(torch.arange(most, dtype=torch.float64))
+        if edges := [edge for one in columns if isinstance(one, Number) for edge in one.edges]:
+            self.edges = nn.Buffer(torch.tensor(edges, dtype=torch.float64))
         self._columns = columns
 
     def forward(self, x: Tensor) -> Tensor:
         missing = torch.isnan(x)
         filled = torch.where(missing, self.fill, x)
         centred = (filled - self.mean) / self.deviation
-        made = []
+        made, told = [], 0
         for k, column in enumerate(self._columns):
             if isinstance(column, Number):
-                made.append(centred[:, k : k + 1])
+                if column.edges:
+                    edges = self.edges[told : (told := told + len(column.edges))]
+                    made.append(((filled[:, k : k + 1] - edges[:-1]) / (edges[1:] - edges[:-1])).clamp(0, 1))
+                else:
+                    made.append(centred[:, k : k + 1])
                 if column.indicator:
                     made.append(missing[:, k : k + 1].to(x.dtype))
             else:
@@ -175,7 +181,7 @@ def tensors(weights: Mapping[str, NDArray[np.float32]], info: ModelInfo) -> byte
 
     `layers.K.weight` of shape (outputs, inputs) and `layers.K.bias`, of several networks with these as the first axis;
     `prepare.scale`, or what a table's columns are filled with, less by and divided by: `prepare.fill`, `prepare.mean`,
-    `prepare.deviation`, shape (K,) each.
+    `prepare.deviation`, shape (K,) each; `prepare.edges`: of the bins of all columns that have them, one after another.
     """
     from safetensors.torch import save
 

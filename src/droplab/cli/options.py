@@ -109,6 +109,10 @@ READING: dict[str, tuple[type, Any]] = {
         list[str],
         typer.Option(metavar="TEXT", help="Of a table, a cell that says that a value is missing; several times."),
     ),
+    "numeric_encoding": (
+        str,
+        typer.Option(metavar="piecewise_linear", help="Of a table, what numbers become if not centred and scaled."),
+    ),
 }
 """How data are read, as flags: name → (type, option)."""
 

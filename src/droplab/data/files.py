@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from droplab.config import ColumnKind
+from droplab.config import ColumnKind, NumericEncoding
 from droplab.data import fetch
 from droplab.data.arrays import name_of
 from droplab.data.catalog import CATALOG, find
@@ -33,6 +33,7 @@ def load_dataset(
     groups: str | None = None,
     columns: Mapping[str, ColumnKind] | Sequence[tuple[str, ColumnKind]] = (),
     missing: Sequence[str] = (),
+    numeric_encoding: NumericEncoding | None = None,
     valid_fraction: float = 0.0,
     split_seed: int = 1,
     preprocessing: Preprocessing | None = None,
@@ -53,6 +54,7 @@ def load_dataset(
         columns: of a table, what columns are by their names (`number`, `category`, `ignore`), where it is not to be
             guessed.
         missing: of a table, cells that say that a value is missing, as `?`, beside empty ones, `NA` and the like.
+        numeric_encoding: of a table, what its numbers become, as `Preprocessing.fit` takes it.
         valid_fraction: share of a table's training rows that will be held out, and have no part in its preprocessing.
         split_seed: of that split.
         preprocessing: of a table, what makes its features, instead of what would be fitted.
@@ -67,11 +69,11 @@ def load_dataset(
     text = os.fspath(name_or_path)
     path, notify = Path(text), notify or _to_stderr
     if text not in CATALOG and is_table(path) and not is_folder(path):
-        reading = Reading(
-            target, test, groups, dict(columns), tuple(missing), valid_fraction, split_seed, preprocessing
-        )
+        told = (dict(columns), tuple(missing), numeric_encoding)
+        reading = Reading(target, test, groups, *told, valid_fraction, split_seed, preprocessing)
         return load_tabular(path, reading, notify)
     of_tables = {"target": target, "groups": groups, "columns": columns, "missing": missing}
+    of_tables |= {"numeric_encoding": numeric_encoding}
     if idle := [name for name, value in of_tables.items() if value]:
         raise ConfigError(
             f"{', '.join(idle)} can act on columns of a table ({', '.join(SUFFIXES)}) alone; found them with {text}. "

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from droplab.config import ColumnKind, Validated
+from droplab.config import ColumnKind, NumericEncoding, Validated
 from droplab.data.cells import PLAIN, UNKNOWN, Spelling, codes_of, numbers_of
 from droplab.data.columns import MOST_CATEGORIES, check_decided, decide
 from droplab.data.tables import Table, listed
@@ -27,9 +28,16 @@ if TYPE_CHECKING:
 
 _STRICT = ConfigDict(strict=True)
 
+BINS = 16
+"""Most bins of a column of numbers that is encoded piecewise linearly."""
+
 
 class Number(Validated):
     """A column of numbers or truth values: missing ones become the median; then minus the mean, over the deviation.
+
+    With edges of bins there is a feature a bin instead: the share of the bin that lies below the number, 0 … 1
+    (piecewise-linear encoding: Gorishniy, Rubachev & Babenko 2022; theirs goes on beyond the outermost edges, where
+    training has no row and a narrow bin makes a slip of the keyboard as large as it likes).
 
     Attributes:
         name: of the column.
@@ -38,6 +46,7 @@ class Number(Validated):
         scale: their standard deviation.
         indicator: whether a second feature says that the value is missing: where training rows have missing values.
         spelling: how text is read as a number.
+        edges: of its bins, rising; empty where it is one feature.
     """
 
     model_config = _STRICT
@@ -49,17 +58,26 @@ class Number(Validated):
     scale: float = Field(gt=0)
     indicator: bool
     spelling: Spelling = PLAIN
+    edges: tuple[float, ...] = ()
+
+    @model_validator(mode="after")
+    def _edges_of_bins(self) -> Self:
+        if len(self.edges) == 1 or any(high <= low for low, high in pairwise(self.edges)):
+            raise ValueError(f"edges of bins must rise, and be at least 2; found {list(self.edges)}")
+        return self
 
     @model_serializer(mode="wrap")
     def _only_what_is_special(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without a plain spelling, so that older columns, and their data sets' fingerprints, are what they were."""
+        """Without a plain spelling or no bins, so that older columns, and their fingerprints, are what they were."""
         told: dict[str, Any] = handler(self)
-        return {name: value for name, value in told.items() if name != "spelling" or self.spelling != PLAIN}
+        usual = {"spelling": self.spelling == PLAIN, "edges": not self.edges}
+        return {name: value for name, value in told.items() if not usual.get(name)}
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """One, or two with the indicator."""
-        return (self.name, f"{self.name} is missing") if self.indicator else (self.name,)
+        """One, or one a bin; and that of the indicator."""
+        named = tuple(f"{self.name} bin {k}" for k in range(1, len(self.edges))) or (self.name,)
+        return (*named, f"{self.name} is missing") if self.indicator else named
 
     def read(self, table: Table, unseen: Unseen) -> NDArray[np.float64]:
         """The numbers of rows, NaN where missing, shape (rows,).
@@ -100,7 +118,11 @@ class Number(Validated):
     def features(self, values: NDArray[np.float64]) -> Iterator[NDArray[np.float64]]:
         """The features of rows, shape (rows,) each, of what `read` gave."""
         missing = np.isnan(values)
-        yield (np.where(missing, self.fill, values) - self.mean) / self.scale
+        filled = np.where(missing, self.fill, values)
+        if not self.edges:
+            yield (filled - self.mean) / self.scale
+        for low, high in pairwise(self.edges):
+            yield np.clip((filled - low) / (high - low), 0, 1)
         if self.indicator:
             yield missing.astype(np.float64)
 
@@ -185,7 +207,11 @@ class Preprocessing(Validated):
 
     @classmethod
     def fit(
-        cls, rows: Table | pd.DataFrame, told: Mapping[str, ColumnKind] | None = None, missing: tuple[str, ...] = ()
+        cls,
+        rows: Table | pd.DataFrame,
+        told: Mapping[str, ColumnKind] | None = None,
+        missing: tuple[str, ...] = (),
+        numeric_encoding: NumericEncoding | None = None,
     ) -> Preprocessing:
         """Find what the columns of training rows become; those that never change are left out.
 
@@ -193,6 +219,8 @@ class Preprocessing(Validated):
             rows: the training rows; of a table, in which `missing` was heeded when it was read.
             told: what columns are by their user's word, by name; the others are guessed.
             missing: cells that say that a value is missing, for later files.
+            numeric_encoding: `piecewise_linear` for columns of numbers in bins between quantiles, of which those of two
+                values have no need.
 
         Raises:
             ConfigError: if there is no column of a name in `told`.
@@ -204,7 +232,9 @@ class Preprocessing(Validated):
         check_decided(table, decisions)
         used = {name: one for name, one in decisions.items() if one.kind != "ignore"}
         made = {
-            name: _number(table, name, one.spelling) if one.kind == "number" else _category(table, name)
+            name: _number(table, name, one.spelling, numeric_encoding)
+            if one.kind == "number"
+            else _category(table, name)
             for name, one in used.items()
         }
         columns = tuple(column for column in made.values() if column is not None)
@@ -315,7 +345,11 @@ class Preprocessing(Validated):
         if numbers:
             missing = sum(column.indicator for column in numbers)
             gaps = f", {missing} of them with missing values set to the median and marked by a second feature"
-            parts.append(f"{len(numbers)} of numbers{gaps if missing else ''}, minus the mean, over the deviation")
+            binned = sum(bool(column.edges) for column in numbers)
+            bins = f"; {binned} of them as shares of at most {BINS} bins between quantiles" if binned else ""
+            parts.append(
+                f"{len(numbers)} of numbers{gaps if missing else ''}, minus the mean, over the deviation{bins}"
+            )
         if categories:
             parts.append(f"{len(categories)} of categories, a feature for each; one that training rows lack has none")
         if spelt := [f"{one.name} ({one.spelling.words})" for one in numbers if one.spelling.words]:
@@ -341,20 +375,26 @@ def _advice(column: str, text: str) -> str:
     )
 
 
-def _number(table: Table, name: str, spelling: Spelling) -> Number | None:
+def _number(table: Table, name: str, spelling: Spelling, encoding: NumericEncoding | None) -> Number | None:
     """What a column of numbers becomes; nothing where it never changes."""
     from sklearn.impute import SimpleImputer
     from sklearn.preprocessing import StandardScaler
 
     column = Number(name=name, fill=0.0, mean=0.0, scale=1.0, indicator=False, spelling=spelling)
     values = column.read(table, Unseen())
-    missing, different = bool(np.isnan(values).any()), len(np.unique(values[~np.isnan(values)]))
-    if not different or (different == 1 and not missing):
+    missing, present = np.isnan(values), values[~np.isnan(values)]
+    different = np.unique(present)
+    if not len(different) or (len(different) == 1 and not missing.any()):
         return None
     imputer = SimpleImputer(strategy="median").fit(values[:, None])
     scaler = StandardScaler().fit(imputer.transform(values[:, None]))
     fill, mean, scale = (float(found[0]) for found in (imputer.statistics_, scaler.mean_, scaler.scale_))
-    return Number(name=name, fill=fill, mean=mean, scale=scale, indicator=missing, spelling=spelling)
+    edges = ()
+    if encoding is not None and len(different) > 2:
+        few = len(different) <= BINS + 1
+        edges = tuple((different if few else np.unique(np.quantile(present, np.linspace(0, 1, BINS + 1)))).tolist())
+    found = {"fill": fill, "mean": mean, "scale": scale, "indicator": bool(missing.any())}
+    return Number(name=name, spelling=spelling, edges=edges, **found)
 
 
 def _category(table: Table, name: str) -> Category | None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from droplab.config import ColumnKind
+from droplab.config import ColumnKind, NumericEncoding
 from droplab.data.arrays import name_of
 from droplab.data.cells import TEXT, codes_of, group_of, numbers_of
 from droplab.data.columns import check_told, decide, is_count
@@ -40,6 +40,7 @@ class Reading:
         groups: a column whose values no split parts, as that of a patient; it is no feature.
         columns: what columns are, by name, where it is not to be guessed.
         missing: cells that say that a value is missing, beside those that always do.
+        numeric_encoding: what numbers become.
         valid_fraction: the share of the training rows that `Examples.of` will hold out, and that have no part in the
             preprocessing.
         split_seed: of that split.
@@ -51,6 +52,7 @@ class Reading:
     groups: str | None = None
     columns: Mapping[str, ColumnKind] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
+    numeric_encoding: NumericEncoding | None = None
     valid_fraction: float = 0.0
     split_seed: int = 1
     preprocessing: Preprocessing | None = None
@@ -107,7 +109,8 @@ def load_tabular(path: Path, reading: Reading, notify: Callable[[str], None]) ->
             fitted_on, _ = train_valid_split(
                 train_y, test_size=reading.valid_fraction, random_state=reading.split_seed, groups=members
             )
-        fitted = Preprocessing.fit(train.take(np.sort(fitted_on)), reading.columns, reading.missing)
+        rows_of_fit = train.take(np.sort(fitted_on))
+        fitted = Preprocessing.fit(rows_of_fit, reading.columns, reading.missing, reading.numeric_encoding)
         notify(f"{path}: columns taken for {fitted.summary}; --columns NAME=number|category|ignore says otherwise")
     unseen = Unseen()
     numbers, held_numbers = fitted.read(train), fitted.read(held, unseen)

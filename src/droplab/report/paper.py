@@ -36,7 +36,7 @@ _WEIGHTS |= {"glorot": "uniform in ±√(6/(inputs + outputs))", "fan_in": "norm
 _SAID = {"data", "widths", "depths", "first_width", "dropout", "seeds", "epochs", "batch_size", "learning_rate"}
 _SAID |= {"momentum", "optimizer", "activation", "initial_weights", "regularizers", "train_examples", "until", "budget"}
 _SAID |= {"valid_fraction", "mc_samples", "groups", "vary", "name", "question", "reference", "test", "target"}
-_SAID |= {"columns", "missing", "baseline", "metric"}
+_SAID |= {"columns", "missing", "numeric_encoding", "baseline", "metric"}
 """Settings that have sentences of their own, or decide nothing that was done."""
 
 _SIGNS = {sign: f"\\{sign}" for sign in "{}$&#_%"} | {sign: f"{{{sign}}}" for sign in "[]*"}
