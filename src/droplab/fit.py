@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from droplab.config import RunSettings, strength_words
 from droplab.data.dataset import Dataset
-from droplab.errors import DataError
+from droplab.errors import ConfigError, DataError
 from droplab.model.file import ModelInfo, stacked, to_bytes, weights_hash
 from droplab.report.card import render_fitted_card
 from droplab.stats.calibration import calibration_error, reliability
@@ -131,6 +131,11 @@ def fit(
     Raises:
         DroplabError: if a network cannot be trained, or the store does not work.
     """
+    if ready.dataset.is_of_numbers:
+        raise ConfigError(
+            "fit makes classifiers; found numbers as targets. Say --task classification, or compare networks: droplab "
+            "study."
+        )
     valid = _held_out(lab, ready.dataset, settings) if rates else None
     if rates and valid is None:
         settings = settings.model_copy(update={"valid_fraction": 0.0})
