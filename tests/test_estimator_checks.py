@@ -40,3 +40,13 @@ def test_all_checks_hold_with_numbers_encoded(estimator, check):
 )
 def test_all_checks_but_the_equivalence_of_weights_and_repetition_hold_with_the_defaults(estimator, check):
     check(estimator)
+
+
+@parametrize_with_checks(
+    [
+        droplab.DropoutMLPRegressor(dropout=0, batch_size=10**9, max_iter=300),
+        droplab.DropoutMLPRegressor("quantile", dropout=0, batch_size=10**9, quantiles=0.8),
+    ]
+)
+def test_all_checks_hold_for_numbers(estimator, check):
+    check(estimator)

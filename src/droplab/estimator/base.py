@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_X_y, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_X_y, validate_data
 
 from droplab.config import TABULAR
 from droplab.data.preprocessing import Preprocessing
@@ -31,6 +31,7 @@ from droplab.estimator.trained import FirstNetwork, TrainedNetwork
 from droplab.estimator.validation import hold_out
 from droplab.model.initialise import initial_layers
 from droplab.model.noise import Noise, inference_keys
+from droplab.stats.conformal import fewest_rows
 from droplab.train.device import resolve_way
 from droplab.train.networks import Networks
 
@@ -43,6 +44,7 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
 
     _parameters: ClassVar[type[Parameters]]
     preprocessing_: Preprocessing | None
+    _calibration: tuple[NDArray[np.float64], NDArray[np.integer]] | None
 
     @classmethod
     def tabular(cls, **changes: Any) -> Self:
@@ -77,7 +79,7 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         """Features and targets as scikit-learn checks them."""
         raise NotImplementedError
 
-    def _validated(self, X: Any, *y: Any, reset: bool) -> Any:
+    def _validated(self, X: Any, *y: Any, reset: bool, y_numeric: bool = False) -> Any:
         """Features, with `y` targets, too, as scikit-learn checks them; columns go through `preprocessing_` if need be.
 
         That is fitted where `reset` says that these are the first rows. Later ones' columns are found by name where
@@ -86,7 +88,7 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         if reset:
             self.preprocessing_ = None
         if not (has_categories(X) or self.numeric_encoding if reset else self.preprocessing_):
-            several = {"multi_output": True} if y else {}
+            several = {"multi_output": True, "y_numeric": y_numeric} if y else {}
             return validate_data(self, X, *y, accept_sparse=["csr", "csc"], reset=reset, **several, **_NUMBERS)
         by_name = reset or hasattr(self, "feature_names_in_") or has_categories(X)
         if by_name and isinstance(X, pd.DataFrame):
@@ -103,10 +105,17 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         features = self.preprocessing_.transform(frame, unseen)
         for words in unseen.words:
             warnings.warn(f"{words}.", UserWarning, stacklevel=4)
-        return check_X_y(features, *y, multi_output=True, dtype=np.float32, estimator=self) if y else features
+        how: dict[str, Any] = {"multi_output": True, "y_numeric": y_numeric, "dtype": np.float32, "estimator": self}
+        return check_X_y(features, *y, **how) if y else features
 
-    def _targets_of(self, y: Any, classes: Any) -> Targets:
-        """What the first rows' targets settle; `classes` are all that will ever come, `None` for those of `y`."""
+    def _targets_of(self, y: Any, weights: NDArray[np.floating], classes: Any) -> Targets:
+        """What the first rows' targets settle.
+
+        Args:
+            y: of these rows.
+            weights: of them, shape (rows,).
+            classes: all that will ever come; `None` for those of `y`.
+        """
         raise NotImplementedError
 
     def _weights(self, given: Parameters, y: Any, sample_weight: NDArray[Any]) -> NDArray[Any]:
@@ -120,10 +129,11 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         given.warn_of_idle()
         goes_on = given.warm_start and hasattr(self, "networks_")
         X, y = draft._read(X, y, reset=not goes_on)
-        targets = self._targets if goes_on else draft._targets_of(y, None)
+        weights = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+        targets = self._targets if goes_on else draft._targets_of(y, weights, None)
         if goes_on:
             targets.check_same(y)
-        rows = draft._rows(X, y, targets, sample_weight, given, goes_on)
+        rows = draft._rows(X, y, targets, weights, given, goes_on)
         random = check_random_state(self.random_state)
         split = random.randint(2**31 - 1)
         networks, histories = draft._begun(rows, targets, random, given, goes_on)
@@ -150,10 +160,11 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         given.check_partial()
         begun = hasattr(self, "networks_")
         X, y = draft._read(X, y, reset=not begun)
-        targets = self._targets if begun else draft._targets_of(y, classes)
+        weights = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+        targets = self._targets if begun else draft._targets_of(y, weights, classes)
         if classes is not None:
             targets.check_classes(classes)
-        rows = draft._rows(X, y, targets, sample_weight, given, begun)
+        rows = draft._rows(X, y, targets, weights, given, begun)
         random = check_random_state(self.random_state)
         random.randint(2**31 - 1)  # the split that `fit` would make: the same seeds follow
         networks, histories = draft._begun(rows, targets, random, given, begun)
@@ -170,10 +181,9 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         del given["random_state"]
         return self._parameters.checked(given, type(self).__name__)
 
-    def _rows(self, X: Any, y: Any, targets: Targets, sample_weight: Any, given: Parameters, goes_on: bool) -> Rows:
+    def _rows(self, X: Any, y: Any, targets: Targets, weights: NDArray[Any], given: Parameters, goes_on: bool) -> Rows:
         """Features, targets and weights as tensors."""
         numbers = targets.numbers(y)
-        weights = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
         weights = self._weights(given, y, weights)
         dtype = self._networks.values.dtype if goes_on else given.dtype(X.dtype == np.float32, len(numbers))
         return Rows.of(Features.of(X, dtype, self._torch_device, self._names), numbers, weights)
@@ -231,7 +241,7 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
     ) -> Self:
         """Take over what a training that has succeeded leaves behind."""
         draft._networks, draft._histories = networks.copy(torch.device("cpu")), histories
-        draft._targets, draft._fitted = targets, given
+        draft._targets, draft._fitted, draft._calibration = targets, given, None
         draft.out_activation_ = targets.output
         draft.n_outputs_, draft.n_layers_ = targets.outputs, len(networks.network.sizes)
         draft.networks_ = TrainedNetwork.each_of(draft._networks, histories)
@@ -244,7 +254,10 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
 
     def _passes(self, X: Any, sample: int | None) -> NDArray[np.floating]:
         """What each network says, shape (networks, rows, outputs), under the `sample`-th masks if any."""
-        X = self._validated(X, reset=False)
+        return self._said(self._validated(X, reset=False), sample)
+
+    def _said(self, X: Any, sample: int | None) -> NDArray[np.floating]:
+        """Likewise, of features that are checked."""
         device = self._torch_device
         networks = self._networks if device.type == "cpu" else self._networks.copy(device)
         network, layers, strengths, parts = networks.network, networks.final(), None, []
@@ -264,6 +277,47 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
                 f"{largest(X, self._names, row)}. Correct it, or scale it as the rows were that the networks know."
             )
         return np.asarray(self._targets.said(said))
+
+    def calibrate(self, X: Any, y: Any) -> Self:
+        """Find how wrong the networks are on rows that they were not trained on: what sets and intervals are made by.
+
+        Args:
+            X: features of these rows, as in `fit`; 9 are the fewest for a confidence of 0.9, some hundred are good.
+            y: what is true of them, as in `fit`.
+
+        Raises:
+            ValueError: if they are not what they must be.
+        """
+        check_is_fitted(self)
+        features, y = copy.copy(self)._read(X, y, reset=False)
+        self._targets.numbers(y)
+        self._calibration = self._scored(self._said(features, None).mean(axis=0), y)
+        return self
+
+    def _scored(self, said: NDArray[np.floating], y: Any) -> tuple[NDArray[np.float64], NDArray[np.integer]]:
+        """How wrong what networks say is, row by row, and the number of each row's class, 0 for numbers."""
+        raise NotImplementedError
+
+    def _calibrated(self, confidence: float) -> tuple[NDArray[np.float64], NDArray[np.integer]]:
+        """What `calibrate` found.
+
+        Raises:
+            ConfigError: if it was not called since the last training.
+        """
+        check_is_fitted(self)
+        if self._calibration is None:
+            raise ConfigError(
+                "sets and intervals need rows that were not trained on; found none since the last fit. Call "
+                "calibrate(X, y) with some first."
+            )
+        if len(self._calibration[0]) < (least := fewest_rows(confidence)):
+            warnings.warn(
+                f"calibrate had {len(self._calibration[0])} rows; a confidence of {confidence:g} needs at least "
+                f"{least}: everything is in the set. Calibrate on more rows.",
+                UserWarning,
+                stacklevel=3,
+            )
+        return self._calibration
 
     def _draws(self, X: Any) -> list[NDArray[np.floating]]:
         """What the networks say under each of `mc_samples` masks; once, where nothing is random.

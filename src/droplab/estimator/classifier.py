@@ -20,6 +20,7 @@ from droplab.estimator.base import DropoutMLP
 from droplab.estimator.labels import Labels, check_cells, has_several
 from droplab.estimator.parameters import ClassifierParameters, Parameters
 from droplab.estimator.uncertainty import Uncertainty
+from droplab.stats.conformal import bounds_by_class, class_scores, class_sets, score_bound
 
 
 class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  # scikit-learn has no types
@@ -253,6 +254,39 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
         table = np.concatenate([np.stack([self._by_class(one) for one in each]) for each in self._draws(X)])
         return Uncertainty.of(table, exclusive=not self._targets.several)
 
+    def predict_set(self, X: Any, confidence: float = 0.9, by_class: bool = False) -> NDArray[np.bool_]:
+        """The classes of each row among which its true one is with probability `confidence`, after `calibrate`.
+
+        They are those whose probability is at least what that many rows of `calibrate` gave to their class (Sadinle,
+        Lei & Wasserman 2019). It holds on average over rows like those calibrated on; with `by_class` also among the
+        rows of each class.
+
+        Args:
+            X: features, shape (rows, features).
+            confidence: in (0, 1).
+            by_class: whether each class has a bound of its own; one with too few rows in `calibrate` is in every set.
+
+        Returns:
+            Shape (rows, classes), in the order of `classes_`. A set is empty where no class is likely enough.
+
+        Raises:
+            ConfigError: if `calibrate` was not called since the last `fit`.
+            ValueError: as `predict`.
+        """
+        scores, classes = self._calibrated(confidence)
+        bound = (
+            bounds_by_class(scores, classes, len(self.classes_), confidence)
+            if by_class
+            else score_bound(scores, confidence)
+        )
+        return class_sets(self.predict_proba(X), bound)
+
+    def _scored(self, said: NDArray[np.floating], y: Any) -> tuple[NDArray[np.float64], NDArray[np.integer]]:
+        if self._targets.several:
+            raise ConfigError("sets are of rows with one class each; found several labels a row. Calibrate each label.")
+        numbers = np.searchsorted(self.classes_, y)
+        return class_scores(self._by_class(said), numbers), numbers
+
     def _read(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         """Features and labels as scikit-learn checks them."""
         check_cells(y)
@@ -262,7 +296,7 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
         check_classification_targets(y)
         return X, y
 
-    def _targets_of(self, y: Any, classes: Any) -> Labels:
+    def _targets_of(self, y: Any, weights: NDArray[np.floating], classes: Any) -> Labels:
         return Labels.of(y, classes)
 
     def _weights(self, given: Parameters, y: Any, sample_weight: NDArray[Any]) -> NDArray[Any]:

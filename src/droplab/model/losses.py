@@ -6,9 +6,11 @@ R networks, B examples, C classes, T targets, Q levels of quantiles.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, huber_loss, softplus
 
@@ -18,6 +20,29 @@ Output = Literal["softmax", "logistic", "identity", "exp", "ascending"]
 
 Loss = Literal["squared_error", "absolute_error", "huber", "poisson", "quantile"]
 """What numbers are trained by."""
+
+
+class Unit(NamedTuple):
+    """What numbers are trained in: (number − `centre`) / `scale`."""
+
+    centre: float
+    scale: float
+
+    @classmethod
+    def of(cls, loss: str, targets: NDArray[np.float64]) -> Unit:
+        """That of the targets that are trained on: their mean and standard deviation; of `poisson` 0 and their mean."""
+        centre, scale = float(targets.mean()), float(targets.std())
+        return cls(0.0, centre or 1.0) if loss == "poisson" else cls(centre, scale or 1.0)
+
+    def inside(self, numbers: Tensor) -> Tensor:
+        """Numbers as they are trained for."""
+        return (numbers - self.centre) / self.scale
+
+    def folded(self, weight: Tensor, bias: Tensor, output: Output) -> tuple[Tensor, Tensor]:
+        """The output layer, shapes (R, 1, I) and (R, 1), that gives the numbers themselves, or their logarithms."""
+        if output == "exp":
+            return weight, bias + float(np.log(self.scale))
+        return weight * self.scale, bias * self.scale + self.centre
 
 
 def output_of(loss: Loss) -> Output:
@@ -56,9 +81,10 @@ def of_labels(logits: Tensor, targets: Tensor, truth: Tensor | None = None) -> T
 
 
 def of_numbers(loss: Loss, outputs: Tensor, targets: Tensor, levels: Sequence[float] = ()) -> Tensor:
-    """The mean loss of each example over its targets, shape (R, B).
+    """The loss of each example, the sum over its targets, shape (R, B).
 
-    Half the squared error, and the half deviance of Poisson, are scikit-learn's; `huber` is half the squared error of
+    Half the squared error, and the half deviance of Poisson, are scikit-learn's (which follows the gradient of the sum,
+    but reports the mean over targets); `huber` is half the squared error of
     residuals up to 1, and grows by 1 for 1 beyond; the loss of quantiles is that of Koenker & Bassett (1978).
 
     Args:
@@ -68,18 +94,18 @@ def of_numbers(loss: Loss, outputs: Tensor, targets: Tensor, levels: Sequence[fl
         levels: of the quantiles, ascending, in (0, 1).
     """
     if loss == "poisson":
-        return (outputs.exp() - targets * outputs + torch.xlogy(targets, targets) - targets).mean(dim=2)
+        return (outputs.exp() - targets * outputs + torch.xlogy(targets, targets) - targets).sum(dim=2)
     if loss == "quantile":
         over = targets.unsqueeze(3) - ascending(outputs, len(levels))
         sides = [torch.maximum(q * part, (q - 1) * part) for q, part in zip(levels, over.unbind(3), strict=True)]
-        return torch.stack(sides).mean(dim=(0, 3))
+        return torch.stack(sides).mean(dim=0).sum(dim=2)
     residuals = outputs - targets
     each: dict[str, Callable[[Tensor], Tensor]] = {
         "squared_error": lambda r: r.square() / 2,
         "absolute_error": torch.abs,
         "huber": lambda r: huber_loss(r, torch.zeros_like(r), reduction="none"),
     }
-    return each[loss](residuals).mean(dim=2)
+    return each[loss](residuals).sum(dim=2)
 
 
 def ascending(outputs: Tensor, levels: int) -> Tensor:

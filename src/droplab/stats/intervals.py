@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
+
+from droplab.stats.metrics import number_metrics
+from droplab.stats.variance import over_folds
 
 CONFIDENCE = 0.95
 RESAMPLES = 999
@@ -107,8 +110,7 @@ def difference_interval(a: Interval, b: Interval) -> Interval:
 def corrected_interval(differences: Sequence[float] | NDArray[np.floating], folds: int) -> Interval:
     """The interval of a mean difference over the folds of repeated cross-validation.
 
-    Training sets overlap, so the variance of the mean is taken as (1/n + 1/(folds − 1)) · s² instead of s²/n (Nadeau &
-    Bengio 2003, "Inference for the generalization error").
+    Its variance is that of `variance.over_folds`.
 
     Args:
         differences: one a fold of each repetition, shape (n,), n ≥ 2.
@@ -118,9 +120,8 @@ def corrected_interval(differences: Sequence[float] | NDArray[np.floating], fold
     >>> round(found.low, 4), round(found.high, 4)
     (-0.0076, 0.0236)
     """
-    sample = np.asarray(differences, dtype=np.float64)
-    error = math.sqrt((1 / len(sample) + 1 / (folds - 1)) * sample.var(ddof=1))
-    return Interval(float(sample.mean()), _t_quantile(len(sample) - 1, CONFIDENCE) * error)
+    found = over_folds(np.asarray(differences, dtype=np.float64), folds)
+    return Interval(found.mean, _t_quantile(len(differences) - 1, CONFIDENCE) * math.sqrt(found.variance))
 
 
 class Estimate(NamedTuple):
@@ -133,8 +134,8 @@ class Estimate(NamedTuple):
 
     @property
     def is_share(self) -> bool:
-        """Whether it is told in per cent; the others are nats, and Brier's score."""
-        return self.name not in ("NLL", "Brier")
+        """Whether it is told in per cent; the others are nats, Brier's score, and sizes."""
+        return self.name not in ("NLL", "Brier", "classes in a set")
 
 
 def accuracy_interval(right: int, examples: int) -> Estimate:
@@ -189,18 +190,16 @@ def metric_intervals(labels: NDArray[np.int64], log_probabilities: NDArray[np.fl
     ]
 
 
-def prediction_interval(
-    metric: str, labels: NDArray[np.integer], predictions: NDArray[np.integer]
-) -> tuple[float, float] | None:
+def prediction_interval(metric: str, labels: NDArray[Any], predictions: NDArray[Any]) -> tuple[float, float] | None:
     """Where a metric of predicted classes may be on other examples, as many as these, at `CONFIDENCE`.
 
-    Wilson's for accuracy; for the others percentiles of the bootstrap over examples, whose counts of (true, predicted)
-    are multinomial.
+    Wilson's for accuracy; for the others percentiles of the bootstrap over examples. Of classes, the counts of (true,
+    predicted) are then multinomial.
 
     Args:
-        metric: `accuracy`, `balanced_accuracy` or `macro_f1`.
-        labels: true classes, shape (N,), N ≥ 1.
-        predictions: predicted classes, shape (N,).
+        metric: `accuracy`, `balanced_accuracy` or `macro_f1` of classes; `rmse`, `mae` or `r2` of numbers.
+        labels: true classes or numbers, shape (N,), N ≥ 1.
+        predictions: predicted ones, shape (N,).
 
     Returns:
         Its ends; `None` where resamples show no spread.
@@ -211,18 +210,42 @@ def prediction_interval(
     examples = len(labels)
     if metric == "accuracy":
         return accuracy_interval(int((predictions == labels).sum()), examples)[2:]
+    random = np.random.default_rng(0)
+    if labels.dtype.kind == "f":
+        rows = (random.integers(0, examples, examples) for _ in range(RESAMPLES))
+        return _ends([number_metrics(labels[mine], predictions[mine])[metric] for mine in rows])
     classes = int(max(labels.max(), predictions.max())) + 1
     cells, counts = np.unique(labels.astype(np.int64) * classes + predictions, return_counts=True)
     true, said = np.divmod(cells, classes)
-    random, place = np.random.default_rng(0), ("balanced_accuracy", "macro_f1").index(metric)
+    place = ("balanced_accuracy", "macro_f1").index(metric)
     drawn = []
     for mine in random.multinomial(examples, counts / examples, RESAMPLES):
         right, truly, named = (
             np.bincount(of, mine * share, classes) for of, share in ((true, true == said), (true, 1), (said, 1))
         )
         drawn.append(_shares(right, truly, named)[place])
+    return _ends(drawn)
+
+
+def _ends(drawn: Sequence[float]) -> tuple[float, float] | None:
+    """The percentiles that an interval of the bootstrap ends at; `None` where resamples show no spread."""
     low, high = np.percentile(drawn, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
     return (float(low), float(high)) if low < high else None
+
+
+def set_intervals(sets: NDArray[np.bool_], labels: NDArray[np.int64]) -> list[Estimate]:
+    """How often sets of classes hold the true one, with Wilson's interval, and how many they hold, with Student's.
+
+    Args:
+        sets: which classes are in the set of each example, shape (N, C), N ≥ 1.
+        labels: true classes, shape (N,).
+    """
+    held, sizes = sets[np.arange(len(labels)), labels], sets.sum(axis=1).astype(np.float64)
+    size = t_interval(sizes) or Interval(float(sizes.mean()), np.nan)
+    return [
+        accuracy_interval(int(held.sum()), len(labels))._replace(name="coverage of sets"),
+        Estimate("classes in a set", size.value, size.low, size.high),
+    ]
 
 
 def next_seed_interval(values: ArrayLike) -> tuple[float, float] | None:
