@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from droplab.cli.options import model_path
-from droplab.config import RunSettings
+from droplab.config import TABULAR, RunSettings
 from droplab.data.files import load_dataset
-from droplab.fit import RECIPE, SET_APART, fit
+from droplab.fit import RECIPE, SET_APART, fit, recipe_of
 from droplab.inputs import features_of
 from droplab.model.file import read, weights_hash
 from droplab.stats.metrics import classification_metrics
@@ -38,6 +38,7 @@ FRAME = pd.DataFrame(
 )
 
 
+READ = {"target": "class", "groups": "patient", "numeric_encoding": "piecewise_linear", "notify": lambda _: None}
 BASE = ("t.csv", "--target", "class", "--groups", "patient", "--epochs", "5", "--store", "s.db")
 
 
@@ -59,8 +60,8 @@ def test_one_network_with_its_file_and_card(fitted):
     said = fitted()
     assert said.code == 0, said.errors
     weights, info = read("t.safetensors")
-    assert (info.widths, info.dropout, info.networks, info.classes) == ((256, 128), 0.5, 1, ("large", "small"))
-    dataset = load_dataset("t.csv", target="class", groups="patient", notify=lambda _: None)
+    assert (info.widths, info.dropout, info.networks, info.classes) == ((128, 128), 0.5, 1, ("large", "small"))
+    dataset = load_dataset("t.csv", **READ)
     logs = answers(weights, info, dataset.test_x)["off"].logs
     accuracy = classification_metrics(dataset.test_y, logs.argmax(axis=1), 2)["accuracy"]
     assert accuracy > 0.7
@@ -167,9 +168,7 @@ def test_sets_of_classes_come_from_rows_that_nothing_was_trained_on(compared, by
     said = compared("--widths", "16", *flags)
     assert said.code == 0, said.errors
     weights, info = read("t.safetensors")
-    whole = load_dataset(
-        "t.csv", target="class", groups="patient", valid_fraction=SET_APART, split_seed=1, notify=lambda _: None
-    )
+    whole = load_dataset("t.csv", **READ, valid_fraction=SET_APART, split_seed=1)
     kept, apart = split_rows(whole, SET_APART, 1)
     assert info.preprocessing == whole.preprocessing
     assert info.fingerprint == whole.only(kept).fingerprint
@@ -220,9 +219,9 @@ def test_dropout_has_to_earn_its_place(compared):
     verdict = re.search(r"^Dropout .*valid.*$", said.out, re.MULTILINE).group(0)
     assert f"## Whether dropout earned its place\n\n{verdict}" in card
     row = r"\| {} \| [\d.]+ \| \S+ \| (–.*|\S+ to \S+) \|\n"
-    assert re.search("".join(row.format(rate) for rate in ("none", "0.2", "0.5")), card)
+    assert re.search("".join(row.format(rate) for rate in ("none", "0.125", "0.5")), card)
     assert "but for the dropout rate, which valid chose" in card
-    dataset = load_dataset("t.csv", target="class", groups="patient", notify=lambda _: None)
+    dataset = load_dataset("t.csv", **READ)
     assert f"{len(dataset.train_y)} examples were trained on and" in card  # those of valid among them
     assert info.fingerprint == dataset.fingerprint
     assert "0 networks to train, 6 reused" in compared("--widths", "16", "--seeds", "2", "--force").out
@@ -242,7 +241,14 @@ def test_rates_by_layer_are_given_rates(compared, flags):
     assert "1 networks to train" in said.out
 
 
+def test_a_network_for_a_table_stops_early_where_examples_are_held_out():
+    held, whole = (RunSettings.parse(recipe_of("t.csv", share)) for share in (0.25, 0.0))
+    assert (dict(held.regularizers), dict(whole.regularizers)) == (TABULAR["regularizers"], {})
+    assert recipe_of("digits", 0.0) == RECIPE
+
+
 SMALL = RunSettings.parse(RECIPE | {"widths": (16,), "epochs": 3, "valid_fraction": 0.25})
+STOPPED = SMALL.model_copy(update={"regularizers": {"early_stopping": 3}})
 
 
 def made(dataset, tmp_path, settings=SMALL, rates=(0.2, 0.5)):
@@ -267,7 +273,7 @@ def test_the_test_split_chooses_no_rate(tmp_path):
 @pytest.mark.parametrize(
     ("rows", "settings", "why"),
     [
-        (40, SMALL, "32 training examples are too few to hold some out; it takes 50; dropout 0.5 is used untried"),
+        (40, STOPPED, "32 training examples are too few to hold some out; it takes 50; dropout 0.5 is used untried"),
         (80, SMALL.model_copy(update={"valid_fraction": 0.0}), "no examples are held out for valid; dropout 0.5"),
         (80, SMALL.model_copy(update={"valid_fraction": 0.002}), "no examples can be held out: train and valid must"),
         (80, SMALL.model_copy(update={"widths": ()}), "without a hidden layer dropout changes nothing"),

@@ -55,7 +55,7 @@ RecipeLoss = Literal["cross_entropy", "squared_error", "absolute_error", "huber"
 Metric = Literal["accuracy", "nll", "balanced_accuracy", "f1", "rmse", "mae", "r2"]
 Task = Literal["auto", "classification", "regression"]
 ColumnKind = Literal["number", "category", "ignore"]
-NumericEncoding = Literal["piecewise_linear"]
+NumericEncoding = Literal["standard", "piecewise_linear"]
 Strength = Annotated[float, Field(ge=0)]
 Regularizers = tuple[tuple[str, Strength | tuple[Strength, ...]], ...]
 
@@ -71,8 +71,8 @@ TABULAR: dict[str, Any] = {
     "learning_rate": 0.005,
     "schedule": "flat_cosine",
     "batch_size": 128,
-    "epochs": 40,
-    "regularizers": {"early_stopping": 10},
+    "epochs": 32,
+    "regularizers": {"early_stopping": 8},
 }
 """A network for a table where nothing else is said; chosen on other tables than those of docs/results/tabular.md, as
 decision 018 tells. A rate of 256ths takes half the random bytes of 0.15."""
@@ -409,8 +409,8 @@ class StudySettings(Recipe):
         groups: of a table, a column whose values no split parts.
         columns: of a table, what columns are, by their names: `number`, `category`, or `ignore` to leave one out.
         missing: of a table, cells that say that a value is missing, as `?`.
-        numeric_encoding: of a table, `piecewise_linear` for numbers in bins between quantiles, a feature each; `None`
-            for minus the mean, over the deviation.
+        numeric_encoding: of a table, `standard` (or `None`) for numbers minus the mean, over the deviation;
+            `piecewise_linear` for those in bins between quantiles, a feature each.
         depths: networks of L layers whose hidden widths halve from `first_width`: depth 3 is (512, 256).
         first_width: width of the first hidden layer of `depths`.
         widths: hidden widths of a single network, instead of `depths`.

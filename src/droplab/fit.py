@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from droplab.config import RunSettings, strength_words
+from droplab.config import TABULAR, RunSettings, strength_words
 from droplab.data.dataset import Dataset
-from droplab.data.tables import listed
+from droplab.data.tables import is_table, listed
 from droplab.errors import DataError
 from droplab.model.file import Calibration, ModelInfo, stacked, to_bytes, weights_hash
 from droplab.report.card import render_fitted_card
@@ -40,7 +41,7 @@ RECIPE: dict[str, Any] = {
 }
 """What is trained where nothing else is said; no example is held out for valid, since nothing is chosen on it."""
 
-RATES = (0.2, 0.5)
+RATES = (TABULAR["dropout"], 0.5)
 """The dropout rates that are compared with none where no rate is given."""
 
 HELD_OUT = 1 / 6
@@ -51,6 +52,18 @@ SET_APART = 1 / 6
 
 FEWEST = 50
 """Fewest training examples of which some are held out to compare rates on."""
+
+
+def recipe_of(data: str, held_out: float) -> dict[str, Any]:
+    """What is trained on data of that path where nothing else is said: on a table `TABULAR`.
+
+    Args:
+        data: as `load_dataset` takes it.
+        held_out: the share held out, by which a network for a table stops early if it is above 0.
+    """
+    if not is_table(Path(data)):
+        return RECIPE | {"valid_fraction": held_out}
+    return TABULAR | {"valid_fraction": held_out} | ({} if held_out else {"regularizers": {}})
 
 
 @dataclass(frozen=True)
@@ -155,7 +168,8 @@ def fit(
         ready, apart = _set_apart(ready, settings.split_seed, fewest_rows(confidence))
     valid = _held_out(lab, ready.dataset, settings) if rates else None
     if rates and valid is None:
-        settings = settings.model_copy(update={"valid_fraction": 0.0})
+        used = {name: strength for name, strength in settings.regularizers if name != "early_stopping"}
+        settings = settings.model_copy(update={"valid_fraction": 0.0, "regularizers": used})
     each = [settings.model_copy(update={"seed": seed}) for seed in seeds]
     chosen, summary = None, Summary(reused=0)
     with lab.opened() as store:

@@ -115,7 +115,7 @@ READING: dict[str, tuple[type, Any]] = {
     ),
     "numeric_encoding": (
         str,
-        typer.Option(metavar="piecewise_linear", help="Of a table, what numbers become if not centred and scaled."),
+        typer.Option(metavar="standard|piecewise_linear", help="Of a table, what numbers become."),
     ),
 }
 """How data are read, as flags: name → (type, option)."""

@@ -390,7 +390,7 @@ def _number(table: Table, name: str, spelling: Spelling, encoding: NumericEncodi
     scaler = StandardScaler().fit(imputer.transform(values[:, None]))
     fill, mean, scale = (float(found[0]) for found in (imputer.statistics_, scaler.mean_, scaler.scale_))
     edges = ()
-    if encoding is not None and len(different) > 2:
+    if encoding == "piecewise_linear" and len(different) > 2:
         few = len(different) <= BINS + 1
         edges = tuple((different if few else np.unique(np.quantile(present, np.linspace(0, 1, BINS + 1)))).tolist())
     found = {"fill": fill, "mean": mean, "scale": scale, "indicator": bool(missing.any())}

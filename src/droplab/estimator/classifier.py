@@ -75,7 +75,8 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
             rounding is all that two fits could differ by.
         mc_samples: masks of `predict_uncertainty`.
         numeric_encoding: `piecewise_linear` makes of each number up to 16 features, the shares of bins between its
-            quantiles, and of each missing one the median and a mark; `None` takes numbers as they are.
+            quantiles, and of each missing one the median and a mark; `standard` takes off the mean, over the deviation;
+            `None` takes numbers as they are, unless there are categories.
         initial_weights: `pytorch`; or `he`, `glorot`, `fan_in`, as in studies, of which biases begin at 0.
 
     DataFrames may have columns of texts or pandas categories: these become a feature a category, and then numbers are

@@ -13,7 +13,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from droplab.config import NumericEncoding
+from droplab.config import InitialWeights, NumericEncoding
 from droplab.estimator.base import DropoutMLP
 from droplab.estimator.numbers import Numbers
 from droplab.estimator.parameters import RegressorParameters
@@ -90,6 +90,7 @@ class DropoutMLPRegressor(RegressorMixin, DropoutMLP):  # type: ignore[misc]  # 
         precision: str = "auto",
         mc_samples: int = 20,
         numeric_encoding: NumericEncoding | None = None,
+        initial_weights: InitialWeights = "pytorch",
         quantiles: float | Sequence[float] = 0.5,
         scale_targets: bool = True,
     ) -> None:
@@ -127,6 +128,7 @@ class DropoutMLPRegressor(RegressorMixin, DropoutMLP):  # type: ignore[misc]  # 
         self.precision = precision
         self.mc_samples = mc_samples
         self.numeric_encoding = numeric_encoding
+        self.initial_weights = initial_weights
         self.quantiles = quantiles
         self.scale_targets = scale_targets
 
