@@ -17,10 +17,7 @@ def test_all_checks_hold_without_dropout_and_with_full_batches(estimator, check)
     check(estimator)
 
 
-ENCODED = {
-    "check_dataframe_column_names_consistency": "columns are found by name, in any order",
-    "check_sample_weight_equivalence_on_dense_data": "quantiles are of rows, whatever their weights",
-}
+ENCODED = {"check_sample_weight_equivalence_on_dense_data": "quantiles are of rows, whatever their weights"}
 
 
 @parametrize_with_checks(
