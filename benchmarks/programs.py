@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from benchmarks.tables import NUMBERS, PAGE, TUNING, Table, Tables
-from droplab.estimator import DropoutMLPClassifier
+from droplab.estimator import DropoutMLPClassifier, DropoutMLPRegressor
 
 Program = Callable[[int], Any]
 """An estimator of a seed, which takes a table's DataFrame."""
@@ -33,6 +33,10 @@ def _behind_scaler(estimator: Callable[..., Any], seed: int) -> Any:
         (numbers, make_column_selector(dtype_include="number")), (words, make_column_selector(dtype_exclude="number"))
     )
     return make_pipeline(columns, estimator(random_state=seed))
+
+
+def _ours(estimator: Any, seed: int) -> Any:
+    return estimator.tabular(device="cpu", random_state=seed)
 
 
 def _boosting(estimator: Callable[..., Any], seed: int) -> Any:
@@ -88,11 +92,14 @@ CLASSIFIERS: dict[str, Program] = {
     "HistGradientBoostingClassifier": partial(_boosting, HistGradientBoostingClassifier),
     "MLPClassifier": partial(_behind_scaler, MLPClassifier),
     "DropoutMLPClassifier": partial(_behind_scaler, DropoutMLPClassifier),
+    "DropoutMLPClassifier.tabular": partial(_ours, DropoutMLPClassifier),
     "RealMLP_TD_Classifier": partial(_realmlp, "RealMLP_TD_Classifier"),
 }
 REGRESSORS: dict[str, Program] = {
     "HistGradientBoostingRegressor": partial(_boosting, HistGradientBoostingRegressor),
     "MLPRegressor": partial(_behind_scaler, MLPRegressor),
+    "DropoutMLPRegressor": partial(_behind_scaler, DropoutMLPRegressor),
+    "DropoutMLPRegressor.tabular": partial(_ours, DropoutMLPRegressor),
     "RealMLP_TD_Regressor": partial(_realmlp, "RealMLP_TD_Regressor"),
 }
 

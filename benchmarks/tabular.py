@@ -90,7 +90,7 @@ def page(task: Task, results: Mapping[str, Figures], tables: Mapping[str, Table]
     yield markdown_row(["**mean**", *(_cell(task, of_table.mean(axis=0)) for of_table in means.values())])
     for own in (name for name in results if name.startswith("Dropout")):
         for score, unit in enumerate(task.units):
-            rivals = [name for name in results if name != own]
+            rivals = [name for name in results if not name.startswith("Dropout")]
             differences = {name: (results[own] - results[name])[..., score] for name in rivals}
             yield from ("", f"### {own}: difference in {unit}", "")
             yield from markdown_head(["table", *(f"− {name}" for name in rivals)])
