@@ -60,7 +60,7 @@ def train(
     with write_atomically(out) as handle:
         handle.write(model)
     for metric in record.outcome.metrics:
-        if metric.name in ("accuracy", "nll"):
+        if metric.name in ("accuracy", "nll", "rmse", "mae", "r2"):
             say(f"{metric.split} {metric.name}, dropout {metric.inference}: {metric.value:.4f}")
     say(f"network: {out}")
 
@@ -101,6 +101,7 @@ def evaluate(
     dataset = load_dataset(
         data,
         **options.given(flags),
+        task="regression" if info.is_of_numbers else "classification",
         preprocessing=info.preprocessing,
         notify=lambda text: typer.echo(text, err=True),
     )
