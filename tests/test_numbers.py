@@ -10,6 +10,7 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 
 from droplab import Study
 from droplab.config import RunSettings
+from droplab.data.arrays import targets_of
 from droplab.data.files import load_dataset
 from droplab.data.splits import train_valid_split
 from droplab.errors import ConfigError, DataError
@@ -124,6 +125,16 @@ def test_a_target_is_a_number_if_it_has_fractions_or_many_values_or_one_says_so(
     data = load_dataset(table(tmp_path, target), target="y", task=task, notify=lambda _: None)
     assert data.is_of_numbers == numbers
     assert data.train_y.dtype == (np.float64 if numbers else np.int64)
+
+
+def test_arrays_of_floats_with_fractions_are_numbers_and_whole_ones_classes():
+    said: list[str] = []
+    assert targets_of("y", np.array([0.5, 1, 2]), notify=said.append).dtype == np.float64
+    assert "taken for numbers" in said[0]
+    assert targets_of("y", np.array([0.0, 1, 2])).dtype == np.int64
+    assert targets_of("y", np.array([0, 1, 2]), "regression").dtype == np.float64
+    with pytest.raises(DataError, match="as for a regression"):
+        targets_of("y", np.array([0.5, 1, 2]), "classification")
 
 
 def test_what_makes_no_sense_is_refused_in_one_sentence(tmp_path):

@@ -54,8 +54,8 @@ def render_card(findings: Findings, origin: Origin, info: ModelInfo, file: str) 
     if len(seeds) > 1:
         head += [f"mean of {len(seeds)} seeds", f"{_INTERVAL} for the mean"]
         words = (
-            f"The interval is Student's t for the mean over {len(seeds)} seeds, cut at what the metric can be. It is for "
-            "the recipe, which another seed repeats, and not for this one network."
+            f"The interval is Student's t for the mean over {len(seeds)} seeds, cut at what the metric can be. It is "
+            "for the recipe, which another seed repeats, and not for this one network."
         )
     what = "classifier" if info.classes else "network that gives a number"
     opening = f"`{file}` holds a fully-connected {what}, the best of a droplab study. " + (
