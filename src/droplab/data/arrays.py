@@ -34,6 +34,7 @@ class Labelled:
         where: how messages call the two.
         places: how messages call each example, shape (examples,); `None` for its row.
         valid: which of them are the valid split, shape (examples,); `None` where they have none of their own.
+        groups: the group of each, which no split parts, shape (examples,); `None` where there are none.
     """
 
     x: NDArray[Any]
@@ -41,6 +42,7 @@ class Labelled:
     where: tuple[str, str]
     places: NDArray[Any] | None = None
     valid: NDArray[np.bool_] | None = None
+    groups: NDArray[np.int64] | None = None
 
 
 def held_out_of(
@@ -73,11 +75,11 @@ def held_out_of(
         raise DataError(f"{path}: there must be a label an example; found {len(x)} examples and {len(y)} labels.")
     x = flat_features(examples.where[0], x).reshape(x.shape)  # so that a message names the place in the file
     free = np.arange(len(y)) if examples.valid is None else np.flatnonzero(~examples.valid)
-    rows = hold_out(str(path), y[free], test, notify)
+    rows = hold_out(str(path), y[free], test, notify, None if examples.groups is None else examples.groups[free])
     if rows is None:
         other = read(str(test))
         arrays, where = (x, y, other.x, other.y), (*examples.where, *other.where)
-        return to_dataset(path, source, arrays, where, (examples.places, other.places), examples.valid, task)
+        return to_dataset(path, source, arrays, where, (examples.places, other.places), examples.valid, task=task)
     held = free[rows[1]]
     kept = np.ones(len(y), bool)
     kept[held] = False
@@ -90,7 +92,8 @@ def held_out_of(
         (*examples.where, *examples.where),
         (places[train], places[held]),
         None if examples.valid is None else examples.valid[train],
-        task,
+        groups=None if examples.groups is None else examples.groups[train],
+        task=task,
     )
 
 
@@ -101,6 +104,7 @@ def to_dataset(
     where: Sequence[str],
     places: tuple[NDArray[Any] | None, NDArray[Any] | None] = (None, None),
     valid: NDArray[np.bool_] | None = None,
+    groups: NDArray[np.int64] | None = None,
     task: Task = "auto",
     notify: Callable[[str], None] = lambda _: None,
 ) -> Dataset:
@@ -118,6 +122,7 @@ def to_dataset(
         where: how messages call each of them.
         places: how messages call each training and each test example; `None` for its row.
         valid: which of the training examples are the valid split; `None` where that is not settled.
+        groups: of each training example, which no split parts.
         task: as that of `targets_of`.
         notify: told what is assumed.
 
@@ -146,6 +151,7 @@ def to_dataset(
         source=source,
         places=places,
         valid=valid,
+        train_groups=groups,
     )
 
 

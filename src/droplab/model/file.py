@@ -8,7 +8,7 @@ safetensors writes several in no fixed order, and the same network must give the
 
 Formats: 1 has no `format` and no hash, and is read as ever; 2 has both; 3 may tell how a table's numbers are spelt,
 what says that a value is missing, the card, and the channels and background of images; 4 may have a dropout rate a
-hidden layer; 5 has no classes, since its network gives numbers.
+hidden layer; 5 may have no classes, since its network gives numbers, or what its answers are calibrated by.
 """
 
 from __future__ import annotations
@@ -45,7 +45,17 @@ from droplab.errors import ConfigError, DataError, ModelFileError, line, reading
 _ENTRY = "droplab"
 _FORMAT = 5
 _OWN = ("format", "card", "sha256")  # what a file says of itself
-_LATER = ("loss", "activation", "pieces", "regularizers", "preprocessing", "networks", "background", "plugin_noise")
+_LATER = (
+    "loss",
+    "activation",
+    "pieces",
+    "regularizers",
+    "preprocessing",
+    "networks",
+    "background",
+    "plugin_noise",
+    "calibration",
+)
 _LONGEST_HEADER = 16 << 20  # bytes; safetensors takes 100 million, which JSON makes 3 GB of
 _MOST_PARTS = 300_000  # values in a header, each of which takes far more memory than its bytes
 _ADVICE = "Take the file from its source again, or train the network anew."
@@ -55,6 +65,27 @@ def _of_an_image(shape: tuple[int, ...]) -> tuple[int, ...]:
     if len(shape) == 2 or shape[2:] == (3,):
         return shape
     raise ValueError(f"must be (rows, columns) or (rows, columns, 3), found {shape}")
+
+
+class Calibration(Validated):
+    """What makes a model's answers sets that hold the truth as often as they say (`stats.conformal`).
+
+    Attributes:
+        confidence: how often.
+        bounds: of the scores that are in a set: one, or one a class; `None` where rows were too few for any.
+        rows: how many rows they come from, on which nothing was trained.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+    confidence: float = Field(gt=0, lt=1)
+    bounds: tuple[float | None, ...] = Field(min_length=1)
+    rows: int = Field(ge=1)
+
+    @property
+    def bound(self) -> NDArray[np.float64]:
+        """The bounds as `conformal.class_sets` takes them, shape (1,) or (classes,)."""
+        return np.array([np.inf if one is None else one for one in self.bounds])
 
 
 class ModelInfo(Validated):
@@ -81,6 +112,7 @@ class ModelInfo(Validated):
             plugin act in training alone, and need not be known to use the network.
         loss: what it was trained by: outputs of `poisson` are the logarithms of numbers.
         background: what lies behind what its grey images show, 0 (black) … 255; `None` where that is not known.
+        calibration: what makes its answers sets of classes; `None` where no rows were set apart for that.
     """
 
     model_config = ConfigDict(strict=True)
@@ -103,6 +135,13 @@ class ModelInfo(Validated):
     loss: RecipeLoss = "cross_entropy"
     background: int | None = Field(None, ge=0, le=255)
     plugin_noise: tuple[str, ...] = ()
+    calibration: Calibration | None = None
+
+    @model_validator(mode="after")
+    def _bounds_of_classes(self) -> Self:
+        if self.calibration and len(self.calibration.bounds) not in (1, len(self.classes)):
+            raise ValueError(f"calibration must have one bound, or one a class; found {len(self.calibration.bounds)}")
+        return self
 
     @model_validator(mode="after")
     def _pieces_of_maxout(self) -> Self:
@@ -215,7 +254,9 @@ def settings_of(info: ModelInfo) -> RunSettings:
 def _told(info: ModelInfo) -> dict[str, object]:
     """What is written of a network: of what came later only what is not as it was before."""
     later = {name for name in _LATER if getattr(info, name) == ModelInfo.model_fields[name].default}
-    return info.model_dump(mode="json", exclude=later) | {"format": _FORMAT if info.is_of_numbers else 4}
+    return info.model_dump(mode="json", exclude=later) | {
+        "format": _FORMAT if info.is_of_numbers or info.calibration else 4
+    }
 
 
 def _hash(told: Mapping[str, object], weights: Mapping[str, NDArray[np.float32]]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from droplab.data.given import IN_MEMORY
 from droplab.report.cells import Table
 from droplab.report.words import (
     arm_label,
@@ -289,7 +290,8 @@ def _next(findings: Findings, command: str) -> Next | None:
     """
     plan = findings.plan
     undecided = [one for one in findings.contrasts if one.comparison.verdict == "undecided"]
-    if not undecided or not command or findings.done < findings.wanted or plan.settings.until == "best":
+    typable = command and not plan.settings.data.endswith(IN_MEMORY)
+    if not undecided or not typable or findings.done < findings.wanted or plan.settings.until == "best":
         return None
     needed = sorted(count for one in undecided if (count := _seeds_needed(one)) is not None)
     if not needed:

@@ -20,7 +20,7 @@ from droplab.study.frames import by_seed
 from droplab.study.origin import Origin
 
 if TYPE_CHECKING:
-    from droplab.model.file import ModelInfo
+    from droplab.model.file import Calibration, ModelInfo
     from droplab.study.findings import Findings
     from droplab.study.plan import Run
     from droplab.study.rates import Rates
@@ -123,7 +123,9 @@ def render_fitted_card(
         settled = "given, but for the dropout rate, which valid chose"
         untried = "Whether any other setting than the dropout rate helps on these data. `droplab study` compares what "
         untried += "you vary, and says which differences are real."
-    apart = " No group is on two sides of a split." if grouped else ""
+    calibration = info.calibration
+    apart = f" Another {calibration.rows:,} were set apart to calibrate sets." if calibration else ""
+    apart += " No group is on two sides of a split." if grouped else ""
     split = f"{_split(origin, runs[0].settings.split_seed)}, which chose nothing.{apart}"
     opening = (
         f"`{file}` holds {holds}. The settings that it was trained with were {settled}. The SHA-256 of its weights is "
@@ -140,6 +142,7 @@ def render_fitted_card(
             f"differ {spread}",
             _weakest_class(by_class, info.classes),
         ],
+        "Sets of classes": [_sets(calibration, file)] if calibration else [],
         "What this says nothing about": [
             bullets([*_unseen(info.classes), f"{_calibration(calibration_error)}.", untried]),
         ],
@@ -270,6 +273,18 @@ def _row(one: Estimate) -> tuple[str, str, str]:
 
 def _told(share: bool, *numbers: float) -> list[str]:
     return [f"{100 * number:.2f}" if share else f"{number:.4f}" for number in numbers]
+
+
+def _sets(calibration: Calibration, file: str) -> str:
+    """What a model's sets of classes promise, and on what conditions."""
+    share, within = percent(calibration.confidence), " within each class" if len(calibration.bounds) > 1 else ""
+    return (
+        f"`droplab predict {file} FILE --sets` says a set of classes for each row. However good the model is, the sets "
+        f"hold the true class of at least {share} of rows{within}, as long as these come from where the "
+        f"{calibration.rows:,} rows come from that were set apart for that (split conformal prediction; Vovk, "
+        "Gammerman & Shafer 2005). It holds on average over such rows, not for each single one; how often it held on "
+        "test is among the metrics. A set may be empty: no class is likely enough."
+    )
 
 
 def _weakest_class(metrics: Mapping[str, float], classes: Sequence[str]) -> str:

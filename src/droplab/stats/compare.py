@@ -17,7 +17,7 @@ from droplab.errors import ConfigError, DataError
 from droplab.stats.looks import checked_looks, level_of, look_at
 from droplab.stats.measure import ACCURACY, MEASURES, Measure
 from droplab.stats.planning import SeedsNeeded, seeds_needed
-from droplab.stats.variance import over_seeds, over_seeds_and_examples
+from droplab.stats.variance import over_folds, over_seeds, over_seeds_and_examples
 
 Verdict = Literal["helps", "hurts", "equivalent", "undecided", "does not apply"]
 
@@ -210,7 +210,9 @@ def compare_differences(differences: ArrayLike, *, margin: float = 0.001, confid
     return judge(values, margin, 1 - confidence)
 
 
-def judge(differences: NDArray[np.float64], margin: float, level: float, strict: float | None = None) -> Comparison:
+def judge(
+    differences: NDArray[np.float64], margin: float, level: float, strict: float | None = None, folds: int = 0
+) -> Comparison:
     """What differences allow to say, by themselves.
 
     Args:
@@ -218,6 +220,7 @@ def judge(differences: NDArray[np.float64], margin: float, level: float, strict:
         margin: as `compare`.
         level: the error that may be made, of the family where it is one of several.
         strict: that of this comparison for `helps` and `hurts`; `None` for `level`.
+        folds: where the differences are of the folds of repeated cross-validation, how many a repetition has.
     """
     seeds = len(differences)
     by_example = differences.shape[1] if differences.ndim == 2 else None
@@ -228,14 +231,17 @@ def judge(differences: NDArray[np.float64], margin: float, level: float, strict:
     unsure = replace(unsure, probability_of_improvement=improvement(by_seed))
     if np.ptp(differences) < ROUNDING:
         return unsure
-    estimate = over_seeds(differences) if by_example is None else over_seeds_and_examples(differences)
+    if folds:
+        estimate = over_folds(differences, folds)
+    else:
+        estimate = over_seeds(differences) if by_example is None else over_seeds_and_examples(differences)
     error, strict = float(np.sqrt(estimate.variance)), level if strict is None else strict
     found = verdict_of(
         replace(unsure, p_value=2 * float(special.stdtr(estimate.df, -abs(estimate.mean) / error))),
         float(special.stdtrit(estimate.df, 1 - strict / 2)) * error,
         float(special.stdtrit(estimate.df, 1 - level)) * error,
     )
-    if found.verdict != "undecided":
+    if found.verdict != "undecided" or folds:
         return found
     of_seeds = estimate.of_seeds * (seeds - 1) / special.chdtri(seeds - 1, [0.1, 0.9])
     of_examples = estimate.of_examples, estimate.examples_df

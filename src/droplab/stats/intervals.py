@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from droplab.stats.metrics import number_metrics
+from droplab.stats.variance import over_folds
 
 CONFIDENCE = 0.95
 RESAMPLES = 999
@@ -109,8 +110,7 @@ def difference_interval(a: Interval, b: Interval) -> Interval:
 def corrected_interval(differences: Sequence[float] | NDArray[np.floating], folds: int) -> Interval:
     """The interval of a mean difference over the folds of repeated cross-validation.
 
-    Training sets overlap, so the variance of the mean is taken as (1/n + 1/(folds − 1)) · s² instead of s²/n (Nadeau &
-    Bengio 2003, "Inference for the generalization error").
+    Its variance is that of `variance.over_folds`.
 
     Args:
         differences: one a fold of each repetition, shape (n,), n ≥ 2.
@@ -120,9 +120,8 @@ def corrected_interval(differences: Sequence[float] | NDArray[np.floating], fold
     >>> round(found.low, 4), round(found.high, 4)
     (-0.0076, 0.0236)
     """
-    sample = np.asarray(differences, dtype=np.float64)
-    error = math.sqrt((1 / len(sample) + 1 / (folds - 1)) * sample.var(ddof=1))
-    return Interval(float(sample.mean()), _t_quantile(len(sample) - 1, CONFIDENCE) * error)
+    found = over_folds(np.asarray(differences, dtype=np.float64), folds)
+    return Interval(found.mean, _t_quantile(len(differences) - 1, CONFIDENCE) * math.sqrt(found.variance))
 
 
 class Estimate(NamedTuple):
@@ -135,8 +134,8 @@ class Estimate(NamedTuple):
 
     @property
     def is_share(self) -> bool:
-        """Whether it is told in per cent; the others are nats, and Brier's score."""
-        return self.name not in ("NLL", "Brier")
+        """Whether it is told in per cent; the others are nats, Brier's score, and sizes."""
+        return self.name not in ("NLL", "Brier", "classes in a set")
 
 
 def accuracy_interval(right: int, examples: int) -> Estimate:
@@ -232,6 +231,21 @@ def _ends(drawn: Sequence[float]) -> tuple[float, float] | None:
     """The percentiles that an interval of the bootstrap ends at; `None` where resamples show no spread."""
     low, high = np.percentile(drawn, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
     return (float(low), float(high)) if low < high else None
+
+
+def set_intervals(sets: NDArray[np.bool_], labels: NDArray[np.int64]) -> list[Estimate]:
+    """How often sets of classes hold the true one, with Wilson's interval, and how many they hold, with Student's.
+
+    Args:
+        sets: which classes are in the set of each example, shape (N, C), N ≥ 1.
+        labels: true classes, shape (N,).
+    """
+    held, sizes = sets[np.arange(len(labels)), labels], sets.sum(axis=1).astype(np.float64)
+    size = t_interval(sizes) or Interval(float(sizes.mean()), np.nan)
+    return [
+        accuracy_interval(int(held.sum()), len(labels))._replace(name="coverage of sets"),
+        Estimate("classes in a set", size.value, size.low, size.high),
+    ]
 
 
 def next_seed_interval(values: ArrayLike) -> tuple[float, float] | None:
