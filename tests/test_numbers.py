@@ -146,9 +146,13 @@ def test_what_makes_no_sense_is_refused_in_one_sentence(tmp_path):
         ({"regularizers": {"label_smoothing": 0.1}}, "classes alone"),
         ({"metric": "nll"}, "rmse, mae or r2"),
         ({"vary": {"regularizer": ("label_smoothing",)}}, "classes alone"),
+        ({"vary": {"loss": ("huber", "cross_entropy")}}, "classes alone"),
     ):
         with pytest.raises(ConfigError, match=words):
             Study.of(path, **asked, **wrong).foretell(store=tmp_path / "store.db", notify=lambda _: None)
+    below = table(tmp_path, lambda a, b, noise: a)
+    with pytest.raises(ConfigError, match="of counts; found targets down to -"):
+        Study.of(below, **asked, loss="poisson").foretell(store=tmp_path / "store.db", notify=lambda _: None)
     with pytest.raises(ConfigError, match="for targets that are numbers"):
         Study.of("digits", depths=2, loss="huber").foretell(store=tmp_path / "store.db", notify=lambda _: None)
 
