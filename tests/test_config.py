@@ -253,6 +253,7 @@ def test_the_content_key_differs_with_everything_that_decides_the_bits() -> None
         "momentum_schedule": "linear",
         "regularizers": {"l2": 1e-4},
         "train_examples": 100,
+        "loss": "huber",
     }
     with_others = {  # settings that act only together with others
         "dropout_scaling": ({"dropout": 0.25, "widths": [4]}, "inference"),

@@ -110,7 +110,7 @@ def test_labels_of_any_kind_are_numbered_in_sorted_order(path: Path, train, test
         pytest.param({"train_x": np.zeros((0, 6))}, r"found shape \(0, 6\)", id="case 33: no rows"),
         pytest.param({"train_x": np.zeros((8, 0))}, r"found shape \(8, 0\)", id="case 33: no features"),
         pytest.param({"train_y": np.zeros(8, int), "test_y": np.zeros(4, int)}, "2 classes; found 1", id="case 36"),
-        pytest.param({"train_y": np.linspace(0, 1, 8)}, "found float64, as for a regression", id="case 38: continuous"),
+        pytest.param({"train_y": np.full(8, np.inf)}, "found float64, as for a regression", id="case 38: infinite"),
         pytest.param({"train_y": np.zeros((8, 2), int)}, r"one label an example.*\(8, 2\)", id="case 39: 2-D"),
         pytest.param({"train_y": np.arange(7) % 3}, r"one an example \(8\)", id="case 39: other length"),
         pytest.param({"train_y": np.array(["a"] * 8)}, "of one kind; found <U1 and int64", id="labels of two kinds"),

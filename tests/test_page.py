@@ -226,7 +226,7 @@ def test_what_was_trained_again_is_said():
     refits = {seed: records[plan.run_of(plan.arms[3], seed).key] for seed in range(3)}
     text = Seen(page.render_page(findings_of(plan, records, refits), ORIGIN, {})).text
     accuracies = [100 * record.outcome.metric("off", "test", "accuracy") for record in refits.values()]
-    spread = f"{np.mean(accuracies):.2f} ± {np.std(accuracies, ddof=1):.2f} %"
+    spread = f"{np.mean(accuracies):.3f} ± {np.std(accuracies, ddof=1):.3f} %"
     assert f"Trained again on train and valid together (60,000 examples), 3 seeds: test accuracy {spread}" in text
     assert "Trained again" not in Seen(page_of()).text
 

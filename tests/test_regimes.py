@@ -142,7 +142,8 @@ def test_a_finished_study_has_no_such_sentence():
 def test_the_command_says_it_beside_the_verdicts(tmp_path):
     lines = droplab("study", toy_spec(tmp_path), "--out", tmp_path / "out", "--workers", 1).out.splitlines()
     (place,) = [number for number, line in enumerate(lines) if "when training stopped" in line]
-    assert lines[place - 1].startswith("20→8→4\t")
+    assert lines[place - 2].startswith("20→8→4\t")
+    assert lines[place - 1].startswith("On 120 other test examples")
     assert lines[place + 1].startswith("1 is undecided; ")
 
 

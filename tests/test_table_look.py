@@ -15,10 +15,10 @@ Y = RANDOM.permutation(np.arange(ROWS) % 3)
 FRAME = pd.DataFrame({"a": RANDOM.normal(size=ROWS).round(3), "b": RANDOM.choice(list("uvw"), ROWS), "y": Y})
 
 
-def findings(tmp_path, **columns):
+def findings(tmp_path, task="auto", **columns):
     frame = FRAME.assign(**columns)
     frame.to_csv(tmp_path / "t.csv", index=False)
-    return list(load_dataset(tmp_path / "t.csv", target="y", notify=lambda _: None).look.findings)
+    return list(load_dataset(tmp_path / "t.csv", target="y", task=task, notify=lambda _: None).look.findings)
 
 
 def test_ordinary_columns_are_not_worth_a_word(tmp_path):
@@ -60,11 +60,10 @@ def test_classes_that_differ_in_case_or_spaces_are_told(tmp_path):
 
 
 def test_whole_numbers_that_look_measured_are_told(tmp_path):
-    assert any(
-        "24 different whole numbers in 96 rows" in one for one in findings(tmp_path, y=20 + np.arange(ROWS) % 24)
-    )
+    found = findings(tmp_path, "classification", y=20 + np.arange(ROWS) % 24)
+    assert any("24 different whole numbers in 96 rows" in one for one in found)
     with pytest.raises(DataError, match=r"one example a class.*'y' has 60 different whole numbers.*like a regression"):
-        findings(tmp_path, y=20 + np.arange(ROWS) % 60)
+        findings(tmp_path, "classification", y=20 + np.arange(ROWS) % 60)
 
 
 def test_it_is_said_before_training_and_nothing_is_left_out_by_itself(tmp_path):

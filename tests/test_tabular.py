@@ -239,7 +239,7 @@ FAULTS = {
     "too wide": (",".join(f"c{i}" for i in range(MOST_COLUMNS + 1)).encode() + b"\n", "10,001"),
     "no target": (b"age,klass\n1,a\n", "Did you mean 'klass'"),
     "a row without class": (b"age,class\n1,a\n2,\n3,b\n", "found none in row 2"),
-    "a measured target": (b"age,class\n1,0.5\n2,0.25\n", "regression"),
+    "two rows with numbers": (b"age,class\n1,0.5\n2,0.25\n", "a split needs 4 examples"),
     "text among numbers": (b"age,class\n" + b"1,a\n2,b\n" * 9 + b"x2,a\n3,b\n", "'age' must hold.*'x2' in row"),
     "infinite": (b"age,class\n" + b"1,a\n2,b\n" * 9 + b"inf,a\n3,b\n", "finite.*inf"),
     "dates": (b"day,class\n" + b"2024-01-02,a\n2024-01-03,b\n" * 9, "'day' must.*found dates"),

@@ -15,7 +15,7 @@ from droplab.data.dataset import Dataset, DatasetCard
 from droplab.data.files import dataset_at_hand, dataset_name
 from droplab.data.given import IN_MEMORY, Given
 from droplab.data.output import Folder, file_names
-from droplab.errors import DroplabError
+from droplab.errors import ConfigError, DroplabError
 from droplab.report.card import render_card
 from droplab.report.drawing import FILES, PAGE
 from droplab.report.figures import study_figures
@@ -397,6 +397,8 @@ class StudyResult:
 
     def _write_probabilities(self, folder: Folder) -> list[Path]:
         """Those of every run, under the name of its first arm."""
+        if self.plan.settings.is_of_numbers:
+            raise ConfigError("probabilities are those of classes; found numbers as targets. Leave them out.")
         data = self._data_at_hand
         if data is None:
             raise DroplabError(

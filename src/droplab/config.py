@@ -571,6 +571,8 @@ class StudySettings(Recipe):
             ConfigError: likewise.
         """
         told = {one for name, values in self.vary for one in (name, *values) if isinstance(one, str)}
+        if not are_numbers and (alone := OF_NUMBERS & told):
+            raise ConfigError(f"vary: {min(alone)} can act on numbers alone; found classes as targets. Leave it out.")
         if are_numbers and (alone := OF_CLASSES & told):
             raise ConfigError(f"vary: {min(alone)} can act on classes alone; found numbers as targets. Leave it out.")
         metric = "rmse" if are_numbers and self.metric == "accuracy" else self.metric
@@ -873,8 +875,11 @@ def regularizer_pairs(value: Any) -> Regularizers:
     return tuple(sorted((name, s[0] if len(s := _each(strength)) == 1 else s) for name, strength in acting.items()))
 
 
-OF_CLASSES = frozenset({"label_smoothing"})
-"""Regularizers that can act on classes alone."""
+OF_NUMBERS = frozenset(get_args(RecipeLoss)[1:])
+"""Losses that can act on numbers alone."""
+
+OF_CLASSES = frozenset({"label_smoothing", "cross_entropy"})
+"""What can act on classes alone."""
 
 BY_LAYER = "dropout_by_layer"
 """The regularizer that a rate a hidden layer was; settings of old have it."""

@@ -13,6 +13,7 @@ from droplab.cli.tables import print_table
 from droplab.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
+    from droplab.stats.measure import Measure
     from droplab.study.records import RunRecord
     from droplab.study.store import Store
 
@@ -34,7 +35,6 @@ def compare(
     Example: droplab compare data=mnist,depth=5,dropout=0.5 data=mnist,depth=5,control
     """
     from droplab.cli.runs import open_existing
-    from droplab.stats.compare import points
     from droplab.study import ledgers
 
     with open_existing(store) as opened:
@@ -49,18 +49,24 @@ def compare(
     varied = ledgers.differences(mine[0], other[0])
     if not varied:
         raise ConfigError(f"two arms must differ; {a!r} and {b!r} are the same runs. Add conditions that tell them.")
+    measure = mine[0].settings.usual
+    head = measure.headed(f"test {measure.label}")
     on_these = ledgers.compare_accuracies(mine, other, margin, confidence)
     on_new = ledgers.compare_examples(mine, other, margin, confidence)
     print_table(
         ["", a, b],
         [
             *((name, *values) for name, values in varied.items()),
-            *((f"test accuracy (%), seed {seed}", *_accuracies(ours[seed], theirs[seed])) for seed in seeds),
+            *((f"{head}, seed {seed}", *_values(measure, ours[seed], theirs[seed])) for seed in seeds),
         ],
     )
-    typer.echo(f"difference: {points(on_these.difference)} points of test accuracy, over {len(seeds)} seeds")
+    typer.echo(
+        f"difference: {measure.change_words(on_these.difference)} of test {measure.label}, over {len(seeds)} seeds"
+    )
     typer.echo(f"new seeds on these test examples: {on_these.words}")
-    if on_new is None:
+    if measure.is_of_targets:
+        typer.echo("new examples: not known of numbers, which are not compared example by example")
+    elif on_new is None:
         typer.echo("new examples: not known, since the store has no test labels of these runs; train one run more")
     else:
         typer.echo(f"new seeds and new examples: {on_new.words}")
@@ -81,8 +87,8 @@ def _runs(store: Store, arm: str) -> Sequence[RunRecord]:
     return list(store.load(keys, warn).values())
 
 
-def _accuracies(*runs: RunRecord) -> list[str]:
-    return [f"{100 * run.outcome.metric('off', 'test', 'accuracy'):.2f}" for run in runs]
+def _values(measure: Measure, *runs: RunRecord) -> list[str]:
+    return [measure.value(run.outcome.metric("off", "test", measure.name)) for run in runs]
 
 
 def _listed(runs: dict[int, RunRecord]) -> str:

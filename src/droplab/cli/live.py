@@ -151,7 +151,7 @@ class View:
         table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
         widest = max(_ARM_LEAST, self.console.width - _OTHER_COLUMNS)
         table.add_column("arm", no_wrap=True)
-        valid = self._measure.headed("valid") if self._measure.unit else f"valid {self._measure.label}"
+        valid = f"valid {self._measure.unit or self._measure.label}"
         for title in ("networks", "seed", "epoch", "train loss", valid, "vs control"):
             table.add_column(title, justify="right", no_wrap=True)
         room = max(1, self.console.height - _BELOW)

@@ -60,7 +60,7 @@ def train(
     with write_atomically(out) as handle:
         handle.write(model)
     for metric in record.outcome.metrics:
-        if metric.name in ("accuracy", "nll"):
+        if metric.name in ("accuracy", "nll", "rmse", "mae", "r2"):
             say(f"{metric.split} {metric.name}, dropout {metric.inference}: {metric.value:.4f}")
     say(f"network: {out}")
 
@@ -101,6 +101,7 @@ def evaluate(
     dataset = load_dataset(
         data,
         **options.given(flags),
+        task="regression" if info.is_of_numbers else "classification",
         preprocessing=info.preprocessing,
         notify=lambda text: typer.echo(text, err=True),
     )
@@ -125,6 +126,8 @@ def _check_fits(info: ModelInfo, dataset: Dataset, model: Path) -> None:
     """Raise unless the network takes such examples."""
     from droplab.errors import ModelFileError
 
+    if info.is_of_numbers:
+        raise ModelFileError(f"{model}: only classifiers are evaluated so far; this network gives numbers.")
     if (info.preprocessing is None) != (dataset.preprocessing is None):
         wanted = "a table with columns as those it was trained on" if info.preprocessing else "arrays or images"
         raise ModelFileError(f"{model}: takes {wanted}, as {info.data} was; {dataset.name} is another kind of data.")

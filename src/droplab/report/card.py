@@ -15,6 +15,7 @@ from droplab.report.words import sampling_words, seeds_words
 from droplab.stats.calibration import BINS
 from droplab.stats.compare import percent, points
 from droplab.stats.intervals import CONFIDENCE, Estimate, t_interval
+from droplab.stats.measure import MEASURES
 from droplab.study.frames import by_seed
 from droplab.study.origin import Origin
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _SHARES = ("accuracy", "balanced accuracy", "macro F1")
 _KINDS = [*(("test", name) for name in (*_SHARES, "nll")), ("valid", "accuracy"), ("train", "accuracy")]
+_OF_NUMBERS = [*(("test", name) for name in ("rmse", "mae", "r2")), ("valid", "rmse"), ("train", "rmse")]
 _CLASS = "accuracy_class_"
 _INTERVAL = f"{100 * CONFIDENCE:g} % interval"
 _BINS = f"{BINS} bins of equal mass"
@@ -52,10 +54,11 @@ def render_card(findings: Findings, origin: Origin, info: ModelInfo, file: str) 
     if len(seeds) > 1:
         head += [f"mean of {len(seeds)} seeds", f"{_INTERVAL} for the mean"]
         words = (
-            f"The interval is Student's t for the mean over {len(seeds)} seeds, cut at what a share can be. It is for "
-            "the recipe, which another seed repeats, and not for this one network."
+            f"The interval is Student's t for the mean over {len(seeds)} seeds, cut at what the metric can be. It is "
+            "for the recipe, which another seed repeats, and not for this one network."
         )
-    opening = f"`{file}` holds a fully-connected classifier, the best network of a droplab study. " + (
+    what = "classifier" if info.classes else "network that gives a number"
+    opening = f"`{file}` holds a fully-connected {what}, the best of a droplab study. " + (
         f"The study asked: {escaped(settings.question)}" if settings.question else ""
     )
     sections = {
@@ -68,7 +71,7 @@ def render_card(findings: Findings, origin: Origin, info: ModelInfo, file: str) 
             escaped(sampling_words(findings)),
             weakest and f"{weakest} All classes are in `report.html` and `results.csv`.",
         ],
-        "What this says nothing about": [bullets([*_unseen(info.classes), *_limits(findings)])],
+        "What this says nothing about": [bullets(filter(None, [*_unseen(info.classes), *_limits(findings)]))],
         "How to repeat it": [
             code(origin.command),
             f"To evaluate the file on data of its shape: `droplab evaluate {file} --data PATH`.",
@@ -170,6 +173,7 @@ def bullets(lines: Iterable[str]) -> str:
 def _data(origin: Origin, info: ModelInfo, name: str, split: str) -> str:
     """What a network was trained and tested on; `name` as the data were asked for, `split` a sentence."""
     entry = CATALOG.get(name)
+    targets = f"{len(info.classes)} classes" if info.classes else "Targets are numbers"
     licence = f" Licence of the data: {escaped(entry.licence)}." if entry else ""
     source = escaped(origin.source) or "a source that is not known"
     made = f" {escaped(info.preprocessing.words)}" if info.preprocessing else ""
@@ -178,7 +182,7 @@ def _data(origin: Origin, info: ModelInfo, name: str, split: str) -> str:
     found = f"\n\nA first look found:\n\n{bullets(map(escaped, origin.findings))}" if origin.findings else ""
     return (
         f"{escaped(origin.data)}, from {source}: {split} "
-        f"{len(info.classes)} classes; {info.features} features{form}, multiplied by {info.scale:g} before the first "
+        f"{targets}; {info.features} features{form}, multiplied by {info.scale:g} before the first "
         f"layer.{made}{counts} Fingerprint `{info.fingerprint}`.{licence}{found}"
     )
 
@@ -194,12 +198,12 @@ def _network(run: Run, info: ModelInfo, seeds: str) -> str:
     """A network and how it was trained, setting by setting, as a table; `seeds` in words."""
     settings, many = run.settings, "" if info.networks == 1 else "s"
     hidden = f"{len(settings.widths)}, {settings.activation}" if settings.widths else "0: a linear classifier"
-    rest = {name: value for name, value in settings.told().items() if name not in ("widths", "seed")}
+    rest = {name: value for name, value in settings.told().items() if name not in ("widths", "seed", "loss")}
     rows = {
         "units, layer by layer": " → ".join(map(str, (info.features, *settings.widths, info.outputs))),
         "hidden layers": hidden,
         "parameters": f"{info.parameters:,}",
-        "loss": "cross-entropy",
+        "loss": "cross-entropy" if info.classes else f"{settings.loss.replace('_', ' ')} of standardized targets",
         **{name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in rest.items()},
         f"seed{many}": seeds,
         "way": f"{run.way.device}, {run.way.words}",
@@ -245,17 +249,18 @@ def _chosen(rates: Rates) -> list[str]:
 def _metrics(findings: Findings) -> list[list[str]]:
     """A row a metric: the best network, the mean over its arm's seeds, and the interval for it."""
     rows = []
-    for split, name in _KINDS:
+    for split, name in _KINDS if findings.card.classes else _OF_NUMBERS:
         values = by_seed(findings.results, findings.best, "off", split, name.replace(" ", "_").lower())
         if values.empty:
             continue
-        share = name in _SHARES
-        row = [f"{split} {name} (%)" if share else f"{split} NLL (nats)"]
-        row += _told(share, float(values.loc[findings.best_run.settings.seed]))
+        measure = next(one for one in MEASURES.values() if one.name == name.replace(" ", "_").lower())
+        row = [measure.headed(f"{split} {measure.label}")]
+        row.append(measure.value(float(values.loc[findings.best_run.settings.seed])))
         if len(values) > 1:
-            found = t_interval(values.to_numpy())
-            ends = () if found is None else (max(found.low, 0.0), min(found.high, 1.0) if share else found.high)
-            row += [*_told(share, float(values.mean())), " to ".join(_told(share, *ends)) or "– (no spread)"]
+            found, share = t_interval(values.to_numpy()), measure.is_share
+            lowest = -math.inf if name == "r2" else 0.0
+            ends = () if found is None else (max(found.low, lowest), min(found.high, 1.0) if share else found.high)
+            row += [measure.value(float(values.mean())), " to ".join(map(measure.value, ends)) or "– (no spread)"]
         rows.append(row)
     return rows
 
@@ -296,11 +301,16 @@ def _weakest_class(metrics: Mapping[str, float], classes: Sequence[str]) -> str:
 
 
 def _unseen(classes: Sequence[str]) -> tuple[str, ...]:
-    """What the card of any classifier must say that nobody looked at."""
+    """What the card of any network must say that nobody looked at."""
+    beyond = (
+        f"What belongs to no class: whatever it is given, it answers with one of the {len(classes)} classes."
+        if classes
+        else "What lies beyond the targets of training: it answers whatever it is given, with a number and no interval."
+    )
     return (
         "Data from elsewhere. The test split comes from the same collection as the training data; other sources, other "
         "preprocessing, noise, shifts and inputs made to deceive were not tried.",
-        f"What belongs to no class: whatever it is given, it answers with one of the {len(classes)} classes.",
+        beyond,
         "Groups within the data, of people or things, other than the classes.",
     )
 
@@ -311,7 +321,9 @@ def _limits(findings: Findings) -> tuple[str, ...]:
     found = [by_seed(findings.results, findings.best, "off", split, name) for name, split in kinds.items()]
     seed = findings.best_run.settings.seed
     believed = "Whether its probabilities can be believed: nothing was kept of that. NLL alone depends on them here."
-    if all(seed in values.index for values in found):
+    if not findings.card.classes:
+        believed = ""
+    elif all(seed in values.index for values in found):
         brier, ece, temperature, calibrated = (float(values.loc[seed]) for values in found)
         believed = (
             f"{_calibration(ece)} and Brier's score {brier:.4f}. The file gives them as trained; dividing its logits "

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from droplab.config import StudySettings
 from droplab.report.words import arm_label, interval_kinds, value_words
 from droplab.stats.compare import Comparison, p_words
-from droplab.stats.measure import ACCURACY, mean_and_deviation
+from droplab.stats.measure import ACCURACY, MEASURES, mean_and_deviation
+from droplab.study.frames import NUMBER_METRICS, arm_metrics
 from droplab.study.names import hidden_words
 from droplab.study.verdicts import ArmComparison
 from droplab.train.outcome import Way
@@ -53,17 +54,20 @@ def comparison_table(comparisons: Sequence[ArmComparison]) -> Table:
 def arms_table(findings: Findings) -> Table:
     """Means and spreads of every arm, a row an arm, and where the metric in question may be on other test examples."""
     measure = findings.measure
-    percents = ["test accuracy", "valid accuracy", "train accuracy", "test balanced accuracy", "test macro F1"]
+    names = ["test accuracy", "valid accuracy", "train accuracy", "test balanced accuracy", "test macro F1", "test nll"]
+    names = [*NUMBER_METRICS] if findings.plan.settings.is_of_numbers else names
+    of_metric = {one.name: one for one in MEASURES.values()}
+    told = {name: of_metric[arm_metrics(findings.plan.settings.is_of_numbers)[name][2]] for name in names}
     known = measure.headed(f"test {measure.label}, other examples")
-    head = ("network", "arm", "seeds", known, *(f"{name} (%)" for name in percents), "test NLL (nats)", "training (s)")
+    heads = [one.headed(name.replace("nll", "NLL")) for name, one in told.items()]
+    head = ("network", "arm", "seeds", known, *heads, "training (s)")
     rows = [
         (
             label,
             row["arm"],
             str(row["seeds"]),
             " to ".join(map(measure.value, findings.sampling.get(row["arm"], ()))) or "–",
-            *(mean_and_spread(row, name, 100, 2) for name in percents),
-            mean_and_spread(row, "test nll", 1, 3),
+            *(one.spread(row[name], row[f"{name} sd"]) for name, one in told.items()),
             mean_and_spread(row, "train seconds", 1, 1),
         )
         for label, row in _labelled(findings)
@@ -86,7 +90,7 @@ def calibration_table(findings: Findings) -> Table:
     rows = [
         (label, *("–" if math.isnan(row[where[0]]) else mean_and_spread(row, *where) for where in columns.values()))
         for label, row in _labelled(findings)
-        if not math.isnan(row["test ECE"])
+        if not math.isnan(row.get("test ECE", math.nan))
     ]
     return Table(("network", *columns), rows)
 

@@ -316,7 +316,8 @@ def _learning(layout: Layout, curves: pd.DataFrame, kinds: Mapping[str, str], ti
     )
     line = base.encode(strokeDash=style.dash("kind", list(kinds.values()))) if len(kinds) > 1 else base
     logarithmic = style.log_axis(float(frame["low"].min()), float(frame["high"].max()))
-    y = alt.Y("mean:Q", title="loss (nats)", **logarithmic)
+    unit = "of standardized targets" if layout.of_numbers else "nats"
+    y = alt.Y("mean:Q", title=f"loss ({unit})", **logarithmic)
     shade = style.faded("trained", 0.2 if len(layout.trained) < 4 else 0.08)
     seen = style.faded("trained") if frame["epoch"].nunique() < 10 else alt.value(0)
     tips = [*style.tips({"kind:N": "loss on", "epoch:N": "epoch"}), *_tips("trained:N", "loss", ".3~g")]
@@ -330,7 +331,7 @@ def _learning(layout: Layout, curves: pd.DataFrame, kinds: Mapping[str, str], ti
         f"Line: mean over {style.seeds(curves)}; band: smallest to largest; the scale is logarithmic. {words}"
         + left_out,
         style.panels(layers, frame, "place", places, 92),
-        _losses_table(means),
+        _losses_table(means, unit),
     )
 
 
@@ -406,9 +407,9 @@ def _means_table(means: pd.DataFrame, measure: Measure) -> Table:
     return style.numbers(means.replace({"inference": {"on": "left on"}}), columns | spread)
 
 
-def _losses_table(means: pd.DataFrame) -> Table:
+def _losses_table(means: pd.DataFrame, unit: str) -> Table:
     epochs = sorted(means["epoch"].unique())
     step = max(1, -(-len(epochs) // _MOST_EPOCHS))
     columns = {"arm": "{arm}", "loss on": "{kind}", "epoch": "{epoch}"}
-    spread = {"mean (nats)": "{mean:.3g}", "smallest": "{low:.3g}", "largest": "{high:.3g}"}
+    spread = {f"mean ({unit})": "{mean:.3g}", "smallest": "{low:.3g}", "largest": "{high:.3g}"}
     return style.numbers(means[means["epoch"].isin([*epochs[step - 1 :: step], epochs[-1]])], columns | spread)

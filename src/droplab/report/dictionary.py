@@ -107,8 +107,9 @@ def render_dictionary(findings: Findings, origin: Origin, files: Collection[str]
         parts += [f"## {name}", f"{FILES[name].capitalize()}.", _table("column", columns_of(name, frame, plan.axes))]
         if name == "results.csv":
             parts += ["The metrics:", _table("metric", metrics_of(frame))]
-        read = _WORDS["read"][name]
-        parts += [f"```python\n{read['pandas']}```", f"```r\n{read['r']}```"]
+        read, usual = _WORDS["read"][name], plan.settings.usual.name
+        parts += [f"```python\n{read['pandas']}```".replace("accuracy", usual)]
+        parts += [f"```r\n{read['r']}```".replace("accuracy", usual)]
     parts += ["## How to repeat it", code(origin.command), f"Written by droplab {__version__}."]
     return "\n\n".join(part for part in parts if part) + "\n"
 

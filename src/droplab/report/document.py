@@ -19,7 +19,7 @@ from droplab.report.words import published_differences
 from droplab.stats.compare import Comparison
 from droplab.stats.trend import Trend
 from droplab.study.findings import DepthTrend
-from droplab.study.frames import ARM_METRICS
+from droplab.study.frames import arm_metrics
 from droplab.study.origin import environments
 from droplab.study.verdicts import ArmComparison
 from droplab.train.outcome import Way
@@ -110,9 +110,12 @@ def document_schema() -> dict[str, Any]:
     comparison, way = parts.pop("Comparison")["properties"], parts.pop("Way")["properties"]
     verdicts = _array(_object({"arm": _TEXT, "against": _TEXT, **comparison, "words": _TEXT}))
     kinds = ("against_control", "against_baseline", "against_best_on_valid", "deeper_against_shallower")
-    means = (*ARM_METRICS, "train seconds")
-    spreads = {f"{name}{end}": {"type": ["number", "null"]} for name in means for end in ("", " sd")}
-    arm = {"arm": _TEXT, "depth": _COUNT, "dropout": {"type": "number"}, "widths": _TEXT, "seeds": _COUNT, **spreads}
+    head_of_arm = {"arm": _TEXT, "depth": _COUNT, "dropout": {"type": "number"}, "widths": _TEXT, "seeds": _COUNT}
+    arms = []
+    for of_numbers in (False, True):
+        means = (*arm_metrics(of_numbers), "train seconds")
+        spreads = {f"{name}{end}": {"type": ["number", "null"]} for name in means for end in ("", " sd")}
+        arms.append(_object(head_of_arm | spreads))
     seconds = dict.fromkeys(("train_seconds", "evaluate_seconds"), _SECONDS)
     run = {"key": _KEY, "arms": _TEXTS, "seed": _COUNT, **way, "finished": _TIME, **seconds}
     data = {"name": _TEXT, "source": _TEXT, "fingerprint": _KEY, "classes": _TEXTS}
@@ -130,7 +133,7 @@ def document_schema() -> dict[str, Any]:
         "best_arm": _TEXT,
         "verdicts": _object(dict.fromkeys(kinds, verdicts)),
         "depth_trends": _array({"$ref": "#/$defs/DepthTrend"}),
-        "arms": _array(_object(arm)) | {"description": "Means and standard deviations over seeds."},
+        "arms": _array({"anyOf": arms}) | {"description": "Means and standard deviations over seeds."},
         "runs": _array(_object(run)),
         "environments": _array({"type": "object", "properties": {"runs": _COUNT}, "required": ["runs"]}),
         "times": _object({"started": _TIME, "trained": _COUNT, "total_seconds": _SECONDS}),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FIGURES = (
     *("difference", "axes", "control", "inference", "loss", "overfitting", "reliability", "samples"),
-    *("confusion", "activations", "post"),
+    *("confusion", "predicted", "activations", "post"),
 )
 """The names of all figures that a report may have."""
 
@@ -53,6 +53,8 @@ def study_figures(findings: Findings, exhibits: Exhibits | None = None) -> dict[
             figures["samples"] = network_charts.samples(layout, findings.samples)
         if exhibits is not None and exhibits.confusion is not None:
             figures["confusion"] = network_charts.confusion(exhibits.confusion, exhibits.network)
+        if exhibits is not None and exhibits.predicted is not None:
+            figures["predicted"] = network_charts.predicted(exhibits.predicted, exhibits.network)
         if exhibits is not None and exhibits.sparsity is not None:
             figures["activations"] = network_charts.activations(*exhibits.sparsity, MOST_EXAMPLES)
         if findings.post is not None and any(one.ours for one in findings.post.figures):

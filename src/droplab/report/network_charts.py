@@ -7,15 +7,20 @@ and `activation_frames`, with at least one row.
 from __future__ import annotations
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from droplab.report import style
 from droplab.report.cells import Table
 from droplab.report.layout import Layout
-from droplab.report.style import INK, LINE, MOST_PANELS, PURPLES, WIDTH, Figure
+from droplab.report.style import INK, LINE, MOST_PANELS, PURPLES, QUIET, WIDTH, Figure
 
 MOST_LINES, MOST_CLASSES = 12, 20
 """Networks whose masks are drawn, since more lines cannot be told apart; classes that a chart has room for."""
+
+_TRUE_PREDICTED = {"true": "{true:.4g}", "predicted": "{predicted:.4g}", "predicted − true": "{off:+.4g}"}
+MOST_DOTS = 500
+"""Test examples that are drawn one by one, evenly chosen."""
 
 _MEASURES = {"accuracy": "error (%)", "nll": "NLL (nats)", "ece": "calibration error, ECE (%)"}
 _STATES = {False: "as trained", True: "temperature scaled"}
@@ -99,6 +104,30 @@ def _networks(placed: pd.DataFrame) -> pd.Series[str]:
     if placed["place"].nunique() == 1:
         return placed["trained"]
     return placed["place"] if placed["trained"].nunique() == 1 else placed["place"] + ", " + placed["trained"]
+
+
+def predicted(frame: pd.DataFrame, network: str) -> Figure:
+    """What the best network says against the targets of test: on the line it is right. `network` names it."""
+    drawn = frame.iloc[np.linspace(0, len(frame) - 1, min(len(frame), MOST_DOTS)).round().astype(int)]
+    ends = [float(min(frame.min())), float(max(frame.max()))]
+    scale = alt.Scale(domain=ends, nice=True, zero=False)
+    line = pd.DataFrame({"true": ends, "predicted": ends})
+    seen = {"true:Q": "true", "predicted:Q": "predicted"}
+    layers = alt.layer(
+        alt.Chart(alt.NamedData("line")).mark_line(color=QUIET, strokeWidth=1).encode(x="true:Q", y="predicted:Q"),
+        alt.Chart(style.ROWS)
+        .mark_circle(size=24, color=style.GREEN, opacity=0.5)
+        .encode(
+            x=alt.X("true:Q", title="true", scale=scale),
+            y=alt.Y("predicted:Q", title="predicted", scale=scale),
+            tooltip=style.tips(seen, ".4~g"),
+        ),
+    ).properties(width=WIDTH // 2, height=WIDTH // 2)
+    some = "" if len(drawn) == len(frame) else f" {len(drawn):,} of {len(frame):,} are drawn."
+    rows = style.numbers(drawn.assign(off=drawn["predicted"] - drawn["true"]), _TRUE_PREDICTED)
+    caption = f"{network}: a dot a test example, dropout off; on the line it is right.{some}"
+    chart = style.finished(layers, 60, rows=drawn, line=line)
+    return Figure("What the best network says, and what is true", caption, chart, rows)
 
 
 def confusion(frame: pd.DataFrame, network: str) -> Figure:

@@ -88,7 +88,7 @@ def render_page(
         "post-figures": "Its accuracies and charts" if beside else "",
         "post-times": "Its times" if beside else "",
         "probabilities": "Can the probabilities be believed?" if calibration.rows else "",
-        "mistakes": "What the best network gets wrong",
+        "mistakes": "What the best network gets wrong" if findings.card.classes else "What the best network says",
         "inside": "Inside the networks" if first_layers or "activations" in shown else "",
         "times": "Times",
         "methods": "Methods and data",

@@ -36,7 +36,7 @@ _WEIGHTS |= {"glorot": "uniform in ±√(6/(inputs + outputs))", "fan_in": "norm
 _SAID = {"data", "widths", "depths", "first_width", "dropout", "seeds", "epochs", "batch_size", "learning_rate"}
 _SAID |= {"momentum", "optimizer", "activation", "initial_weights", "regularizers", "train_examples", "until", "budget"}
 _SAID |= {"valid_fraction", "mc_samples", "groups", "vary", "name", "question", "reference", "test", "target"}
-_SAID |= {"columns", "missing", "numeric_encoding", "baseline", "metric"}
+_SAID |= {"columns", "missing", "numeric_encoding", "baseline", "metric", "task", "loss"}
 """Settings that have sentences of their own, or decide nothing that was done."""
 
 _SIGNS = {sign: f"\\{sign}" for sign in "{}$&#_%"} | {sign: f"{{{sign}}}" for sign in "[]*"}
@@ -112,13 +112,15 @@ def _data(findings: Findings) -> str:
     entry = CATALOG.get(settings.data)
     named = f"{entry.title} ({entry.paper})" if entry else card.name
     own = card.look is not None and bool(card.look.valid)
-    held = "the data's own" if own else "a stratified random sample of the training part"
+    drawn = "a stratified random sample" if card.classes else "a random sample"
+    held = "the data's own" if own else f"{drawn} of the training part"
+    targets = f"in {len(card.classes)} classes" if card.classes else "with numbers as targets"
     groups = f", in whole groups of {settings.groups}" if settings.groups else ""
     most = "up to " if "train_examples" in _varied(findings) else ""
     source = card.source or "a source that is not known"
     return (
         f"Networks were trained on {most}{counts['train']:,} examples of {named}, with {counts['valid']:,} examples "
-        f"for validation ({held}{groups}) and {counts['test']:,} for testing, in {len(card.classes)} classes. The data "
+        f"for validation ({held}{groups}) and {counts['test']:,} for testing, {targets}. The data "
         f"came from {source} (fingerprint {card.fingerprint[:12]})."
     )
 
@@ -142,7 +144,9 @@ def _networks(findings: Findings) -> str:
     told |= {name: f"{name} was {value_words(value)}" for name, value in settings.told().items() if name not in _SAID}
     used = f" All networks used {spaced(regularizer_words(settings.regularizers))}." if settings.regularizers else ""
     recipe = listed([words for name, words in told.items() if words and name not in varied])
-    return f"They were fully connected, {listed(layers)}, and minimized the cross-entropy: {recipe}.{used}"
+    loss = spaced(settings.loss).replace("cross_entropy", "cross-entropy").replace("_", " ")
+    loss += " of the targets, standardized by those that were trained on" if settings.is_of_numbers else ""
+    return f"They were fully connected, {listed(layers)}, and minimized the {loss}: {recipe}.{used}"
 
 
 def _compared(findings: Findings) -> str:

@@ -160,7 +160,7 @@ def _not_overfitted_words(states: Sequence[ArmState]) -> str:
     )
 
 
-def trend_words(found: DepthTrend, measure: Measure) -> str:
+def trend_words(found: DepthTrend, measure: Measure = ACCURACY) -> str:
     """How the test metric goes with depth among the arms of one rate: its slope, or its shape where no line fits."""
     ladder = f"Among {found.among}, {hidden_words(found.depths[0])} to {hidden_words(found.depths[-1])}"
     along = f"{ladder}, test {measure.label}"

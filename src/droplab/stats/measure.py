@@ -46,7 +46,7 @@ class Measure:
         '98.77'
         """
         told = self.factor * value
-        return f"{told:.4g}" if self.digits is None else f"{told:.{self.digits}f}"
+        return f"{told:#.4g}".rstrip(".") if self.digits is None else f"{told:.{self.digits}f}"
 
     def value_words(self, value: float) -> str:
         """A value with its unit."""
@@ -60,7 +60,7 @@ class Measure:
         """
         told = self.factor * difference
         if self.digits is None:
-            return f"{told:+.3g}".replace("-", "−") if told else "0"
+            return f"{told:+#.3g}".rstrip(".").replace("-", "−") if told else "0"
         small = abs(told) < 0.5 * 10**-self.digits
         return f"{0:.{self.digits}f}" if small else f"{told:+.{self.digits}f}".replace("-", "−")
 

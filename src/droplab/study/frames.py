@@ -49,6 +49,17 @@ ARM_METRICS = {
     "test ECE, mc": ("mc", "test", "ece"),
 }
 
+NUMBER_METRICS = {
+    "test RMSE": ("off", "test", "rmse"),
+    "valid RMSE": ("off", "valid", "rmse"),
+    "train RMSE": ("off", "train", "rmse"),
+    "test RMSE, on": ("on", "test", "rmse"),
+    "test RMSE, mc": ("mc", "test", "rmse"),
+    "test MAE": ("off", "test", "mae"),
+    "test R²": ("off", "test", "r2"),
+}
+"""The same where targets are numbers."""
+
 
 def results_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
     """Every metric of every finished run, one row a value; a run that serves two arms stands under both.
@@ -61,7 +72,7 @@ def results_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
         Columns `arm, seed, depth, dropout, inference, split, metric, value`, then `widths` (`512-256`, or `linear`) and
         one for each other axis that the study varies. `dropout` is the arm's rate, of several the mean over
         the hidden layers. Accuracies are fractions, `nll` is
-        in nats an example.
+        in nats an example, `rmse` and `mae` are in the targets' own unit.
     """
     own = [axis.name for axis in plan.axes if axis.name not in RESULT_COLUMNS]
     rows = [
@@ -93,7 +104,7 @@ def curves_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
         lines: list[tuple[str, str, NDArray[Any], NDArray[Any]]] = [
             ("loss", "train_as_trained", epochs, curves.train_loss)
         ]
-        for quantity, values in (("loss", curves.losses), ("accuracy", curves.accuracies)):
+        for quantity, values in (("loss", curves.losses), (plan.settings.usual.name, curves.accuracies)):
             lines += [(quantity, split, curves.points, values[i]) for i, split in enumerate(("train", "valid"))]
         words = arm.name, seed, arm.depth, arm.rate
         where = place_words(arm), trained_words(arm, plan)
@@ -121,7 +132,8 @@ def runs_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
 
     Returns:
         Columns `arm, seed, depth, widths, dropout` (the rate that acted), one for each other axis that the study
-        varies, `SPLIT_accuracy_MODE` for each split and inference mode (fractions; NaN where there is none),
+        varies, `SPLIT_accuracy_MODE` for each split and inference mode (fractions; NaN where there is none), of numbers
+        `SPLIT_rmse_MODE`,
         `train_seconds, evaluate_seconds, device, way, finished` (UTC), `also` (the other arms that the network serves,
         with ` = ` between) and `run`, its content key.
     """
@@ -133,10 +145,9 @@ def runs_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
             record, arm = records[run.key], run.arms[0]
             levels = dict(arm.levels)
             head = (arm.name, run.settings.seed, arm.depth, _widths(arm), mean_rate(run.settings.dropout))
+            usual = plan.settings.usual.name
             accuracies = {
-                f"{one.split}_accuracy_{one.inference}": one.value
-                for one in record.outcome.metrics
-                if one.name == "accuracy"
+                f"{one.split}_{usual}_{one.inference}": one.value for one in record.outcome.metrics if one.name == usual
             }
             origin = (
                 record.outcome.train_seconds,
@@ -169,7 +180,7 @@ def arms_frame(plan: Plan, records: Mapping[str, RunRecord], results: pd.DataFra
         of the accuracies (fractions; dropout off at inference unless `on` or `mc` is said), `test nll` (nats), balanced
         accuracy, macro F1, Brier, ECE, `temperature` and `train seconds` a column with the mean and one `… sd` with the
         standard deviation over seeds (NaN for one seed). `calibrated` is at the temperature fitted on valid. NaN stands
-        for what no run of the arm has.
+        for what no run of the arm has. Of numbers it is what `NUMBER_METRICS` names instead.
     """
     seconds: dict[str, list[float]] = {}
     for arm, _, record in finished_runs(plan, records):
@@ -182,12 +193,17 @@ def arms_frame(plan: Plan, records: Mapping[str, RunRecord], results: pd.DataFra
             continue
         row: dict[str, object] = {"arm": arm.name, "depth": arm.depth, "dropout": arm.rate, "widths": _widths(arm)}
         row["seeds"] = len(seconds[arm.name])
-        for name, where in ARM_METRICS.items():
+        for name, where in arm_metrics(plan.settings.is_of_numbers).items():
             key = (arm.name, *where)
             row |= {name: means.get(key, np.nan), f"{name} sd": spreads.get(key, np.nan)}
         times = pd.Series(seconds[arm.name])
         rows.append(row | {"train seconds": times.mean(), "train seconds sd": times.std(ddof=1)})
     return pd.DataFrame(rows)
+
+
+def arm_metrics(are_numbers: bool) -> dict[str, tuple[str, str, str]]:
+    """What `arms_frame` has of each arm: inference mode, split and metric by column."""
+    return NUMBER_METRICS if are_numbers else ARM_METRICS
 
 
 def by_arm(results: pd.DataFrame, arms: Sequence[Arm], inference: str, split: str, metric: str) -> pd.DataFrame:

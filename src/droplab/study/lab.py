@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from droplab.config import NUMERICS_VERSION, RunSettings, StudySettings
+from droplab.config import NUMERICS_VERSION, Recipe, RunSettings, StudySettings
 from droplab.data.dataset import Dataset, DatasetCard
 from droplab.data.files import dataset_name, load_dataset
 from droplab.data.given import Given
@@ -26,6 +26,8 @@ from droplab.study.store import Store
 from droplab.train.device import resolve_way
 from droplab.train.outcome import PRECISIONS, Precision, Trained, Way
 from droplab.train.state import Progress
+
+Fitting = TypeVar("Fitting", bound=Recipe)
 
 
 class Warn:
@@ -83,7 +85,7 @@ class Ready:
         Raises:
             ConfigError: if its settings cannot be.
         """
-        return plan_run(settings.for_targets(self.dataset.is_of_numbers), self.dataset.fingerprint, self.way)
+        return plan_run(_fitting(settings, self.dataset), self.dataset.fingerprint, self.way)
 
 
 @dataclass(frozen=True)
@@ -287,10 +289,22 @@ class Lab:
         return summary
 
 
+def _fitting(settings: Fitting, dataset: Dataset) -> Fitting:
+    """Settings for what the targets are.
+
+    Raises:
+        ConfigError: if they make no sense there.
+    """
+    found = settings.for_targets(dataset.is_of_numbers)
+    losses = {found.loss, *(dict(found.vary).get("loss", ()) if isinstance(found, StudySettings) else ())}
+    if "poisson" in losses and (least := dataset.train_y.min()) < 0:
+        raise ConfigError(f"loss=poisson is of counts; found targets down to {least:g}. Choose another loss.")
+    return found
+
+
 def _plan(settings: StudySettings, ready: Ready, store: Store | None) -> Plan:
     """The plan of a study, with the looks at it that the store has."""
-    dataset = ready.dataset
-    plan = plan_study(settings.for_targets(dataset.is_of_numbers), dataset.fingerprint, ready.way)
+    plan = plan_study(_fitting(settings, ready.dataset), ready.dataset.fingerprint, ready.way)
     return plan.looked_at(store.looks(plan.identity) if store else [])
 
 

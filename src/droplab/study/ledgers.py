@@ -9,7 +9,7 @@ import numpy as np
 
 from droplab.config import regularizer_words, strength_words
 from droplab.errors import DataError
-from droplab.stats.compare import Comparison, compare
+from droplab.stats.compare import Comparison, compare, compare_differences
 
 if TYPE_CHECKING:
     from droplab.study.records import RunRecord
@@ -48,16 +48,22 @@ def differences(a: RunRecord, b: RunRecord) -> dict[str, tuple[str, str]]:
 def compare_accuracies(
     a: Sequence[RunRecord], b: Sequence[RunRecord], margin: float = 0.001, confidence: float = 0.95
 ) -> Comparison:
-    """Compare test accuracies with dropout off, seed by seed: what is said holds for these test examples.
+    """Compare test accuracies (of numbers RMSEs) with dropout off, seed by seed: this holds for these test examples.
 
     Args:
         a: of the one arm, one run a seed.
         b: of the other, in the same order.
-        margin: as in `stats.compare`.
+        margin: as in `stats.compare`; of numbers as a share of the standard deviation of the test targets, times ten.
         confidence: likewise.
     """
-    accuracies = [[run.outcome.metric("off", "test", "accuracy") for run in runs] for runs in (a, b)]
-    return compare(*accuracies, margin=margin, confidence=confidence)
+    measure = a[0].settings.usual
+    ours, theirs = ([run.outcome.metric("off", "test", measure.name) for run in runs] for runs in (a, b))
+    if not measure.is_of_targets:
+        return compare(ours, theirs, margin=margin, confidence=confidence)
+    spread = 1.0 if a[0].test_labels is None else float(a[0].test_labels.std()) or 1.0
+    differences = measure.sign * (np.array(ours) - np.array(theirs))
+    scaled = 10 * margin * spread  # 0.001 of accuracy is for numbers what MEASURES has
+    return compare_differences(differences, margin=scaled, confidence=confidence).told_as("rmse")
 
 
 def compare_examples(

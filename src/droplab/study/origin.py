@@ -75,7 +75,9 @@ class Origin:
         """How the examples of valid were held out, in words; `groups` says what was not parted."""
         own = self.look is not None and self.look.valid
         return "held out for validation " + (
-            "(the data's own valid split)" if own else f"(stratified{groups}, `split_seed` {split_seed})"
+            "(the data's own valid split)"
+            if own
+            else f"({'stratified' if self.classes else 'at random'}{groups}, `split_seed` {split_seed})"
         )
 
     @property
