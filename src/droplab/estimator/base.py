@@ -113,6 +113,7 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
 
     def _rows(self, X: Any, y: Any, targets: Targets, sample_weight: Any, given: Parameters, goes_on: bool) -> Rows:
         """Features, targets and weights as tensors."""
+        self._given_in = X.dtype
         numbers = targets.numbers(y)
         weights = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
         weights = self._weights(given, y, weights)
@@ -171,7 +172,7 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
     ) -> Self:
         """Take over what a training that has succeeded leaves behind."""
         draft._networks, draft._histories = networks.copy(torch.device("cpu")), histories
-        draft._targets, draft._fitted = targets, given
+        draft._targets, draft._fitted, draft.dropout_ = targets, given, given.rates
         draft.out_activation_ = targets.output
         draft.n_outputs_, draft.n_layers_ = targets.outputs, len(networks.network.sizes)
         draft.networks_ = TrainedNetwork.each_of(draft._networks, histories)
@@ -216,7 +217,7 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         if masks == 1 and len(self.networks_) == 1:
             raise ConfigError(
                 "uncertainty needs something random: dropout, another noise (with mc_samples above 1), or "
-                f"n_seeds above 1; found dropout={self._fitted.dropout}, mc_samples={self.mc_samples}, n_seeds=1."
+                f"n_seeds above 1; found dropout={self.dropout_}, mc_samples={self.mc_samples}, n_seeds=1."
             )
         return [self._passes(X, sample if is_noisy else None) for sample in range(masks)]
 
