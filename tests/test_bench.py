@@ -4,21 +4,27 @@ import ast
 import importlib.util
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
 
-from benchmarks import classifier, commands, gpu, rivals
+from benchmarks import classifier, commands, gpu, rivals, tabular
+from benchmarks import programs as programs_of_tables
 from benchmarks.__main__ import main
 from benchmarks.cases import CASES, RECIPES, Case
 from benchmarks.measure import packs_of, table_of, train, way_of
 from benchmarks.processes import in_processes
 from benchmarks.rivals import PlainTorch, Rival, Stacked, WithoutLoader, bound, optimizer_of, sequential, strength
 from benchmarks.roofline import Product, _call, step_products, time_products
+from benchmarks.tables import PAGE, TUNING, Table
 from benchmarks.turns import Contest, Sample, Spread, take_turns
 from droplab.config import RunSettings, load_study
 from droplab.data.catalog import CATALOG
@@ -365,7 +371,7 @@ def test_a_whole_command_is_timed_with_its_processes(monkeypatch: pytest.MonkeyP
 
 def test_classifiers_are_compared_on_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     small = classifier.datasets.make_classification(200, 50, random_state=0)
-    monkeypatch.setattr(classifier, "synthetic", lambda _: small)
+    monkeypatch.setattr(classifier, "synthetic", lambda: small)
     monkeypatch.setattr(classifier, "CALLS", 2)
     for contest in classifier.classifier():
         assert list(contest.programs) == ["DropoutMLPClassifier", "MLPClassifier"]
@@ -373,12 +379,65 @@ def test_classifiers_are_compared_on_the_same_rows(monkeypatch: pytest.MonkeyPat
             assert all(program().seconds > 0 for program in contest.programs.values())
 
 
-def test_accuracies_come_table_by_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classifier, "TABLES", {"iris": (classifier.TABLES["iris"][0], 1)})
-    monkeypatch.setattr(classifier, "FOLDS", 2)
-    head, _, row = classifier.tabular()
-    assert head.count("|") == row.count("|")
-    assert row.startswith("| iris | 150 × 4 | 3 | 1 × 2 | 9")
+class Known(ClassifierMixin, BaseEstimator):
+    """Tells the class that the feature names with a share of 0.9, or both alike where it knows nothing."""
+
+    def __init__(self, share: float, seen: list[list[float]]) -> None:
+        self.share, self.seen = share, seen
+
+    def fit(self, X: pd.DataFrame, y: np.ndarray) -> "Known":
+        if "number" in X:
+            self.seen.append(list(X["number"]))
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X: pd.DataFrame) -> np.ndarray:
+        return np.where(X[["class"]].to_numpy() == self.classes_, self.share, 1 - self.share)
+
+    def predict(self, X: pd.DataFrame) -> np.ndarray:
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+
+def test_programs_see_the_same_folds_once_and_differences_are_paired(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One always right, one that says "a", which half of a table's rows are and three fifths of the other's."""
+
+    def table(a: int) -> Table:
+        target = np.array(["a"] * a + ["b"] * (20 - a), dtype=object)
+        return Table(pd.DataFrame({"class": target, "number": np.arange(20.0)}), target)
+
+    seen: dict[str, list[list[float]]] = {"DropoutKnows": [], "Guesses": []}
+    known = {"DropoutKnows": 0.9, "Guesses": 0.5}
+    programs = {name: lambda _, name=name: Known(known[name], seen[name]) for name in known}
+    tables = {"x": lambda: table(10), "y": lambda: table(12)}
+    task = replace(programs_of_tables.classes(), tables=tables, programs=programs)
+    monkeypatch.setattr(tabular, "classes", lambda _: task)
+    assert tabular.main(["--folds", "2"], tmp_path) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert seen["DropoutKnows"] == seen["Guesses"]
+    assert len(seen["Guesses"]) == 4
+    assert re.fullmatch(r"\| x 20 × 2 \| 100.00 / 0.105 / 0.0 \| 50.00 / 0.693 / 0.0 \|", printed[2])
+    accuracy, loss = (printed[printed.index("| table | − Guesses |", start) + 2 :][:3] for start in (0, 12))
+    assert accuracy == [
+        "| x | +50.00 (+50.00 … +50.00) |",
+        "| y | +40.00 (+40.00 … +40.00) |",
+        "| **mean** | +45.00 (−18.53 … +108.53) |",
+    ]
+    assert loss[-1] == "| **mean** | −0.588 |"
+
+    file = tmp_path / "Guesses.jsonl"
+    file.write_text("".join(file.read_text("utf-8").splitlines(keepends=True)[:-1]), "utf-8")
+    tabular.main(["--folds", "2"], tmp_path)
+    assert [len(folds) for folds in seen.values()] == [4, 5], "an interrupted run goes on"
+    with pytest.raises(SystemExit):
+        tabular.main(["--tables", "z"], tmp_path)
+
+
+def test_defaults_are_not_chosen_on_the_pages_tables() -> None:
+    page, tuning = ({(load.func, load.args) for load in tables.values()} for tables in (PAGE, TUNING))
+    assert not page & tuning
+    assert (len(page), len(tuning)) == (11, 9)
 
 
 def test_gpu_without_a_gpu_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -143,7 +143,7 @@ def test_every_arm_has_its_row_with_both_means_every_seed_and_the_comparisons_wo
             by_seed(results, arm, "off", "test", "accuracy")
             for arm in ((one.against,) if found.verdict == "does not apply" else (one.against, one.arm))
         ]
-        seeds = sorted(row["percent"] for row in mine if row.get("percent") is not None)
+        seeds = sorted(row["told"] for row in mine if row.get("told") is not None)
         assert seeds == pytest.approx(sorted(100 * value for side in sides for value in side), rel=1e-5)
         means = [row["mean"] for row in mine if "side" in row and row.get("mean") is not None]
         assert means == pytest.approx([100 * side.mean() for side in sides], rel=1e-5)

@@ -139,6 +139,7 @@ def test_parameters_and_defaults_are_those_of_mlp_classifier_and_ours_after_them
         "device",
         "precision",
         "mc_samples",
+        "numeric_encoding",
     }
 
 

@@ -48,6 +48,8 @@ def test_each_mode_is_the_plain_calculation(inference, samples):
     labels = PART.labels[PART.rows]
     said = said_in(inference)[inference]
     assert said.nll.item() == pytest.approx(-probabilities[range(len(PART)), labels].log().mean().item(), rel=1e-4)
+    losses = -probabilities[range(len(PART)), labels].log()
+    assert said.nll_error.item() == pytest.approx(losses.std().item() / len(PART) ** 0.5, rel=1e-3)
     assert said.accuracy.item() == pytest.approx((probabilities.argmax(1) == labels).double().mean().item())
     assert torch.equal(said.predictions[0], probabilities.argmax(1))
 

@@ -1,6 +1,8 @@
 """`droplab fit`: a table in, a model and its card out."""
 
 import hashlib
+import io
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from droplab.cli.options import model_path
 from droplab.config import RunSettings
 from droplab.data.files import load_dataset
-from droplab.fit import RECIPE, fit
+from droplab.fit import RECIPE, SET_APART, fit
 from droplab.inputs import features_of
 from droplab.model.file import read, weights_hash
 from droplab.stats.metrics import classification_metrics
@@ -157,6 +159,46 @@ def test_an_encoding_of_numbers_is_in_the_model(fitted):
     assert droplab("predict", "t.safetensors", "t.csv").code == 0
     exported = droplab("export", "t.safetensors", "--to", "onnx", "--check", "t.csv")
     assert exported.code == 0, exported.errors
+
+
+@pytest.mark.parametrize("by_class", [False, True])
+def test_sets_of_classes_come_from_rows_that_nothing_was_trained_on(compared, by_class):
+    flags = ("--confidence", "0.8", *(["--by-class"] if by_class else []))
+    said = compared("--widths", "16", *flags)
+    assert said.code == 0, said.errors
+    weights, info = read("t.safetensors")
+    whole = load_dataset(
+        "t.csv", target="class", groups="patient", valid_fraction=SET_APART, split_seed=1, notify=lambda _: None
+    )
+    kept, apart = split_rows(whole, SET_APART, 1)
+    assert info.preprocessing == whole.preprocessing
+    assert info.fingerprint == whole.only(kept).fingerprint
+    assert f"{len(kept)} examples were trained on" in Path("t.md").read_text("utf-8")
+    assert f"Another {len(apart)} were set apart to calibrate sets." in Path("t.md").read_text("utf-8")
+    p = np.exp(answers(weights, info, whole.train_x[np.sort(apart)])["off"].logs.astype(float))
+    truth = whole.train_y[np.sort(apart)]
+    scores = 1 - p[np.arange(len(truth)), truth]
+    groups = [scores[truth == one] for one in (0, 1)] if by_class else [scores]
+    bounds = [np.sort(one)[math.ceil(round(0.8 * (len(one) + 1), 9)) - 1] for one in groups]
+    assert info.calibration.bounds == pytest.approx(bounds)
+    frame = pd.read_csv(io.StringIO(droplab("predict", "t.safetensors", "t.csv", "--sets", "--format", "csv").out))
+    p = np.exp(answers(weights, info, features_of(info, "t.csv", lambda _: None))["off"].logs.astype(float))
+    expected = [" | ".join(np.array(info.classes)[row]) for row in 1 - p <= np.array(bounds)]
+    assert frame["set"].fillna("").tolist() == expected
+    logs = answers(weights, info, whole.test_x)["off"].logs.astype(float)
+    covered = (1 - np.exp(logs) <= np.array(bounds))[np.arange(len(logs)), whole.test_y].mean()
+    assert f"test coverage of sets: {100 * covered:.2f} % (95 % interval" in said.out
+
+
+def test_sets_need_enough_rows_and_a_model_that_was_calibrated(fitted):
+    assert "need 99 examples set apart; found 33" in fitted("--confidence", "0.99").errors
+    assert "must lie between 0 and 1" in fitted("--confidence", "90").errors
+    assert "cannot act without it" in fitted("--by-class").errors
+    assert fitted("--widths", "4").code == 0
+    assert (
+        "sets need a model whose answers were calibrated"
+        in droplab("predict", "t.safetensors", "t.csv", "--sets").errors
+    )
 
 
 def test_some_may_be_held_out(fitted):

@@ -18,6 +18,7 @@ from droplab.stats.intervals import (
     metric_intervals,
     next_seed_interval,
     normal_interval,
+    prediction_interval,
     t_interval,
 )
 from droplab.stats.metrics import classification_metrics
@@ -65,6 +66,18 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
         for one in metric_intervals(labels[rows], logs[rows]):
             held[one.name] += one.low <= truth[one.name] <= one.high
     assert all(178 <= count <= 199 for count in held.values()), held  # 95 % of 200 is 190 ± 3.1
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "macro_f1"])
+def test_the_interval_of_predictions_is_that_of_resampled_examples(metric):
+    labels, logs = drawn(np.random.default_rng(2), 500)
+    said = logs.argmax(axis=1)
+    random = np.random.default_rng(3)
+    rows = (random.integers(0, 500, 500) for _ in range(2000))
+    plain = np.percentile([classification_metrics(labels[at], said[at], 3)[metric] for at in rows], [2.5, 97.5])
+    assert prediction_interval(metric, labels.astype(np.uint8), said.astype(np.uint8)) == pytest.approx(
+        plain, abs=0.006
+    )
 
 
 def test_all_right_is_not_certain():

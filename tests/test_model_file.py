@@ -249,7 +249,7 @@ def test_a_file_of_format_1_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "words"), [(5, "format 4 or older; found format 5.*Update droplab"), (1, "found 1"), ("2", "found '2'")]
+    ("made", "words"), [(6, "format 5 or older; found format 6.*Update droplab"), (1, "found 1"), ("2", "found '2'")]
 )
 def test_another_format_says_so(made: object, words: str) -> None:
     with pytest.raises(ModelFileError, match=words):

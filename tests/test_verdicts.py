@@ -12,6 +12,7 @@ from droplab.stats.looks import level_of
 from droplab.study.plan import Plan
 from droplab.study.records import RunRecord
 from droplab.study.verdicts import ERROR, contenders_of, control_pairs, due, looks_reached, verdicts
+from droplab.train.outcome import Metric
 from report_data import findings_of, made_up_study
 
 RATES = (0.1, 0.2, 0.3, 0.4, 0.5)
@@ -244,3 +245,37 @@ def test_where_decided_arms_have_fewer_seeds_the_best_is_chosen_over_the_same_on
         if run.key in control
     }
     assert findings_of(plan, records).best.is_control
+
+
+def test_of_a_metric_of_which_less_is_better_the_lower_one_helps_leads_and_is_best() -> None:
+    plan, records = study(seeds=3, until=None)
+
+    def asked(metric: str, sign: float) -> tuple:
+        """The study whose accuracies stand as another metric, times `sign`."""
+        values = {key: sign * record.valid_accuracy for key, record in records.items()}
+        other = {
+            key: replace(record, outcome=replace(record.outcome, metrics=measured(record, metric, values[key])))
+            for key, record in records.items()
+        }
+        return replace(plan, settings=plan.settings.override(metric=metric)), other
+
+    higher, lower = (findings_of(*asked(metric, sign)) for metric, sign in (("accuracy", 1), ("nll", -1)))
+    assert [one.comparison.difference for one in lower.contrasts] == pytest.approx(
+        [-one.comparison.difference for one in higher.contrasts]
+    )
+    for one, other in zip(higher.contrasts, lower.contrasts, strict=True):
+        assert (other.comparison.low, other.comparison.high) == (-one.comparison.high, -one.comparison.low)
+        assert other.comparison.gain == one.comparison.difference
+        if one.comparison.verdict != other.comparison.verdict:  # the margins of the two differ
+            assert other.comparison.verdict == "equivalent"
+    assert {one.comparison.verdict for one in lower.contrasts} >= {"helps", "hurts"}
+    assert higher.best == lower.best
+    assert higher.best_run.key == lower.best_run.key
+    assert [one.arm.name for one in higher.ranking] == [one.arm.name for one in lower.ranking]
+    assert higher.plan.identity != lower.plan.identity
+
+
+def measured(record: RunRecord, name: str, value: float) -> tuple:
+    """The record's metrics with this one of these on valid and test."""
+    kept = [one for one in record.outcome.metrics if one.inference != "off" or one.name != name]
+    return (*kept, *(Metric("off", split, name, value) for split in ("valid", "test")))

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from droplab.api import Study, StudyResult
-    from droplab.estimator import DropoutMLPClassifier, Uncertainty
+    from droplab.estimator import DropoutMLPClassifier, DropoutMLPRegressor, Spread, Uncertainty
+    from droplab.estimator.comparison import compare_estimators
     from droplab.model.regularizers import Regularizer, register
     from droplab.reproduce import Reproduce
     from droplab.stats.compare import Comparison, compare
@@ -17,14 +18,17 @@ __version__ = "0.1.0"
 __all__ = [
     "Comparison",
     "DropoutMLPClassifier",
+    "DropoutMLPRegressor",
     "Regularizer",
     "Reproduce",
+    "Spread",
     "Study",
     "StudyResult",
     "Trend",
     "Uncertainty",
     "compare",
     "compare_all",
+    "compare_estimators",
     "plan_seeds",
     "register",
     "trend",
@@ -33,14 +37,17 @@ __all__ = [
 _HOMES = {
     "Comparison": "droplab.stats.compare",
     "DropoutMLPClassifier": "droplab.estimator",
+    "DropoutMLPRegressor": "droplab.estimator",
     "Regularizer": "droplab.model.regularizers",
     "Reproduce": "droplab.reproduce",
+    "Spread": "droplab.estimator",
     "Study": "droplab.api",
     "StudyResult": "droplab.api",
     "Trend": "droplab.stats.trend",
     "Uncertainty": "droplab.estimator",
     "compare": "droplab.stats.compare",
     "compare_all": "droplab.stats.family",
+    "compare_estimators": "droplab.estimator.comparison",
     "plan_seeds": "droplab.stats.planning",
     "register": "droplab.model.regularizers",
     "trend": "droplab.stats.trend",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from droplab.config import StudySettings, load_study
 from droplab.data.dataset import Dataset, DatasetCard
 from droplab.data.files import dataset_at_hand, dataset_name
+from droplab.data.given import IN_MEMORY, Given
 from droplab.data.output import Folder, file_names
 from droplab.errors import DroplabError
 from droplab.report.card import render_card
@@ -52,6 +53,7 @@ class Study:
 
     Args:
         settings: what is compared, on what, how often.
+        data: arrays or DataFrames, where the settings only name them.
 
     Example:
         >>> study = Study.preset("mnist-depth", data="digits", depths=(2,), epochs=3, seeds=2)
@@ -59,23 +61,24 @@ class Study:
         ((512,),)
     """
 
-    def __init__(self, settings: StudySettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: StudySettings, data: Given | None = None) -> None:
+        self.settings, self.data = settings, data
 
     @classmethod
     def preset(cls, spec: str, **overrides: Any) -> Study:
-        """A study from a preset's name or a TOML file, with single settings replaced.
+        """A study from a preset's name or a TOML file, with single settings replaced; `data` may be what `of` takes.
 
         Raises:
             ConfigError: if there is no such preset, or a setting is wrong.
         """
         settings = load_study(spec)
-        return cls(settings.override(**overrides) if overrides else settings)
+        given, overrides = _named(overrides)
+        return cls(settings.override(**overrides) if overrides else settings, given)
 
     @classmethod
     def of(
         cls,
-        data: str | Path = "mnist",
+        data: Any = "mnist",
         *,
         dropout: float | Sequence[float | Sequence[float]] | None = None,
         depths: int | Sequence[int] | None = None,
@@ -87,7 +90,9 @@ class Study:
 
         Args:
             data: a data set by name, or a path: a table (which needs `target`, the column of the classes), an npz
-                file, a folder.
+                file, a folder. Or arrays, `(X, y)` or `(X, y, X_test, y_test)`, where X may be a DataFrame (pandas,
+                polars) and is then read as a table is; or a DataFrame with `target`, and perhaps another as `test`.
+                With these `groups` may be an array, and `name` is also that of the data.
             dropout: the drop rate, or several, each in [0, 1) or one a hidden layer; 0.5 unless given.
             depths: numbers of layers, hidden widths halving from `first_width`; 2 and 3 unless `widths` are given.
             widths: instead, the hidden widths of a single network.
@@ -97,20 +102,22 @@ class Study:
 
         Raises:
             ConfigError: if a setting is not known, or cannot be.
+            DataError: if arrays or DataFrames are not what they must be.
 
         Example:
             >>> Study.of("digits", dropout=[0.2, 0.5], epochs=20).settings.depths
             (2, 3)
         """
-        name = re.sub(r"[^\w.-]+", "-", dataset_name(str(data))).strip("-.") or "study"
+        given, settings = _named({"data": data, **settings})
+        data = str(settings["data"])
+        name = re.sub(r"[^\w.-]+", "-", dataset_name(data)).strip("-.") or "study"
         usual = {"name": name, "epochs": 100, "batch_size": 100}
         usual |= {} if "optimizer" in settings else {"momentum": 0.9}
         networks = {"depths": (2, 3) if depths is None and widths is None else depths, "widths": widths}
         numbers: dict[str, Any] = {"seeds": seeds, **networks} | ({} if dropout is None else {"dropout": dropout})
         plain = {name: value.tolist() if hasattr(value, "tolist") else value for name, value in numbers.items()}
         plain["depths"] = (depths,) if isinstance(depths, int) else plain["depths"] or ()
-        given = {"data": str(data), **plain, **settings}
-        return cls(StudySettings.parse(usual | given, "study"))
+        return cls(StudySettings.parse(usual | plain | settings | {"data": data}, "study"), given)
 
     def run(
         self,
@@ -141,7 +148,7 @@ class Study:
             DroplabError: if the data cannot be had, the device is not there, or the store does not work.
         """
         lab = Lab(store, device, precision, workers, observer)
-        findings, summary, dataset = lab.study(self.settings, refit)
+        findings, summary, dataset = lab.study(self.settings, refit, self.data)
         return StudyResult(findings, summary, lab, dataset)
 
     def foretell(
@@ -165,7 +172,7 @@ class Study:
         Raises:
             DroplabError: as `run`.
         """
-        return Lab(store, device, precision, workers, Warn(notify)).foretell(self.settings)
+        return Lab(store, device, precision, workers, Warn(notify)).foretell(self.settings, self.data)
 
     def recall(
         self,
@@ -185,7 +192,7 @@ class Study:
             StoreError: if it has none of the study's runs.
         """
         lab = Lab(store, precision=precision, observer=Warn(notify))
-        return StudyResult(*lab.recall(self.settings), lab)
+        return StudyResult(*lab.recall(self.settings, self.data), lab)
 
     def files(self, probabilities: bool = False) -> list[str]:
         """The files that `StudyResult.write` may write, by their paths in its folder.
@@ -308,7 +315,7 @@ class StudyResult:
     def write(
         self,
         out: Path,
-        command: str,
+        command: str = "",
         probabilities: bool = False,
         *,
         force: bool = False,
@@ -322,7 +329,7 @@ class StudyResult:
 
         Args:
             out: the folder; made where it is not there.
-            command: what repeats the study, as typed.
+            command: what repeats the study, as typed; of data that were given in Python there need be none.
             probabilities: also what every network says of every example of valid and test, a parquet file each.
             force: whether files of these names that droplab did not write are written over.
             raw: whether text goes into CSV as it is, also where a spreadsheet takes it for a formula.
@@ -346,7 +353,7 @@ class StudyResult:
         return files
 
     def write_page(
-        self, out: Path, command: str, *, force: bool = False, notify: Callable[[str], None] | None = None
+        self, out: Path, command: str = "", *, force: bool = False, notify: Callable[[str], None] | None = None
     ) -> Path:
         """Write the report's HTML page, and nothing else, into the folder `out`; arguments as those of `write`.
 
@@ -357,11 +364,13 @@ class StudyResult:
         notify = notify or self.lab.watcher.notice
         return write_page(Folder(out, force), self.findings, self._origin(command), exhibits, notify)
 
-    def markdown(self, command: str) -> str:
+    def markdown(self, command: str = "") -> str:
         """The report as Markdown that fits in a pull request: question, answer, verdicts, arms and `command`."""
         return render_markdown(self.findings, self._origin(command))
 
     def _origin(self, command: str) -> Origin:
+        if not command and self.plan.settings.data.endswith(IN_MEMORY):
+            command = "# no command line repeats this: its data were given in Python, to droplab.study(data=...)"
         return Origin.of(self.findings.card, self.findings.examples, self.summary, command)
 
     def _write_models(self, folder: Folder) -> list[Path]:
@@ -409,6 +418,14 @@ class StudyResult:
     def _data_at_hand(self) -> Dataset | None:
         settings = self.plan.settings
         return self.data or dataset_at_hand(settings.data, self.plan.fingerprint, **settings.reading)
+
+
+def _named(settings: dict[str, Any]) -> tuple[Given | None, dict[str, Any]]:
+    """Arrays and DataFrames among what a study is asked for, and the settings that name them in their place."""
+    if isinstance(settings.get("data", ""), str | Path):
+        return None, settings
+    given = Given.of(settings["data"], settings)
+    return given, settings | given.settings
 
 
 def arm_files(arms: Sequence[Arm]) -> dict[str, str]:

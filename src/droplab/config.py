@@ -32,6 +32,7 @@ from pydantic import (
 
 from droplab.errors import ConfigError, did_you_mean, nearest, no_such_file, reading
 from droplab.presets import preset_names, read_preset, reproduction_names
+from droplab.stats.measure import MEASURES, Measure
 
 NUMERICS_VERSION = 3
 """Raised whenever the same settings would train to other bits; part of every content key."""
@@ -50,6 +51,7 @@ Schedule = Literal["constant", "linear", "exponential", "inverse_time", "cosine"
 FALLING: tuple[Schedule, ...] = ("linear", "exponential", "cosine", "flat_cosine")
 """Schedules that end at `schedule_final`."""
 MomentumSchedule = Literal["constant", "linear", "exponential"]
+Metric = Literal["accuracy", "nll", "balanced_accuracy", "f1"]
 ColumnKind = Literal["number", "category", "ignore"]
 NumericEncoding = Literal["piecewise_linear"]
 Strength = Annotated[float, Field(ge=0)]
@@ -236,6 +238,7 @@ class Recipe(Validated):
 _LATER = {
     "until",
     "budget",
+    "metric",
     "activation",
     "pieces",
     "initial_weights",
@@ -366,6 +369,8 @@ class StudySettings(Recipe):
         vary: what else is compared, every combination of it: pairs of a name and its values. A name is that of a
             setting or of a regularizer, `width`, `regularizer`, or the study's own for a table of settings by name.
             `rate` and `depth` stand for `dropout` and `depths`. `0.1:0.9:0.2` is a range with both its ends.
+        metric: what verdicts, the ranking and the choice on valid are about: `accuracy`, `nll` (of which less is
+            better), `balanced_accuracy` or `f1` (the mean of the classes' F1).
         baseline: of what varies and is no regularizer, the level that the others are compared with, as arms name it:
             `optimizer=sgd`, or the name of the study's own level. `None` for the first of each.
     """
@@ -390,6 +395,7 @@ class StudySettings(Recipe):
     valid_fraction: float = Field(1 / 6, gt=0, lt=1)
     vary: tuple[tuple[str, tuple[Any, ...]], ...] = ()
     baseline: str | None = None
+    metric: Metric = "accuracy"
 
     @model_validator(mode="before")
     @classmethod
@@ -503,6 +509,11 @@ class StudySettings(Recipe):
         return self
 
     @property
+    def measure(self) -> Measure:
+        """The metric in question, with its direction, unit and margin."""
+        return MEASURES[self.metric]
+
+    @property
     def reading(self) -> dict[str, Any]:
         """How the data are read, as `data.files.load_dataset` takes it.
 
@@ -557,7 +568,7 @@ class StudySettings(Recipe):
         mine, theirs = (
             one.model_dump() | {"regularizers": regularizer_words(one.regularizers)} for one in (self, other)
         )
-        told = set(mine) - {"name", "question", "reference", "seeds", "until", "budget", "baseline"}
+        told = set(mine) - {"name", "question", "reference", "seeds", "until", "budget", "baseline", "metric"}
         return {name: (mine[name], theirs[name]) for name in mine if name in told and mine[name] != theirs[name]}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from droplab.config import RunSettings, strength_words
 from droplab.data.dataset import Dataset
+from droplab.data.tables import listed
 from droplab.errors import DataError
-from droplab.model.file import ModelInfo, stacked, to_bytes, weights_hash
+from droplab.model.file import Calibration, ModelInfo, stacked, to_bytes, weights_hash
 from droplab.report.card import render_fitted_card
 from droplab.stats.calibration import calibration_error, reliability
-from droplab.stats.intervals import Estimate, metric_intervals
+from droplab.stats.conformal import bounds_by_class, class_scores, class_sets, fewest_rows, score_bound
+from droplab.stats.intervals import Estimate, metric_intervals, set_intervals
 from droplab.stats.metrics import classification_metrics
 from droplab.study.lab import Lab, Ready
 from droplab.study.origin import Origin, split_counts
@@ -43,6 +45,9 @@ RATES = (0.2, 0.5)
 
 HELD_OUT = 1 / 6
 """Share of the training examples that they are compared on where no other is given."""
+
+SET_APART = 1 / 6
+"""Share of the training examples that nothing is trained on where sets of classes are calibrated."""
 
 FEWEST = 50
 """Fewest training examples of which some are held out to compare rates on."""
@@ -79,7 +84,11 @@ class Fitted:
     @cached_property
     def metrics(self) -> list[Estimate]:
         """How good it is on test, with intervals."""
-        return metric_intervals(self.dataset.test_y, self.log_probabilities)
+        labels, found = self.dataset.test_y, metric_intervals(self.dataset.test_y, self.log_probabilities)
+        if self.info.calibration:
+            sets = class_sets(np.exp(self.log_probabilities), self.info.calibration.bound)
+            found += set_intervals(sets, labels)
+        return found
 
     def card(self, data: str, file: str, command: str) -> str:
         """Its card as Markdown.
@@ -109,7 +118,13 @@ class Fitted:
 
 
 def fit(
-    lab: Lab, ready: Ready, settings: RunSettings, seeds: Sequence[int], rates: Sequence[float] = ()
+    lab: Lab,
+    ready: Ready,
+    settings: RunSettings,
+    seeds: Sequence[int],
+    rates: Sequence[float] = (),
+    confidence: float | None = None,
+    by_class: bool = False,
 ) -> Fitted | None:
     """Train a network with each seed, and make one model of them; what the store has is not trained again.
 
@@ -124,13 +139,20 @@ def fit(
         settings: of each network; `seed` aside.
         seeds: of the networks, each once.
         rates: dropout rates to compare with none; empty for that of `settings`.
+        confidence: how often sets of classes are to hold the true one; they are calibrated on `SET_APART` of the
+            training examples, which have no part in anything else. `None` for no sets.
+        by_class: whether that is to hold within each class.
 
     Returns:
         `None` where it was interrupted; the same call goes on.
 
     Raises:
+        DataError: if too few examples can be set apart.
         DroplabError: if a network cannot be trained, or the store does not work.
     """
+    apart = None
+    if confidence is not None:
+        ready, apart = _set_apart(ready, settings.split_seed, fewest_rows(confidence))
     valid = _held_out(lab, ready.dataset, settings) if rates else None
     if rates and valid is None:
         settings = settings.model_copy(update={"valid_fraction": 0.0})
@@ -155,8 +177,39 @@ def fit(
         records = tuple(found[run.key] for run in runs)
         weights, info = stacked([store.read_weights(record) for record in records])
     dataset = ready.dataset
+    if apart is not None and confidence is not None:
+        calibration = _calibrated(weights, info, apart, confidence, by_class)
+        info = info.model_copy(update={"calibration": calibration})
+        if lacking := [name for name, one in zip(info.classes, calibration.bounds, strict=False) if one is None]:
+            lab.watcher.notice(f"too few examples to calibrate by: {listed(lacking)} will be in every set")
     said = answers(weights, info, dataset.test_x, scale=dataset.scale, call=dataset.call_test)
     return Fitted(weights, info, dataset, runs, records, summary, said["off"].logs, chosen)
+
+
+def _set_apart(ready: Ready, split_seed: int, fewest: int) -> tuple[Ready, Dataset]:
+    """Data without some of their training examples, and a data set that is trained on these alone."""
+    dataset = ready.dataset
+    kept, apart = split_rows(dataset, SET_APART, split_seed)
+    if len(apart) < fewest:
+        raise DataError(
+            f"{dataset.name}: sets of such confidence need {fewest} examples set apart; found {len(apart)}. Ask for "
+            "less confidence, or add examples."
+        )
+    return replace(ready, dataset=dataset.only(kept)), dataset.only(apart)
+
+
+def _calibrated(
+    weights: dict[str, NDArray[np.float32]], info: ModelInfo, apart: Dataset, confidence: float, by_class: bool
+) -> Calibration:
+    """What the model's sets are made by, from examples that nothing was trained on."""
+    said = answers(weights, info, apart.train_x, scale=apart.scale)["off"].logs
+    scores = class_scores(np.exp(said), apart.train_y)
+    if by_class:
+        bounds = bounds_by_class(scores, apart.train_y, len(info.classes), confidence)
+    else:
+        bounds = np.array([score_bound(scores, confidence)])
+    told = tuple(float(one) if np.isfinite(one) else None for one in bounds)
+    return Calibration(confidence=confidence, bounds=told, rows=len(scores))
 
 
 def _held_out(lab: Lab, dataset: Dataset, settings: RunSettings) -> NDArray[np.int64] | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from droplab.errors import ConfigError
 from droplab.model.file import ModelInfo
 from droplab.stats.calibration import entropy
+from droplab.stats.conformal import class_sets
 from droplab.train.answers import answers, has_noise, row_words
 from droplab.train.outcome import Inference
 
@@ -22,6 +23,7 @@ def predict(
     *,
     probabilities: bool = False,
     uncertainty: bool = False,
+    sets: bool = False,
     samples: int = 20,
     seed: int = 0,
     scale: float | None = None,
@@ -36,6 +38,7 @@ def predict(
         features: as `inputs.features_of` gives them, shape (rows, features).
         probabilities: whether each class's probability is told, dropout off.
         uncertainty: whether `samples` masks are asked, too.
+        sets: whether the set of classes is told that holds the true one as often as the model was calibrated for.
         samples: how many.
         seed: of the masks.
         scale: what bytes are multiplied by; `None` for what `answers` says.
@@ -45,15 +48,22 @@ def predict(
     Returns:
         Columns `row` (from `first` + 1), `class` (the likeliest, dropout off); with probabilities `p_CLASS` each; with
         uncertainty `mc_class` and `mc_p` (the likeliest by the mean over masks, and its probability), `entropy` of that
-        mean and `mutual_information`, in nats.
+        mean and `mutual_information`, in nats; with sets `set`, classes in their order with ` | ` between, empty where
+        none is likely enough.
 
     Raises:
-        ConfigError: if uncertainty is asked of a network in which nothing is random.
+        ConfigError: if uncertainty is asked of a network in which nothing is random, or sets of one that was not
+            calibrated.
         DataError: if there is no row, or the network has no finite answer for one.
     """
     if uncertainty and not has_noise(info):
         raise ConfigError(
             "uncertainty needs a network with dropout or noise; this one was trained without. Leave it out."
+        )
+    if sets and info.calibration is None:
+        raise ConfigError(
+            "sets need a model whose answers were calibrated; this one's were not. Make it with droplab fit "
+            "--confidence 0.9."
         )
     modes: tuple[Inference, ...] = ("off", "mc") if uncertainty else ("off",)
     said = answers(weights, info, features, modes, samples, seed, scale, first, call)
@@ -63,6 +73,9 @@ def predict(
     if probabilities:
         table = pd.DataFrame(np.exp(off), columns=[f"p_{name}" for name in names])
         frame = pd.concat([frame, table], axis=1)
+    if sets and info.calibration:
+        within = class_sets(np.exp(off), info.calibration.bound)
+        frame["set"] = [" | ".join(names[row]) for row in within]
     if uncertainty:
         logs = said["mc"].logs
         frame["mc_class"], frame["mc_p"] = names[logs.argmax(axis=1)], np.exp(logs.max(axis=1))

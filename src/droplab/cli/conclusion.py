@@ -24,7 +24,7 @@ def conclude(findings: Findings, command: str) -> None:
         command: what repeats it.
     """
     from droplab.report.answer import answer_of
-    from droplab.report.words import missing_words, refit_words, regime_words
+    from droplab.report.words import missing_words, refit_words, regime_words, sampling_words
 
     told = answer_of(findings, command)
     say(findings.plan.settings.question)
@@ -35,7 +35,7 @@ def conclude(findings: Findings, command: str) -> None:
         print_table(told.rows.head, told.rows.rows[:MOST_ROWS])
     if len(told.rows.rows) > MOST_ROWS:
         say(f"and {len(told.rows.rows) - MOST_ROWS} more in the report")
-    for words in (regime_words(findings.states), refit_words(findings)):
+    for words in (sampling_words(findings), regime_words(findings.states), refit_words(findings)):
         if words:
             say(words)
     if told.next is not None:

@@ -188,6 +188,10 @@ STUDY: dict[str, tuple[type, Any]] = RECIPE | {
         str,
         typer.Option(metavar="LEVEL", help="Of what varies, the level others are compared with.", show_default="first"),
     ),
+    "metric": (
+        str,
+        typer.Option(metavar="accuracy|nll|balanced_accuracy|f1", help="What verdicts and the choice are about."),
+    ),
     "until": (
         str,
         typer.Option(

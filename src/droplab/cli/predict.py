@@ -25,6 +25,7 @@ def predict(
         typer.Argument(metavar="FILE...", help="Tables, images, folders of images, npy, npz; - for CSV on stdin."),
     ],
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Of each class, dropout off.")] = False,
+    sets: Annotated[bool, typer.Option("--sets", help="Of classes, as droplab fit --confidence calibrated.")] = False,
     uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Under many masks: entropy and more.")] = False,
     samples: Annotated[
         int | None, typer.Option(min=1, max=10_000, help="Masks of --uncertainty.", show_default="20")
@@ -82,6 +83,7 @@ def predict(
                 piece.features,
                 probabilities=probabilities,
                 uncertainty=uncertainty,
+                sets=sets,
                 samples=samples or 20,
                 seed=seed or 0,
                 scale=piece.scale,

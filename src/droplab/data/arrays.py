@@ -30,6 +30,7 @@ class Labelled:
         where: how messages call the two.
         places: how messages call each example, shape (examples,); `None` for its row.
         valid: which of them are the valid split, shape (examples,); `None` where they have none of their own.
+        groups: the group of each, which no split parts, shape (examples,); `None` where there are none.
     """
 
     x: NDArray[Any]
@@ -37,6 +38,7 @@ class Labelled:
     where: tuple[str, str]
     places: NDArray[Any] | None = None
     valid: NDArray[np.bool_] | None = None
+    groups: NDArray[np.int64] | None = None
 
 
 def held_out_of(
@@ -66,7 +68,7 @@ def held_out_of(
         raise DataError(f"{path}: there must be a label an example; found {len(x)} examples and {len(y)} labels.")
     x = flat_features(examples.where[0], x).reshape(x.shape)  # so that a message names the place in the file
     free = np.arange(len(y)) if examples.valid is None else np.flatnonzero(~examples.valid)
-    rows = hold_out(str(path), y[free], test, notify)
+    rows = hold_out(str(path), y[free], test, notify, None if examples.groups is None else examples.groups[free])
     if rows is None:
         other = read(str(test))
         arrays, where = (x, y, other.x, other.y), (*examples.where, *other.where)
@@ -83,6 +85,7 @@ def held_out_of(
         (*examples.where, *examples.where),
         (places[train], places[held]),
         None if examples.valid is None else examples.valid[train],
+        None if examples.groups is None else examples.groups[train],
     )
 
 
@@ -93,6 +96,7 @@ def to_dataset(
     where: Sequence[str],
     places: tuple[NDArray[Any] | None, NDArray[Any] | None] = (None, None),
     valid: NDArray[np.bool_] | None = None,
+    groups: NDArray[np.int64] | None = None,
 ) -> Dataset:
     """Make a data set of four arrays.
 
@@ -108,6 +112,7 @@ def to_dataset(
         where: how messages call each of them.
         places: how messages call each training and each test example; `None` for its row.
         valid: which of the training examples are the valid split; `None` where that is not settled.
+        groups: of each training example, which no split parts.
 
     Raises:
         DataError: if an array has the wrong shape or dtype, or a feature is not finite or overflows `float32`.
@@ -130,6 +135,7 @@ def to_dataset(
         source=source,
         places=places,
         valid=valid,
+        train_groups=groups,
     )
 
 

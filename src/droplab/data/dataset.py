@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -144,6 +144,21 @@ class Dataset:
         inner[1:-1, 1:-1] = True
         level = 255 * self.scale * float(np.median(some[:, ~inner]))
         return round(level) if 0 <= level <= 255 else None
+
+    def only(self, rows: NDArray[np.int64]) -> Dataset:
+        """The data set with some of its training examples, by their places, in order; none is a valid split of its own.
+
+        Those of test stay.
+        """
+        places = np.arange(1, len(self.train_y) + 1) if self.places[0] is None else self.places[0]
+        return replace(
+            self,
+            train_x=self.train_x[np.sort(rows)],
+            train_y=self.train_y[np.sort(rows)],
+            train_groups=None if self.train_groups is None else self.train_groups[np.sort(rows)],
+            places=(places[np.sort(rows)], self.places[1]),
+            valid=None,
+        )
 
     @property
     def card(self) -> DatasetCard:

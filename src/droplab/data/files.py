@@ -16,6 +16,7 @@ from droplab.data.catalog import CATALOG, find
 from droplab.data.dataset import Dataset
 from droplab.data.disk import is_folder
 from droplab.data.folder import load_folder
+from droplab.data.given import IN_MEMORY, Given, load_given
 from droplab.data.image_folders import holds_images, load_images
 from droplab.data.npz import load_npz
 from droplab.data.pairs import is_pair, load_pair, pair_of
@@ -26,7 +27,7 @@ from droplab.errors import ConfigError, DroplabError
 
 
 def load_dataset(
-    name_or_path: str | Path,
+    name_or_path: str | Path | Given,
     *,
     target: str | None = None,
     test: str | None = None,
@@ -46,7 +47,8 @@ def load_dataset(
     of four npy or IDX files, or of a folder with a folder of images for each class.
 
     Args:
-        name_or_path: a name of the catalog; else a path, if it has a suffix or a separator, or exists.
+        name_or_path: a name of the catalog; else a path, if it has a suffix or a separator, or exists; or arrays or
+            DataFrames that are at hand.
         target: of a table, the column of the classes.
         test: of data without a test part of their own, such data to test on by their path, or the share of the
             examples to test on.
@@ -66,18 +68,28 @@ def load_dataset(
         DataError: if the file or folder is not what it must be.
         FetchError: if the catalog's files cannot be had from any source.
     """
-    text = os.fspath(name_or_path)
-    path, notify = Path(text), notify or _to_stderr
-    if text not in CATALOG and is_table(path) and not is_folder(path):
-        told = (dict(columns), tuple(missing), numeric_encoding)
-        reading = Reading(target, test, groups, *told, valid_fraction, split_seed, preprocessing)
+    given, notify = name_or_path if isinstance(name_or_path, Given) else None, notify or _to_stderr
+    text = given.name if given else os.fspath(name_or_path)  # type: ignore[arg-type]
+    path = Path(text)
+    told = (dict(columns), tuple(missing), numeric_encoding)
+    reading = Reading(target, test, groups, *told, valid_fraction, split_seed, preprocessing)
+    if given and given.tables:
+        return load_given(given, reading, notify)
+    if not given and text not in CATALOG and is_table(path) and not is_folder(path):
         return load_tabular(path, reading, notify)
-    of_tables = {"target": target, "groups": groups, "columns": columns, "missing": missing}
+    of_tables = {"target": target, "groups": None if given else groups, "columns": columns, "missing": missing}
     of_tables |= {"numeric_encoding": numeric_encoding}
     if idle := [name for name, value in of_tables.items() if value]:
         raise ConfigError(
             f"{', '.join(idle)} can act on columns of a table ({', '.join(SUFFIXES)}) alone; found them with {text}. "
             "Leave them out."
+        )
+    if given:
+        return load_given(given, reading, notify)
+    if text.endswith(IN_MEMORY):
+        raise ConfigError(
+            f"{text}: were arrays or a DataFrame in Python, and are in no file. Give them to droplab.study there, or "
+            "save them and name the file."
         )
     if text not in CATALOG and is_pair(text):
         return load_pair(text, test, notify)
@@ -113,8 +125,8 @@ def dataset_at_hand(name_or_path: str, fingerprint: str, **reading: Any) -> Data
 
 def dataset_name(name_or_path: str) -> str:
     """The name of the data set that `load_dataset` gives for the same argument, without loading it."""
-    if name_or_path in CATALOG:
-        return name_or_path
+    if name_or_path in CATALOG or name_or_path.endswith(IN_MEMORY):
+        return name_or_path.removesuffix(IN_MEMORY)
     return name_of(pair_of(name_or_path)[0] if is_pair(name_or_path) else Path(name_or_path))
 
 

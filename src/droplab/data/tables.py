@@ -63,19 +63,20 @@ class Table:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, rows: Table | pd.DataFrame) -> Table:
-        """Of a DataFrame, whose index is no column; a table as it is."""
+    def of(cls, rows: Table | pd.DataFrame | Any) -> Table:
+        """Of a DataFrame (pandas, whose index is no column, polars, Arrow) or of arrays by name; a table as it is."""
         if isinstance(rows, Table):
             return rows
         try:
-            made = pa.Table.from_pandas(rows.rename(columns=str), preserve_index=False)
+            pandas = hasattr(rows, "iloc")
+            made = pa.Table.from_pandas(rows.rename(columns=str), preserve_index=False) if pandas else pa.table(rows)
         except (pa.ArrowException, TypeError, ValueError):
             raise DataError(
                 "a DataFrame must have a name for each column, and values of one type in each: numbers, texts, truth "
                 "values; found others. Convert them, as by astype(str)."
             ) from None
         columns = {name: _cells(made.column(name)) for name in made.column_names}
-        return cls("the table", columns, np.arange(1, len(rows) + 1))
+        return cls("the table", columns, np.arange(1, made.num_rows + 1))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -85,6 +86,11 @@ class Table:
         picked = pa.array(places)
         columns = {name: cells.take(picked) for name, cells in self.columns.items()}
         return replace(self, columns=columns, rows=self.rows[places])
+
+    def marked(self, missing: Collection[str], written: Collection[str | None]) -> Table:
+        """The table with nothing in cells that say that a value is missing, as `read_table` would have it."""
+        found = {key: _marked(cells, () if key in written else missing) for key, cells in self.columns.items()}
+        return replace(self, columns=found)
 
     def texts(self, column: str) -> pa.Array:
         """The cells of a column as text, null where there is none, shape (rows,).

@@ -59,11 +59,7 @@ class Reading:
 
 
 def load_tabular(path: Path, reading: Reading, notify: Callable[[str], None]) -> Dataset:
-    """Load a data set from a CSV or Parquet file.
-
-    What each column is, is decided on the rows that are trained on (neither those of test nor those of valid), and
-    becomes features as `Preprocessing` says. Classes and groups are text as the file has it, where only an empty cell
-    is none; another file's are the same ones if `codes_of` says so.
+    """Load a data set from a CSV or Parquet file: `table_dataset` of it, where only empty cells are no class or group.
 
     Args:
         path: of the table.
@@ -71,13 +67,45 @@ def load_tabular(path: Path, reading: Reading, notify: Callable[[str], None]) ->
         notify: told what is assumed, and what columns were taken for.
 
     Raises:
+        ConfigError, DataError: as `table_dataset`, or if a table is not what it must be.
+    """
+    names = [name for name in (reading.target, reading.groups) if name]
+    missing = reading.preprocessing.missing if reading.preprocessing else reading.missing
+
+    def read(text: str) -> Table:
+        return read_table(Path(text), missing, names)
+
+    return table_dataset(path, f"file {path}", read(str(path)), read, reading, notify)
+
+
+def table_dataset(
+    path: Path,
+    source: str,
+    table: Table,
+    read: Callable[[str], Table],
+    reading: Reading,
+    notify: Callable[[str], None],
+) -> Dataset:
+    """Make a data set of a table.
+
+    What each column is, is decided on the rows that are trained on (neither those of test nor those of valid), and
+    becomes features as `Preprocessing` says. Classes and groups are text as the table has it; another table's are the
+    same ones if `codes_of` says so.
+
+    Args:
+        path: what the data set is named after.
+        source: where the rows came from, in words.
+        table: of all rows, or those to train on.
+        read: what reads the table that `test` names.
+        reading: how they are read.
+        notify: told what is assumed, and what columns were taken for.
+
+    Raises:
         ConfigError: if `test` is no share, or `columns` names what is no feature.
-        DataError: if a table is not what it must be, a class has too few rows or is not among those of training, or
+        DataError: if a column is not what it must be, a class has too few rows or is not among those of training, or
             groups are in train and test.
     """
-    fitted, names = reading.preprocessing, [name for name in (reading.target, reading.groups) if name]
-    missing = fitted.missing if fitted else reading.missing
-    table = read_table(path, missing, names)
+    fitted = reading.preprocessing
     target = _column(table, "target", reading.target, "the column of the classes")
     groups = None if reading.groups is None else _column(table, "groups", reading.groups, "a column")
     if groups == target:
@@ -92,7 +120,7 @@ def load_tabular(path: Path, reading: Reading, notify: Callable[[str], None]) ->
     except DataError as error:
         raise DataError(" ".join([str(error), *measured(classes, len(table), target)])) from None
     if rows is None:
-        train, held = features, read_table(Path(str(reading.test)), missing, names)
+        train, held = features, read(str(reading.test))
         _column(held, "target", target, "the column of the classes")
         train_y, test_y = codes, _known(held, target, classes)
         if groups is not None:
@@ -123,7 +151,7 @@ def load_tabular(path: Path, reading: Reading, notify: Callable[[str], None]) ->
         test_x=fitted.features_of(held_numbers, held),
         test_y=test_y,
         classes=classes,
-        source=f"file {path}",
+        source=source,
         preprocessing=fitted,
         train_groups=members,
         places=(train.rows, held.rows),

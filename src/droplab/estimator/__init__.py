@@ -1,6 +1,7 @@
 """scikit-learn's face of droplab."""
 
 from droplab.estimator.classifier import DropoutMLPClassifier
-from droplab.estimator.uncertainty import Uncertainty
+from droplab.estimator.regressor import DropoutMLPRegressor
+from droplab.estimator.uncertainty import Spread, Uncertainty
 
-__all__ = ["DropoutMLPClassifier", "Uncertainty"]
+__all__ = ["DropoutMLPClassifier", "DropoutMLPRegressor", "Spread", "Uncertainty"]

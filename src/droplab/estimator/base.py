@@ -10,14 +10,18 @@ from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_X_y, validate_data
 
+from droplab.data.preprocessing import Preprocessing
+from droplab.data.unseen import Unseen
 from droplab.errors import ConfigError, DataError
 from droplab.estimator import lbfgs
+from droplab.estimator.columns import has_categories, preprocessing_of
 from droplab.estimator.parameters import Parameters
 from droplab.estimator.policy import Fit, History, check_finite, outputs_of
 from droplab.estimator.rows import Features, Rows, largest
@@ -26,9 +30,11 @@ from droplab.estimator.trained import FirstNetwork, TrainedNetwork
 from droplab.estimator.validation import hold_out
 from droplab.model.initialise import initial_layers
 from droplab.model.noise import Noise, inference_keys
+from droplab.stats.conformal import fewest_rows
 from droplab.train.device import resolve_way
 from droplab.train.networks import Networks
 
+_NUMBERS: dict[str, Any] = {"dtype": (np.float64, np.float32)}
 _TEST = 2  # the split that inference masks are addressed with, as in a study
 
 
@@ -36,6 +42,8 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
     """An estimator whose networks are trained by droplab; `_parameters` checks what it was given."""
 
     _parameters: ClassVar[type[Parameters]]
+    preprocessing_: Preprocessing | None
+    _calibration: tuple[NDArray[np.float64], NDArray[np.integer]] | None
 
     def _is_stochastic(self) -> bool:
         if self.solver == "lbfgs":
@@ -46,8 +54,43 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         """Features and targets as scikit-learn checks them."""
         raise NotImplementedError
 
-    def _targets_of(self, y: Any, classes: Any) -> Targets:
-        """What the first rows' targets settle; `classes` are all that will ever come, `None` for those of `y`."""
+    def _validated(self, X: Any, *y: Any, reset: bool, y_numeric: bool = False) -> Any:
+        """Features, with `y` targets, too, as scikit-learn checks them; columns go through `preprocessing_` if need be.
+
+        That is fitted where `reset` says that these are the first rows. Later ones' columns are found by name where
+        both have names; what they have that the first ones lacked is a warning.
+        """
+        if reset:
+            self.preprocessing_ = None
+        if not (has_categories(X) or self.numeric_encoding if reset else self.preprocessing_):
+            several = {"multi_output": True, "y_numeric": y_numeric} if y else {}
+            return validate_data(self, X, *y, accept_sparse=["csr", "csc"], reset=reset, **several, **_NUMBERS)
+        by_name = reset or hasattr(self, "feature_names_in_") or has_categories(X)
+        if by_name and isinstance(X, pd.DataFrame):
+            frame = validate_data(self, X, skip_check_array=True) if reset else X
+        else:
+            least = 2 if reset else 1  # in one row no column changes
+            gaps: dict[str, Any] = {"ensure_all_finite": "allow-nan", "ensure_min_samples": least}
+            array = validate_data(self, X, reset=reset, **gaps, **_NUMBERS)
+            frame = pd.DataFrame(array, columns=getattr(self, "feature_names_in_", None))
+        if reset:
+            self.preprocessing_ = preprocessing_of(frame, self.numeric_encoding)
+        assert self.preprocessing_ is not None
+        unseen = Unseen()
+        features = self.preprocessing_.transform(frame, unseen)
+        for words in unseen.words:
+            warnings.warn(f"{words}.", UserWarning, stacklevel=4)
+        how: dict[str, Any] = {"multi_output": True, "y_numeric": y_numeric, "dtype": np.float32, "estimator": self}
+        return check_X_y(features, *y, **how) if y else features
+
+    def _targets_of(self, y: Any, weights: NDArray[np.floating], classes: Any) -> Targets:
+        """What the first rows' targets settle.
+
+        Args:
+            y: of these rows.
+            weights: of them, shape (rows,).
+            classes: all that will ever come; `None` for those of `y`.
+        """
         raise NotImplementedError
 
     def _weights(self, given: Parameters, y: Any, sample_weight: NDArray[Any]) -> NDArray[Any]:
@@ -61,10 +104,11 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         given.warn_of_idle()
         goes_on = given.warm_start and hasattr(self, "networks_")
         X, y = draft._read(X, y, reset=not goes_on)
-        targets = self._targets if goes_on else draft._targets_of(y, None)
+        weights = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+        targets = self._targets if goes_on else draft._targets_of(y, weights, None)
         if goes_on:
             targets.check_same(y)
-        rows = draft._rows(X, y, targets, sample_weight, given, goes_on)
+        rows = draft._rows(X, y, targets, weights, given, goes_on)
         random = check_random_state(self.random_state)
         split = random.randint(2**31 - 1)
         networks, histories = draft._begun(rows, targets, random, given, goes_on)
@@ -91,10 +135,11 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         given.check_partial()
         begun = hasattr(self, "networks_")
         X, y = draft._read(X, y, reset=not begun)
-        targets = self._targets if begun else draft._targets_of(y, classes)
+        weights = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+        targets = self._targets if begun else draft._targets_of(y, weights, classes)
         if classes is not None:
             targets.check_classes(classes)
-        rows = draft._rows(X, y, targets, sample_weight, given, begun)
+        rows = draft._rows(X, y, targets, weights, given, begun)
         random = check_random_state(self.random_state)
         random.randint(2**31 - 1)  # the split that `fit` would make: the same seeds follow
         networks, histories = draft._begun(rows, targets, random, given, begun)
@@ -111,11 +156,10 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         del given["random_state"]
         return self._parameters.checked(given, type(self).__name__)
 
-    def _rows(self, X: Any, y: Any, targets: Targets, sample_weight: Any, given: Parameters, goes_on: bool) -> Rows:
+    def _rows(self, X: Any, y: Any, targets: Targets, weights: NDArray[Any], given: Parameters, goes_on: bool) -> Rows:
         """Features, targets and weights as tensors."""
         self._given_in = X.dtype
         numbers = targets.numbers(y)
-        weights = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
         weights = self._weights(given, y, weights)
         dtype = self._networks.values.dtype if goes_on else given.dtype(X.dtype == np.float32, len(numbers))
         return Rows.of(Features.of(X, dtype, self._torch_device, self._names), numbers, weights)
@@ -124,15 +168,16 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         self, rows: Rows, targets: Targets, random: Any, given: Parameters, goes_on: bool
     ) -> tuple[Networks, list[History]]:
         """Networks before their first step, or copies of those that training goes on with."""
-        network = given.network(self.n_features_in_, targets)
+        features = rows.features.table.shape[1]
+        network = given.network(features, targets)
         if not goes_on:
             self.t_ = 0
             seeds = [int(seed) for seed in random.randint(2**31 - 1, size=given.n_seeds)]
             widths, device = given.hidden_layer_sizes, rows.features.device
-            layers = initial_layers(self.n_features_in_, widths, targets.outputs, seeds, device)
+            layers = initial_layers(features, widths, targets.outputs, seeds, device)
             networks = Networks.initial(network, given.optimizer, seeds, layers, rows.features.dtype)
             return networks, [History() for _ in seeds]
-        for name in ("hidden_layer_sizes", "n_seeds", "precision"):
+        for name in ("hidden_layer_sizes", "n_seeds", "precision", "numeric_encoding"):
             if (old := getattr(self._fitted, name)) != (new := getattr(given, name)):
                 raise ConfigError(f"training can go on with the same {name} only, {old}; found {new}. Fit anew.")
         if network.is_normalized != self._networks.network.is_normalized:
@@ -148,8 +193,8 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
 
     @property
     def _names(self) -> Sequence[str] | None:
-        """Of the columns, if they have any."""
-        return getattr(self, "feature_names_in_", None)
+        """Of the features, if they have any."""
+        return self.preprocessing_.feature_names if self.preprocessing_ else getattr(self, "feature_names_in_", None)
 
     @contextlib.contextmanager
     def _finite(self, X: Any, given: Parameters) -> Iterator[None]:
@@ -162,7 +207,8 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
             yield
         except FloatingPointError as fault:
             raise DataError(
-                f"training must keep its loss and weights finite; found {fault}. Scale the features (StandardScaler): "
+                "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
+                f"preprocessed; found {fault}. Scale the features (StandardScaler): "
                 f"the largest is {largest(X, self._names)}. Or lower learning_rate_init ({given.learning_rate_init:g}) "
                 f"or alpha ({given.alpha:g})."
             ) from None
@@ -172,7 +218,8 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
     ) -> Self:
         """Take over what a training that has succeeded leaves behind."""
         draft._networks, draft._histories = networks.copy(torch.device("cpu")), histories
-        draft._targets, draft._fitted, draft.dropout_ = targets, given, given.rates
+        draft._targets, draft._fitted, draft._calibration = targets, given, None
+        draft.dropout_ = given.rates
         draft.out_activation_ = targets.output
         draft.n_outputs_, draft.n_layers_ = targets.outputs, len(networks.network.sizes)
         draft.networks_ = TrainedNetwork.each_of(draft._networks, histories)
@@ -185,7 +232,10 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
 
     def _passes(self, X: Any, sample: int | None) -> NDArray[np.floating]:
         """What each network says, shape (networks, rows, outputs), under the `sample`-th masks if any."""
-        X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
+        return self._said(self._validated(X, reset=False), sample)
+
+    def _said(self, X: Any, sample: int | None) -> NDArray[np.floating]:
+        """Likewise, of features that are checked."""
         device = self._torch_device
         networks = self._networks if device.type == "cpu" else self._networks.copy(device)
         network, layers, strengths, parts = networks.network, networks.final(), None, []
@@ -206,6 +256,47 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
             )
         return np.asarray(self._targets.said(said))
 
+    def calibrate(self, X: Any, y: Any) -> Self:
+        """Find how wrong the networks are on rows that they were not trained on: what sets and intervals are made by.
+
+        Args:
+            X: features of these rows, as in `fit`; 9 are the fewest for a confidence of 0.9, some hundred are good.
+            y: what is true of them, as in `fit`.
+
+        Raises:
+            ValueError: if they are not what they must be.
+        """
+        check_is_fitted(self)
+        features, y = copy.copy(self)._read(X, y, reset=False)
+        self._targets.numbers(y)
+        self._calibration = self._scored(self._said(features, None).mean(axis=0), y)
+        return self
+
+    def _scored(self, said: NDArray[np.floating], y: Any) -> tuple[NDArray[np.float64], NDArray[np.integer]]:
+        """How wrong what networks say is, row by row, and the number of each row's class, 0 for numbers."""
+        raise NotImplementedError
+
+    def _calibrated(self, confidence: float) -> tuple[NDArray[np.float64], NDArray[np.integer]]:
+        """What `calibrate` found.
+
+        Raises:
+            ConfigError: if it was not called since the last training.
+        """
+        check_is_fitted(self)
+        if self._calibration is None:
+            raise ConfigError(
+                "sets and intervals need rows that were not trained on; found none since the last fit. Call "
+                "calibrate(X, y) with some first."
+            )
+        if len(self._calibration[0]) < (least := fewest_rows(confidence)):
+            warnings.warn(
+                f"calibrate had {len(self._calibration[0])} rows; a confidence of {confidence:g} needs at least "
+                f"{least}: everything is in the set. Calibrate on more rows.",
+                UserWarning,
+                stacklevel=3,
+            )
+        return self._calibration
+
     def _draws(self, X: Any) -> list[NDArray[np.floating]]:
         """What the networks say under each of `mc_samples` masks; once, where nothing is random.
 
@@ -223,7 +314,8 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = self.numeric_encoding is None
+        tags.input_tags.allow_nan = self.numeric_encoding is not None
         return tags
 
 

@@ -12,13 +12,15 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from droplab.config import NumericEncoding
 from droplab.errors import ConfigError
 from droplab.estimator.base import DropoutMLP
 from droplab.estimator.labels import Labels, check_cells, has_several
 from droplab.estimator.parameters import ClassifierParameters, Parameters
 from droplab.estimator.uncertainty import Uncertainty
+from droplab.stats.conformal import bounds_by_class, class_scores, class_sets, score_bound
 
 
 class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  # scikit-learn has no types
@@ -72,8 +74,14 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
             float32; `auto`: fp32, but the dtype of `X` where a step takes all rows and nothing is random, since there
             rounding is all that two fits could differ by.
         mc_samples: masks of `predict_uncertainty`.
+        numeric_encoding: `piecewise_linear` makes of each number up to 16 features, the shares of bins between its
+            quantiles, and of each missing one the median and a mark; `None` takes numbers as they are.
+
+    DataFrames may have columns of texts or pandas categories: these become a feature a category, and then numbers are
+    centred and scaled, missing ones filled and marked, as `droplab fit` has it. Later rows' columns are found by name.
 
     Attributes:
+        preprocessing_: what makes features of columns; `None` where `X` is taken as it is.
         classes_: the classes, or with several labels a row the labels' numbers.
         networks_: each of the `n_seeds` networks.
         coefs_, intercepts_, loss_, loss_curve_, best_loss_, validation_scores_, best_validation_score_, n_iter_: of the
@@ -127,6 +135,7 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
         device: str = "auto",
         precision: str = "auto",
         mc_samples: int = 20,
+        numeric_encoding: NumericEncoding | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -161,12 +170,14 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
         self.device = device
         self.precision = precision
         self.mc_samples = mc_samples
+        self.numeric_encoding = numeric_encoding
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train the networks.
 
         Args:
-            X: features, shape (rows, features): array, DataFrame or sparse matrix of finite numbers.
+            X: features, shape (rows, features): array, DataFrame or sparse matrix of finite numbers; with categories a
+                DataFrame, and with `numeric_encoding` dense. There gaps are NaN.
             y: a class a row, shape (rows,), of any type; or for several labels a row 0 and 1, shape (rows, labels),
                 perhaps sparse.
             sample_weight: shape (rows,), at least 0.
@@ -241,18 +252,49 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
         table = np.concatenate([np.stack([self._by_class(one) for one in each]) for each in self._draws(X)])
         return Uncertainty.of(table, exclusive=not self._targets.several)
 
+    def predict_set(self, X: Any, confidence: float = 0.9, by_class: bool = False) -> NDArray[np.bool_]:
+        """The classes of each row among which its true one is with probability `confidence`, after `calibrate`.
+
+        They are those whose probability is at least what that many rows of `calibrate` gave to their class (Sadinle,
+        Lei & Wasserman 2019). It holds on average over rows like those calibrated on; with `by_class` also among the
+        rows of each class.
+
+        Args:
+            X: features, shape (rows, features).
+            confidence: in (0, 1).
+            by_class: whether each class has a bound of its own; one with too few rows in `calibrate` is in every set.
+
+        Returns:
+            Shape (rows, classes), in the order of `classes_`. A set is empty where no class is likely enough.
+
+        Raises:
+            ConfigError: if `calibrate` was not called since the last `fit`.
+            ValueError: as `predict`.
+        """
+        scores, classes = self._calibrated(confidence)
+        bound = (
+            bounds_by_class(scores, classes, len(self.classes_), confidence)
+            if by_class
+            else score_bound(scores, confidence)
+        )
+        return class_sets(self.predict_proba(X), bound)
+
+    def _scored(self, said: NDArray[np.floating], y: Any) -> tuple[NDArray[np.float64], NDArray[np.integer]]:
+        if self._targets.several:
+            raise ConfigError("sets are of rows with one class each; found several labels a row. Calibrate each label.")
+        numbers = np.searchsorted(self.classes_, y)
+        return class_scores(self._by_class(said), numbers), numbers
+
     def _read(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
         """Features and labels as scikit-learn checks them."""
         check_cells(y)
-        X, y = validate_data(
-            self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=(np.float64, np.float32), reset=reset
-        )
+        X, y = self._validated(X, y, reset=reset)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         return X, y
 
-    def _targets_of(self, y: Any, classes: Any) -> Labels:
+    def _targets_of(self, y: Any, weights: NDArray[np.floating], classes: Any) -> Labels:
         return Labels.of(y, classes)
 
     def _weights(self, given: Parameters, y: Any, sample_weight: NDArray[Any]) -> NDArray[Any]:

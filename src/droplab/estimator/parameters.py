@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from droplab.config import (
     FALLING,
     Count,
     Dropout,
+    NumericEncoding,
     Rate,
     Regularizers,
     Schedule,
@@ -23,6 +25,7 @@ from droplab.config import (
 )
 from droplab.errors import ConfigError
 from droplab.estimator.targets import Targets
+from droplab.model.losses import Loss
 from droplab.model.network import Network, acting, entry_of
 from droplab.model.regularizers import check, strengths_of
 from droplab.train.device import resolve_way
@@ -70,6 +73,7 @@ class Parameters(Validated):
     device: str = "auto"
     precision: Literal["auto", "fp64", "fp32", "bf16"] = "auto"
     mc_samples: Count = 20
+    numeric_encoding: NumericEncoding | None = None
 
     @classmethod
     def checked(cls, given: dict[str, Any], owner: str) -> Self:
@@ -249,6 +253,35 @@ class ClassifierParameters(Parameters):
                 "partial_fit sees some of the rows at a time: it cannot have class_weight='balanced'; found it. Give "
                 "the weights by class."
             )
+
+
+class RegressorParameters(Parameters):
+    """What `DropoutMLPRegressor` was given."""
+
+    loss: Loss = "squared_error"
+    quantiles: Annotated[float, Field(gt=0, lt=1)] | tuple[Annotated[float, Field(gt=0, lt=1)], ...] = 0.5
+    scale_targets: bool = True
+
+    @field_validator("quantiles", mode="before")
+    @classmethod
+    def _plain(cls, value: Any) -> Any:
+        return value.tolist() if hasattr(value, "tolist") else value
+
+    @model_validator(mode="after")
+    def _for_numbers(self) -> Self:
+        levels = self.quantiles if isinstance(self.quantiles, tuple) else (self.quantiles,)
+        if not levels or any(b <= a for a, b in pairwise(levels)):
+            raise ValueError(f"quantiles must be a level in (0, 1) or several, ascending; found {list(levels)}")
+        if odd := [name for name in self.used if entry_of(name).smooth is not None]:
+            raise ValueError(f"{', '.join(odd)} smooths classes: it does nothing for numbers; leave it out")
+        return self
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Of the quantiles; none with another loss."""
+        if self.loss != "quantile":
+            return ()
+        return self.quantiles if isinstance(self.quantiles, tuple) else (self.quantiles,)
 
 
 _PARAMETERS_OF_THEIR_OWN = {

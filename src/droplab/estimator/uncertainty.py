@@ -1,4 +1,4 @@
-"""How unsure a classifier is: what its networks say under many masks."""
+"""How unsure an estimator is: what its networks say under many masks."""
 
 from __future__ import annotations
 
@@ -37,6 +37,18 @@ class Uncertainty(NamedTuple):
         mean = draws.mean(axis=0)
         whole, parts = (_entropy(table, exclusive) for table in (mean, draws))
         return cls(mean, draws.std(axis=0), whole, np.maximum(whole - parts.mean(axis=0), 0))
+
+
+class Spread(NamedTuple):
+    """What networks say of the numbers of N rows under draws: masks, and networks where there are several.
+
+    Attributes:
+        mean: over the draws, shape (N,), or as `predict` gives it.
+        std: standard deviation over them, likewise.
+    """
+
+    mean: NDArray[np.floating]
+    std: NDArray[np.floating]
 
 
 def _entropy(p: NDArray[np.floating], exclusive: bool) -> NDArray[np.floating]:

@@ -8,7 +8,7 @@ safetensors writes several in no fixed order, and the same network must give the
 
 Formats: 1 has no `format` and no hash, and is read as ever; 2 has both; 3 may tell how a table's numbers are spelt,
 what says that a value is missing, the card, and the channels and background of images; 4 may have a dropout rate a
-hidden layer.
+hidden layer; 5 may have what its sets of classes are made by.
 """
 
 from __future__ import annotations
@@ -34,9 +34,18 @@ from droplab.data.preprocessing import Preprocessing
 from droplab.errors import ConfigError, DataError, ModelFileError, line, reading
 
 _ENTRY = "droplab"
-_FORMAT = 4
+_FORMAT = 5
 _OWN = ("format", "card", "sha256")  # what a file says of itself
-_LATER = ("activation", "pieces", "regularizers", "preprocessing", "networks", "background", "plugin_noise")
+_LATER = (
+    "activation",
+    "pieces",
+    "regularizers",
+    "preprocessing",
+    "networks",
+    "background",
+    "plugin_noise",
+    "calibration",
+)
 _LONGEST_HEADER = 16 << 20  # bytes; safetensors takes 100 million, which JSON makes 3 GB of
 _MOST_PARTS = 300_000  # values in a header, each of which takes far more memory than its bytes
 _ADVICE = "Take the file from its source again, or train the network anew."
@@ -46,6 +55,27 @@ def _of_an_image(shape: tuple[int, ...]) -> tuple[int, ...]:
     if len(shape) == 2 or shape[2:] == (3,):
         return shape
     raise ValueError(f"must be (rows, columns) or (rows, columns, 3), found {shape}")
+
+
+class Calibration(Validated):
+    """What makes a model's answers sets that hold the truth as often as they say (`stats.conformal`).
+
+    Attributes:
+        confidence: how often.
+        bounds: of the scores that are in a set: one, or one a class; `None` where rows were too few for any.
+        rows: how many rows they come from, on which nothing was trained.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+    confidence: float = Field(gt=0, lt=1)
+    bounds: tuple[float | None, ...] = Field(min_length=1)
+    rows: int = Field(ge=1)
+
+    @property
+    def bound(self) -> NDArray[np.float64]:
+        """The bounds as `conformal.class_sets` takes them, shape (1,) or (classes,)."""
+        return np.array([np.inf if one is None else one for one in self.bounds])
 
 
 class ModelInfo(Validated):
@@ -71,6 +101,7 @@ class ModelInfo(Validated):
         plugin_noise: those of a plugin among them that act at inference, too, where dropout is left on; others of a
             plugin act in training alone, and need not be known to use the network.
         background: what lies behind what its grey images show, 0 (black) … 255; `None` where that is not known.
+        calibration: what makes its answers sets of classes; `None` where no rows were set apart for that.
     """
 
     model_config = ConfigDict(strict=True)
@@ -92,6 +123,13 @@ class ModelInfo(Validated):
     networks: int = Field(1, ge=1)
     background: int | None = Field(None, ge=0, le=255)
     plugin_noise: tuple[str, ...] = ()
+    calibration: Calibration | None = None
+
+    @model_validator(mode="after")
+    def _bounds_of_classes(self) -> Self:
+        if self.calibration and len(self.calibration.bounds) not in (1, len(self.classes)):
+            raise ValueError(f"calibration must have one bound, or one a class; found {len(self.calibration.bounds)}")
+        return self
 
     @model_validator(mode="after")
     def _pieces_of_maxout(self) -> Self:

@@ -56,9 +56,10 @@ def of_labels(logits: Tensor, targets: Tensor, truth: Tensor | None = None) -> T
 
 
 def of_numbers(loss: Loss, outputs: Tensor, targets: Tensor, levels: Sequence[float] = ()) -> Tensor:
-    """The mean loss of each example over its targets, shape (R, B).
+    """The loss of each example, the sum over its targets, shape (R, B).
 
-    Half the squared error, and the half deviance of Poisson, are scikit-learn's; `huber` is half the squared error of
+    Half the squared error, and the half deviance of Poisson, are scikit-learn's (which follows the gradient of the sum,
+    but reports the mean over targets); `huber` is half the squared error of
     residuals up to 1, and grows by 1 for 1 beyond; the loss of quantiles is that of Koenker & Bassett (1978).
 
     Args:
@@ -68,18 +69,18 @@ def of_numbers(loss: Loss, outputs: Tensor, targets: Tensor, levels: Sequence[fl
         levels: of the quantiles, ascending, in (0, 1).
     """
     if loss == "poisson":
-        return (outputs.exp() - targets * outputs + torch.xlogy(targets, targets) - targets).mean(dim=2)
+        return (outputs.exp() - targets * outputs + torch.xlogy(targets, targets) - targets).sum(dim=2)
     if loss == "quantile":
         over = targets.unsqueeze(3) - ascending(outputs, len(levels))
         sides = [torch.maximum(q * part, (q - 1) * part) for q, part in zip(levels, over.unbind(3), strict=True)]
-        return torch.stack(sides).mean(dim=(0, 3))
+        return torch.stack(sides).mean(dim=0).sum(dim=2)
     residuals = outputs - targets
     each: dict[str, Callable[[Tensor], Tensor]] = {
         "squared_error": lambda r: r.square() / 2,
         "absolute_error": torch.abs,
         "huber": lambda r: huber_loss(r, torch.zeros_like(r), reduction="none"),
     }
-    return each[loss](residuals).mean(dim=2)
+    return each[loss](residuals).sum(dim=2)
 
 
 def ascending(outputs: Tensor, levels: int) -> Tensor:

@@ -8,18 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from droplab.data.given import IN_MEMORY
 from droplab.report.cells import Table
 from droplab.report.words import (
     arm_label,
     is_of_dropout_alone,
     listed,
     places_words,
-    range_words,
     row_label,
 )
-from droplab.stats.compare import Verdict, percent, points
+from droplab.stats.compare import Verdict, percent
+from droplab.stats.measure import ACCURACY
 from droplab.study.forecast import span_words
-from droplab.study.frames import by_seed
 from droplab.study.limits import cores
 from droplab.study.names import spaced
 from droplab.study.verdicts import ERROR, ArmComparison
@@ -75,7 +75,7 @@ class Answer:
     Attributes:
         title: in one clause.
         deck: the same in two sentences of plain words.
-        rows: a row an arm and what it is compared with: network, the accuracies of both in %, verdict and difference.
+        rows: a row an arm and what it is compared with: network, the metric of both, verdict and difference.
         next: what would tell more; `None` where all is decided.
     """
 
@@ -96,14 +96,15 @@ def answer_of(findings: Findings, command: str = "") -> Answer:
 
 
 def contrast_rows(findings: Findings) -> Table:
-    """A row an arm and what it is compared with; accuracies on test with dropout off, in %, means over the seeds."""
+    """A row an arm and what it is compared with; the metric on test with dropout off, means over the seeds."""
+    measure = findings.measure
     rows: list[tuple[str, ...]] = []
     inactive: set[Arm] = set()  # one network may serve several rates
     several = len({one.against for one in findings.contrasts}) > 1 and is_of_levels(findings)
     for one in findings.contrasts:
         found, label = one.comparison, row_label(findings, one.arm)
         label += f" against {row_label(findings, one.against)}" if several else ""
-        theirs, ours = (f"{100 * value:.2f}" for value in _accuracies(findings, one))
+        theirs, ours = (measure.value(value) for value in _values(findings, one))
         if found.verdict == "does not apply":
             reason = "no hidden layer" if not one.arm.widths else "it never acted"
             if one.against not in inactive:
@@ -112,24 +113,26 @@ def contrast_rows(findings: Findings) -> Table:
             continue
         rows.append((label, theirs, ours, f"{found.verdict}: {difference_words(one)}"))
     if findings.contrasts and is_of_levels(findings):
-        return Table(("network", "baseline (%)", "this (%)", "verdict: difference (points)"), rows)
-    kinds = ("without dropout", "with dropout") if is_of_dropout(findings) else ("control", "with it")
-    return Table(("network", *(f"{kind} (%)" for kind in kinds), "verdict: difference (points)"), rows)
+        kinds = ("baseline", "this")
+    else:
+        kinds = ("without dropout", "with dropout") if is_of_dropout(findings) else ("control", "with it")
+    difference = measure.headed("verdict: difference", measure.points)
+    return Table(("network", *map(measure.headed, kinds), difference), rows)
 
 
-def _accuracies(findings: Findings, one: ArmComparison) -> tuple[float, float]:
-    """Test accuracy of what an arm is compared with, and its own, over the seeds that they were compared on."""
-    mine, theirs = (by_seed(findings.results, arm, "off", "test", "accuracy") for arm in (one.arm, one.against))
+def _values(findings: Findings, one: ArmComparison) -> tuple[float, float]:
+    """The metric on test of what an arm is compared with, and its own, over the seeds that they were compared on."""
+    mine, theirs = (findings.by_seed(arm, "off", "test") for arm in (one.arm, one.against))
     seeds = [seed for seed in findings.plan.settings.seeds if seed in mine.index and seed in theirs.index]
     base = float(theirs[seeds[: one.comparison.seeds]].mean())
     return base, base + one.comparison.difference
 
 
 def difference_words(one: ArmComparison) -> str:
-    """A difference in points, with the interval that its verdict is read from."""
-    found = one.comparison
-    ends = "" if found.low is None or found.high is None else f" [{points(found.low)}, {points(found.high)}]"
-    return f"{points(found.difference)}{ends}"
+    """A difference without its unit, with the interval that its verdict is read from."""
+    found, change = one.comparison, one.comparison.measure.change
+    ends = "" if found.low is None or found.high is None else f" [{change(found.low)}, {change(found.high)}]"
+    return f"{change(found.difference)}{ends}"
 
 
 def is_of_dropout(findings: Findings) -> bool:
@@ -165,7 +168,7 @@ def _title(findings: Findings) -> str:
         ((verdict, mine),) = found.items()
         if verdict == "undecided":
             return "Whether dropout helps is not decided yet"
-        by = f", by {range_words(mine, signed=False)} points of test accuracy"
+        by = f", by {_range_words(mine)}"
         return f"Dropout {_ONE[verdict]}{by if verdict in ('helps', 'hurts') else ''}"
     told = f"Dropout {'; '.join(f'{_ONE[verdict]} {places_words(mine, contrasts)}' for verdict, mine in found.items())}"
     return told if len(told) <= _LONGEST else f"Dropout: {_counts(acting, 'networks')}"
@@ -173,15 +176,16 @@ def _title(findings: Findings) -> str:
 
 def _title_of_many(acting: Sequence[ArmComparison]) -> str:
     """Of several regularizers: the one that helps most, and how many the others are."""
-    best = max(acting, key=lambda one: (one.comparison.verdict == "helps", one.comparison.difference))
+    best = max(acting, key=lambda one: (one.comparison.verdict == "helps", one.comparison.gain))
     if len(acting) == 1:
         (one,) = acting
-        size = f": {points(one.comparison.difference)} points" if one.comparison.verdict in ("helps", "hurts") else ""
+        found = one.comparison
+        size = f": {found.measure.change_words(found.difference)}" if found.verdict in ("helps", "hurts") else ""
         return f"{_capital(spaced(one.arm.trained))} {_ONE[one.comparison.verdict]}{size}"
     if best.comparison.verdict != "helps":
         return f"None is shown to help: {_counts(acting, 'arms')}"
     name = _capital(spaced(best.arm.name))
-    return f"{name} helps most, by {points(best.comparison.difference).lstrip('+')} points; {_counts(acting, 'arms')}"
+    return f"{name} helps most, by {_size_words(best)}; {_counts(acting, 'arms')}"
 
 
 def _title_of_levels(findings: Findings, acting: Sequence[ArmComparison]) -> str:
@@ -197,9 +201,9 @@ def _title_of_levels(findings: Findings, acting: Sequence[ArmComparison]) -> str
         return f"{name} is best on held-out examples; against the baselines {_counts(acting, 'comparisons')}"
     helps = [one for one in acting if one.comparison.verdict == "helps"]
     if helps:
-        best = max(helps, key=lambda one: one.comparison.difference)
+        best = max(helps, key=lambda one: one.comparison.gain)
         winner, loser = (arm_label(findings, one) for one in (best.arm, best.against))
-        return f"{_capital(winner)} beats {loser}, by {points(best.comparison.difference).lstrip('+')} points"
+        return f"{_capital(winner)} beats {loser}, by {_size_words(best)}"
     return f"None is shown to be better than the baseline: {_counts(acting, 'arms')}"
 
 
@@ -227,9 +231,8 @@ def _deck(findings: Findings) -> str:
 
 
 def _example(findings: Findings, one: ArmComparison) -> str:
-    """A difference as counts of examples."""
-    theirs, ours = _accuracies(findings, one)
-    of = next((of for of in (100, 1000) if round(of * theirs) != round(of * ours)), 10_000)
+    """A difference as counts of examples, where the metric is such a count; else as it is."""
+    measure, (theirs, ours) = findings.measure, _values(findings, one)
     where = f" (in {row_label(findings, one.arm)})" if len(findings.contrasts) > 1 else ""
     without, with_it = "without dropout", "with it"
     if is_of_levels(findings):
@@ -238,6 +241,13 @@ def _example(findings: Findings, one: ArmComparison) -> str:
     elif not is_of_dropout(findings):
         without, with_it = "without it", f"with {spaced(one.arm.trained)}"
         where = f" ({spaced(one.arm.place)})" if one.arm.place else ""
+    if measure != ACCURACY:
+        better = " (less is better)" if measure.sign < 0 else ""
+        return (
+            f"{_capital(without)}, {measure.label} on test{better} is {measure.value_words(theirs)}; {with_it}, "
+            f"{measure.value_words(ours)}{where}."
+        )
+    of = next((of for of in (100, 1000) if round(of * theirs) != round(of * ours)), 10_000)
     return (
         f"{_capital(without)}, {round(of * theirs):,} of {of:,} test examples are classified rightly; {with_it}, "
         f"{round(of * ours):,}{where}."
@@ -254,8 +264,9 @@ def _sure(findings: Findings, acting: Sequence[ArmComparison]) -> str:
     undecided = [one for one in acting if one.comparison.verdict == "undecided"]
     if undecided and len(undecided) == len(acting):
         one = max(undecided, key=lambda one: abs(one.comparison.difference))
-        leans = "helping" if one.comparison.difference > 0 else "hurting"
-        return f"It leans towards {leans} ({difference_words(one)} points), but chance could make as much."
+        leans = "helping" if one.comparison.gain > 0 else "hurting"
+        size = f"{difference_words(one)} {findings.measure.points}".rstrip()
+        return f"It leans towards {leans} ({size}), but chance could make as much."
     if _is_ordered(findings):
         return f"Held-out examples recommend {arm_label(findings, findings.best)}: {_rule(findings)}."
     return (
@@ -268,7 +279,7 @@ def _rule(findings: Findings) -> str:
     """Why an arm is the best on valid."""
     if len({(arm.widths, arm.dropout) for arm in findings.plan.arms}) > 1:
         return "the simplest within one standard error of the best"
-    return "the highest accuracy on them"
+    return f"the best {findings.measure.label} on them"
 
 
 def _next(findings: Findings, command: str) -> Next | None:
@@ -279,7 +290,8 @@ def _next(findings: Findings, command: str) -> Next | None:
     """
     plan = findings.plan
     undecided = [one for one in findings.contrasts if one.comparison.verdict == "undecided"]
-    if not undecided or not command or findings.done < findings.wanted or plan.settings.until == "best":
+    typable = command and not plan.settings.data.endswith(IN_MEMORY)
+    if not undecided or not typable or findings.done < findings.wanted or plan.settings.until == "best":
         return None
     needed = sorted(count for one in undecided if (count := _seeds_needed(one)) is not None)
     if not needed:
@@ -331,6 +343,22 @@ def _seed_words(have: Sequence[int], wanted: int) -> str:
         return str(wanted)
     more = range(max(have) + 1, max(have) + 1 + wanted - len(have))
     return ",".join(map(str, (*have, *more)))
+
+
+def _size_words(one: ArmComparison) -> str:
+    """How large a difference is, in the metric's unit; of which metric, where it is not accuracy."""
+    measure = one.comparison.measure
+    return (
+        f"{measure.size_words(one.comparison.difference)}{'' if measure == ACCURACY else f' of test {measure.label}'}"
+    )
+
+
+def _range_words(comparisons: Sequence[ArmComparison]) -> str:
+    """The smallest and the largest of differences as sizes, once if they read the same."""
+    measure = comparisons[0].comparison.measure
+    sizes = sorted(abs(one.comparison.difference) for one in comparisons)
+    told = " to ".join(dict.fromkeys(measure.change(one).lstrip("+") for one in (sizes[0], sizes[-1])))
+    return f"{told} {measure.points}".rstrip() + f" of test {measure.label}"
 
 
 def _capital(text: str) -> str:

@@ -11,7 +11,7 @@ from droplab.data.catalog import CATALOG
 from droplab.data.images import shape_words
 from droplab.report.cells import Table
 from droplab.report.markdown import code, escaped, table
-from droplab.report.words import seeds_words
+from droplab.report.words import sampling_words, seeds_words
 from droplab.stats.calibration import BINS
 from droplab.stats.compare import percent, points
 from droplab.stats.intervals import CONFIDENCE, Estimate, t_interval
@@ -19,7 +19,7 @@ from droplab.study.frames import by_seed
 from droplab.study.origin import Origin
 
 if TYPE_CHECKING:
-    from droplab.model.file import ModelInfo
+    from droplab.model.file import Calibration, ModelInfo
     from droplab.study.findings import Findings
     from droplab.study.plan import Run
     from droplab.study.rates import Rates
@@ -43,7 +43,7 @@ def render_card(findings: Findings, origin: Origin, info: ModelInfo, file: str) 
     """
     settings, best = findings.plan.settings, findings.best_run
     record, seed = findings.records[best.key], best.settings.seed
-    seeds = by_seed(findings.results, findings.best, "off", "valid", "accuracy").index.to_list()
+    seeds = findings.by_seed(findings.best, "off", "valid").index.to_list()
     found = {one.name: one.value for one in record.outcome.metrics if (one.inference, one.split) == ("off", "test")}
     weakest = _weakest_class(found, info.classes)
     groups = f", in whole groups of {escaped(settings.groups)}" if settings.groups else ""
@@ -65,6 +65,7 @@ def render_card(findings: Findings, origin: Origin, info: ModelInfo, file: str) 
         "Metrics": [
             table(Table(head, _metrics(findings))),
             words,
+            escaped(sampling_words(findings)),
             weakest and f"{weakest} All classes are in `report.html` and `results.csv`.",
         ],
         "What this says nothing about": [bullets([*_unseen(info.classes), *_limits(findings)])],
@@ -119,7 +120,9 @@ def render_fitted_card(
         settled = "given, but for the dropout rate, which valid chose"
         untried = "Whether any other setting than the dropout rate helps on these data. `droplab study` compares what "
         untried += "you vary, and says which differences are real."
-    apart = " No group is on two sides of a split." if grouped else ""
+    calibration = info.calibration
+    apart = f" Another {calibration.rows:,} were set apart to calibrate sets." if calibration else ""
+    apart += " No group is on two sides of a split." if grouped else ""
     split = f"{_split(origin, runs[0].settings.split_seed)}, which chose nothing.{apart}"
     opening = (
         f"`{file}` holds {holds}. The settings that it was trained with were {settled}. The SHA-256 of its weights is "
@@ -136,6 +139,7 @@ def render_fitted_card(
             f"differ {spread}",
             _weakest_class(by_class, info.classes),
         ],
+        "Sets of classes": [_sets(calibration, file)] if calibration else [],
         "What this says nothing about": [
             bullets([*_unseen(info.classes), f"{_calibration(calibration_error)}.", untried]),
         ],
@@ -206,12 +210,13 @@ def _network(run: Run, info: ModelInfo, seeds: str) -> str:
 
 def _choice(findings: Findings, seeds: Sequence[int]) -> str:
     arms = len({one.name for run in findings.plan.runs if run.key in findings.records for one in run.arms})
+    label = findings.measure.label
     listed = ", ".join(map(str, seeds)) if len(seeds) <= 20 else f"{seeds[0]} … {seeds[-1]}"
     text = (
         f"On valid, never on test. Of {arms} arm{'s' * (arms != 1)} {escaped(findings.best.name)} is the simplest "
-        "whose mean accuracy on valid, dropout off at inference, is within one standard error of the highest; of its "
-        f"{seeds_words(len(seeds))} ({listed}), seed {findings.best_run.settings.seed} has the highest. The test "
-        "split decided nothing: each network was evaluated on it once, when its training was done. The accuracy on "
+        f"whose mean {label} on valid, dropout off at inference, is within one standard error of the best; of its "
+        f"{seeds_words(len(seeds))} ({listed}), seed {findings.best_run.settings.seed} has the best. The test "
+        f"split decided nothing: each network was evaluated on it once, when its training was done. The {label} on "
         "valid is that of a winner and therefore flatters; that on test does not, as long as nobody chooses by it."
     )
     if findings.done < findings.wanted:
@@ -263,6 +268,18 @@ def _row(one: Estimate) -> tuple[str, str, str]:
 
 def _told(share: bool, *numbers: float) -> list[str]:
     return [f"{100 * number:.2f}" if share else f"{number:.4f}" for number in numbers]
+
+
+def _sets(calibration: Calibration, file: str) -> str:
+    """What a model's sets of classes promise, and on what conditions."""
+    share, within = percent(calibration.confidence), " within each class" if len(calibration.bounds) > 1 else ""
+    return (
+        f"`droplab predict {file} FILE --sets` says a set of classes for each row. However good the model is, the sets "
+        f"hold the true class of at least {share} of rows{within}, as long as these come from where the "
+        f"{calibration.rows:,} rows come from that were set apart for that (split conformal prediction; Vovk, "
+        "Gammerman & Shafer 2005). It holds on average over such rows, not for each single one; how often it held on "
+        "test is among the metrics. A set may be empty: no class is likely enough."
+    )
 
 
 def _weakest_class(metrics: Mapping[str, float], classes: Sequence[str]) -> str:

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from droplab.config import StudySettings
 from droplab.report.words import arm_label, interval_kinds, value_words
-from droplab.stats.compare import Comparison, p_words, points
+from droplab.stats.compare import Comparison, p_words
+from droplab.stats.measure import ACCURACY, mean_and_deviation
 from droplab.study.names import hidden_words
 from droplab.study.verdicts import ArmComparison
 from droplab.train.outcome import Way
 
 if TYPE_CHECKING:
     from droplab.study.findings import Findings
+    from droplab.study.plan import Arm
     from droplab.study.records import RunRecord
+    from droplab.train.outcome import Inference, Split
 
 
 @dataclass(frozen=True)
@@ -28,33 +31,37 @@ class Table:
 
 
 def comparison_table(comparisons: Sequence[ArmComparison]) -> Table:
-    """The comparisons in words, a row each; differences in percentage points of test accuracy."""
-    rows = []
+    """The comparisons in words, a row each; differences are on test, in the metric's unit."""
+    rows, measure = [], comparisons[0].comparison.measure if comparisons else ACCURACY
     for one in comparisons:
         found = one.comparison
-        difference = "–" if found.verdict == "does not apply" else points(found.difference)
+        difference = "–" if found.verdict == "does not apply" else measure.change(found.difference)
         name = f"{one.arm.name} − {_other(one)}"
         better = "–" if found.probability_of_improvement is None else f"{100 * found.probability_of_improvement:.0f} %"
         needed = found.seeds_needed.words if found.seeds_needed else "–"
-        intervals = _ends(found.low, found.high), _ends(found.same_low, found.same_high)
+        intervals = _ends(found, "low", "high"), _ends(found, "same_low", "same_high")
         p_values = (p_words(found.p_value), p_words(found.p_adjusted))
         seeds = str(found.seeds) if found.look is None else f"{found.seeds} (look {found.look})"
-        wider = "–" if one.new_examples is None else _ends(one.new_examples.low, one.new_examples.high)
+        wider = "–" if one.new_examples is None else _ends(one.new_examples, "low", "high")
         rows.append((name, _meaning(found), difference, *intervals, *p_values, better, seeds, needed, wider))
     kinds = interval_kinds(comparisons)
-    head = ("networks", "verdict", "difference (points)", *kinds, "p", "p, all at once", "better in", "seeds")
+    difference = measure.headed("difference", measure.points)
+    head = ("networks", "verdict", difference, *kinds, "p", "p, all at once", "better in", "seeds")
     return Table((*head, "seeds to settle it", "interval, new examples, too"), rows)
 
 
 def arms_table(findings: Findings) -> Table:
-    """Means and spreads of every arm, a row an arm; accuracies in percent."""
+    """Means and spreads of every arm, a row an arm, and where the metric in question may be on other test examples."""
+    measure = findings.measure
     percents = ["test accuracy", "valid accuracy", "train accuracy", "test balanced accuracy", "test macro F1"]
-    head = ("network", "arm", "seeds", *(f"{name} (%)" for name in percents), "test NLL (nats)", "training (s)")
+    known = measure.headed(f"test {measure.label}, other examples")
+    head = ("network", "arm", "seeds", known, *(f"{name} (%)" for name in percents), "test NLL (nats)", "training (s)")
     rows = [
         (
             label,
             row["arm"],
             str(row["seeds"]),
+            " to ".join(map(measure.value, findings.sampling.get(row["arm"], ()))) or "–",
             *(mean_and_spread(row, name, 100, 2) for name in percents),
             mean_and_spread(row, "test nll", 1, 3),
             mean_and_spread(row, "train seconds", 1, 1),
@@ -85,18 +92,21 @@ def calibration_table(findings: Findings) -> Table:
 
 
 def modes_table(findings: Findings) -> Table:
-    """Test accuracy by inference mode of the arms with dropout, their control beside them."""
-    plan, rows_by_arm = findings.plan, {row["arm"]: row for row in findings.arms.to_dict("records")}
-    columns = ("test accuracy", "test accuracy, on", "test accuracy, mc")
+    """The metric on test by inference mode of the arms with dropout, their control beside them."""
+    plan, headed = findings.plan, findings.measure.headed
     rows = []
     for arm in plan.distinct:
-        row, control = rows_by_arm.get(arm.name), rows_by_arm.get(arm.control)
-        if not arm.dropout or row is None:
-            continue
-        without = "–" if control is None else mean_and_spread(control, "test accuracy", 100, 2)
-        rows.append((arm_label(findings, arm), without, *(mean_and_spread(row, name, 100, 2) for name in columns)))
-    head = ("network", "control, no dropout (%)", "dropout: off at inference (%)", "left on: one mask (%)")
-    return Table((*head, f"mc: mean of {plan.settings.mc_samples} masks (%)"), rows)
+        modes = [over_seeds(findings, arm, mode) for mode in ("off", "on", "mc")]
+        if arm.dropout and modes[0] != "–":
+            rows.append((arm_label(findings, arm), over_seeds(findings, plan.control_of(arm), "off"), *modes))
+    head = ("control, no dropout", "dropout: off at inference", "left on: one mask")
+    return Table(("network", *map(headed, (*head, f"mc: mean of {plan.settings.mc_samples} masks"))), rows)
+
+
+def over_seeds(findings: Findings, arm: Arm, inference: Inference, split: Split = "test") -> str:
+    """Mean ± standard deviation over the seeds of the study's metric; a dash where there is none."""
+    values = findings.by_seed(arm, inference, split)
+    return "–" if values.empty else findings.measure.spread(float(values.mean()), float(values.std(ddof=1)))
 
 
 def classes_table(findings: Findings) -> Table:
@@ -143,12 +153,7 @@ def mean_and_spread(row: Mapping[Hashable, Any], name: str, factor: float, digit
         factor: what both are multiplied by.
         digits: of the mean where there is no spread; one more at most where there is.
     """
-    mean, spread = factor * row[name], factor * row[f"{name} sd"]
-    if math.isnan(spread):
-        return f"{mean:.{digits}f}"
-    needed = 1 - math.floor(math.log10(spread)) if spread > 0 else digits
-    shown = min(max(needed, 0), digits + 1)
-    return f"{mean:.{shown}f} ± {spread:.{shown}f}"
+    return mean_and_deviation(factor * row[name], factor * row[f"{name} sd"], digits)
 
 
 def _labelled(findings: Findings) -> list[tuple[str, dict[Hashable, Any]]]:
@@ -171,14 +176,15 @@ def _other(one: ArmComparison) -> str:
     return hidden_words(one.against.depth) if alike else one.against.name
 
 
-def _ends(low: float | None, high: float | None) -> str:
-    return "–" if low is None or high is None else f"{points(low)} to {points(high)}"
+def _ends(found: Comparison, *names: str) -> str:
+    ends = [getattr(found, name) for name in names]
+    return "–" if None in ends else " to ".join(map(found.measure.change, ends))
 
 
 def _meaning(found: Comparison) -> str:
     """A verdict with what it rests on."""
     if found.verdict == "equivalent":
-        return f"equivalent: within ±{100 * found.margin:g} points"
+        return f"equivalent: within ±{found.measure.margin_words(found.margin)}"
     if found.verdict == "undecided":
         return "undecided: one seed cannot tell" if found.seeds == 1 else "undecided: more seeds are needed"
     return "does not apply: the networks are the same" if found.verdict == "does not apply" else found.verdict

@@ -18,7 +18,7 @@ from droplab.report.cells import Table, comparison_table
 from droplab.report.layout import Layout
 from droplab.report.style import BLUE, GREENS, INK, MOST_PANELS, MOST_ROWS, ORANGE, PURPLE, QUIET, SHADE, WIDTH, Figure
 from droplab.report.words import interval_kinds
-from droplab.stats.compare import points
+from droplab.stats.measure import Measure
 from droplab.study.verdicts import ArmComparison
 
 MOST_POINTS, MOST_VALUES, LEAST_POINTS = 100, 4000, 10
@@ -29,6 +29,8 @@ _MOST_EPOCHS = 20
 
 _LEAST_LOSS = 1e-7
 """Smaller losses, zero among them, are drawn here: `float32` tells no probability from 1 that is closer to it."""
+
+_FIVE_TICKS = alt.Axis(tickCount=5, tickMinStep=0.01)
 
 _LEAST_RANGE = 1.0
 """Points of accuracy on train that its axis spans at least: what is all but perfect looks so."""
@@ -41,9 +43,9 @@ def difference(layout: Layout, results: pd.DataFrame, comparisons: Sequence[ArmC
     """
     shown = list(comparisons[:MOST_ROWS])
     keys, order = layout.rows(one.arm.name for one in shown)
-    accuracies = _accuracies(results)
-    test = accuracies[(accuracies["split"] == "test") & (accuracies["inference"] == "off")]
-    values = {arm: mine.set_index("seed")["percent"] for arm, mine in test.groupby("arm")}
+    measure, told = layout.measure, _values(results, layout.measure)
+    test = told[(told["split"] == "test") & (told["inference"] == "off")]
+    values = {arm: mine.set_index("seed")["told"] for arm, mine in test.groupby("arm")}
     against, named = layout.control, "with the row’s regularizers"
     if shown[0].arm.is_control:  # levels of what is no regularizer, beside a baseline
         against, named = "baseline", "the row’s level"
@@ -55,26 +57,28 @@ def difference(layout: Layout, results: pd.DataFrame, comparisons: Sequence[ArmC
         mine, theirs = values[one.arm.name], values[one.against.name]
         both = mine.index.intersection(theirs.index)
         row: dict[str, object] = {"row": keys[one.arm.name], "arm": one.arm.name}
-        for side, percents in ((against, theirs[both]), (named, mine[both])):
+        for side, single in ((against, theirs[both]), (named, mine[both])):
             if acts or side == against:
-                dots += [row | {"side": side, "seed": seed, "percent": value} for seed, value in percents.items()]
-                dots.append(row | {"side": side, "mean": float(percents.mean())})
+                dots += [row | {"side": side, "seed": seed, "told": value} for seed, value in single.items()]
+                dots.append(row | {"side": side, "mean": float(single.mean())})
         row |= _row_words(one)
         if acts:
             ends = {name: getattr(found, name) for name in ("difference", "low", "high", "same_low", "same_high")}
-            row |= {name: 100 * value for name, value in ends.items() if value is not None}
+            row |= {name: measure.factor * value for name, value in ends.items() if value is not None}
             row |= {"control": float(theirs[both].mean()), "mean": float(mine[both].mean())}
         rows.append(row)
-    frame, margin = pd.DataFrame(rows), 100 * shown[0].comparison.margin
+    frame, margin = pd.DataFrame(rows), shown[0].comparison.margin
     axis, labels, height = _rows(order)
     aside = round(5.4 * frame["numbers"].str.len().max()) + 4
     words = max(aside + 74, round(5.4 * frame["said"].str.len().max()))
-    views = [("accuracy", _dumbbells(frame, axis, order, {against: BLUE, named: ORANGE}))]
-    how = "Test accuracy, dropout off at inference; large dots: means, pale dots: single seeds."
+    views = [("accuracy", _dumbbells(measure, frame, axis, order, {against: BLUE, named: ORANGE}))]
+    how = f"{_capital(measure.headed(f'test {measure.label}'))}, dropout off at inference; large dots: means, "
+    how += "pale dots: single seeds."
     if "difference" in frame:
-        views.append(("interval", _intervals(frame, order, margin)))
-        how += f" Numbers: the difference in points. Where there is room it is drawn, too; {_bars(shown)}; grey: the "
-        how += f"margin of equivalence, ±{margin:g} points."
+        views.append(("interval", _intervals(measure, frame, order, margin)))
+        unit = f" in {measure.points}" if measure.points else ""
+        how += f" Numbers: the difference{unit}. Where there is room it is drawn, too; {_bars(shown)}; grey: the "
+        how += f"margin of equivalence, ±{measure.margin_words(margin)}."
     views.append(("verdict", _said(order, aside, words)))
     left = labels + words + 22 + 12 * (len(views) - 1)
     widths = {"accuracy": (0.6 if len(views) == 3 else 1) * (WIDTH - left), "interval": 0.4 * (WIDTH - left)}
@@ -94,7 +98,7 @@ def _row_words(one: ArmComparison) -> dict[str, str]:
     if found.verdict == "does not apply":
         said = "it never acted" if one.arm.widths else "no hidden layer: dropout cannot act"
         return {"verdict": found.verdict, "numbers": "", "said": said, "short": found.verdict}
-    short = f"{points(found.difference)} {found.verdict}"
+    short = f"{found.measure.change(found.difference)} {found.verdict}"
     return {"verdict": found.verdict, "numbers": difference_words(one), "said": found.verdict, "short": short}
 
 
@@ -106,39 +110,40 @@ def _bars(comparisons: Sequence[ArmComparison]) -> str:
     return f"thin bar: {decides}, all arms at once; thick: {same}"
 
 
-def _dumbbells(frame: pd.DataFrame, y: alt.Y, order: list[str], colours: dict[str, str]) -> Any:
+def _dumbbells(measure: Measure, frame: pd.DataFrame, y: alt.Y, order: list[str], colours: dict[str, str]) -> Any:
     """Of each row the means of both sides with a line between them, and below them the single seeds."""
     named = {"arm:N": "network", "side:N": "trained with"}
     dots = alt.Chart(alt.NamedData("points")).encode(y=y, color=style.colour("side", colours))
-    x = alt.X("mean:Q", title="test accuracy (%)", scale=style.close(12), axis=style.FEW_TICKS)
+    x = alt.X("mean:Q", title=measure.headed(f"test {measure.label}"), scale=style.close(12), axis=style.FEW_TICKS)
     between = alt.Chart().mark_rule(color="#999999").encode(y=y, x=x, x2="control:Q")
     seeds = dots.mark_circle(size=24).encode(
         y=alt.Y("row:N", sort=order, bandPosition=0.72),
-        x="percent:Q",
+        x="told:Q",
         opacity=style.faded("side", 0.45),
-        tooltip=style.tips(named | {"seed:N": "seed", "percent:Q": "test accuracy (%)"}, ".2f"),
+        tooltip=style.tips(named | {"seed:N": "seed", "told:Q": measure.headed(f"test {measure.label}")}, measure.form),
     )
-    tips = style.tips(named | {"mean:Q": "mean (%)"}, ".2f")
+    tips = style.tips(named | {"mean:Q": measure.headed("mean")}, measure.form)
     means = dots.mark_circle(size=80).encode(x=x, opacity=style.faded("side"), tooltip=tips)
     return alt.layer(
         *([between] if "mean" in frame else []),
-        seeds.transform_filter("isValid(datum.percent)"),
+        seeds.transform_filter("isValid(datum.told)"),
         means.transform_filter("isValid(datum.mean)").add_params(style.picked("side")),
     )
 
 
-def _intervals(frame: pd.DataFrame, order: list[str], margin: float) -> Any:
+def _intervals(measure: Measure, frame: pd.DataFrame, order: list[str], margin: float) -> Any:
     """Of each row the difference with both its intervals, the zero line, and the margin."""
     base = alt.Chart().encode(y=alt.Y("row:N", sort=order, axis=None))
-    x = alt.X("difference:Q", title="difference (points)", scale=style.close(), axis=style.FEW_TICKS)
-    ends = {"difference:Q": "difference (points)", "low:Q": "interval from", "high:Q": "to"}
+    named, room = measure.headed("difference", measure.points), measure.factor * margin
+    x = alt.X("difference:Q", title=named, scale=style.close(), axis=style.FEW_TICKS)
+    ends = {"difference:Q": named, "low:Q": "interval from", "high:Q": "to"}
     tips = style.tips({"arm:N": "network", "verdict:N": "verdict"} | ends, "+.3f")
     bars = [
         base.mark_rule(strokeWidth=6, color=ORANGE, opacity=0.45).encode(x="same_low:Q", x2="same_high:Q"),
         base.mark_rule(strokeWidth=1.5, color=ORANGE).encode(x="low:Q", x2="high:Q"),
     ]
     return alt.layer(
-        alt.Chart().mark_rect(color=SHADE, opacity=1).encode(x=alt.datum(-margin), x2=alt.datum(margin)),
+        alt.Chart().mark_rect(color=SHADE, opacity=1).encode(x=alt.datum(-room), x2=alt.datum(room)),
         alt.Chart().mark_rule(color=INK).encode(x=alt.datum(0)),
         *(bars if "low" in frame else []),
         base.mark_circle(size=60, color=ORANGE, opacity=1).encode(x=x, tooltip=tips),
@@ -161,30 +166,31 @@ def _said(order: list[str], aside: int, words: int) -> Any:
 
 
 def control(layout: Layout, results: pd.DataFrame) -> Figure | None:
-    """Accuracy along the study's first axis of numbers, dropout off at inference; `None` without such an axis.
+    """The metric along the study's first axis of numbers, dropout off at inference; `None` without such an axis.
 
     A line a regularizer, and the controls'; where the axis is of a regularizer's strength, they are a level line. A
     panel a split; of a study with several other places, a panel a place, on test.
     """
     if layout.across is None:
         return None
-    means = _means(results, "off")
+    measure, means = layout.measure, _means(results, layout.measure, "off")
     frame = layout.placed(means, "panel", "series", "across")
     field, where = "split", "on train, valid and test"
     if frame["panel"].nunique() > 1:
         field, where = "panel", "on test"
         frame = frame[frame["split"] == "test"]
     frame, panels, left_out = style.first(frame, field, MOST_PANELS, "panels")
-    frame = _with_range(frame)
+    frame = _with_range(frame) if measure.is_share else frame
     others = [name for name in dict.fromkeys(frame["series"]) if name != layout.control]
     ticks = list(frame["across"].dropna().unique())
     colour = style.arms_colour("series", [layout.control], others)
     x = style.numbers_axis("across", layout.across_title, ticks, style.is_log(ticks))
     base = alt.Chart().encode(x=x, color=colour)
-    y = alt.Y("mean:Q", title="accuracy (%)", scale=style.close(), axis=alt.Axis(tickCount=5, tickMinStep=0.01))
+    y = alt.Y("mean:Q", title=measure.headed(measure.label), scale=style.close(), axis=_FIVE_TICKS)
     along = base.transform_filter("isValid(datum.across)")
-    marks = style.marks(along, y, "series", [layout.control, *others], _tips("arm:N", "accuracy (%)"))
-    marks.append(alt.Chart().mark_rule(opacity=0).encode(y="least:Q", y2="most:Q"))
+    marks = style.marks(along, y, "series", [layout.control, *others], _measured(measure))
+    if measure.is_share:
+        marks.append(alt.Chart().mark_rule(opacity=0).encode(y="least:Q", y2="most:Q"))
     if frame["across"].isna().any():
         flat = alt.Chart().encode(color=colour).transform_filter("!isValid(datum.across)")
         marks[:0] = [
@@ -192,11 +198,11 @@ def control(layout: Layout, results: pd.DataFrame) -> Figure | None:
             flat.mark_rule(strokeWidth=1.8).encode(y="mean:Q", opacity=style.faded("series")),
         ]
     return Figure(
-        f"Accuracy {where} by {layout.across_title}",
+        f"{_capital(measure.label)} {where} by {layout.across_title}",
         f"Dropout off at inference. Line: mean over {style.seeds(results)}; bar or band: smallest to largest."
         + left_out,
         style.panels(alt.layer(*marks), frame, field, panels, 20, 50),
-        _accuracy_table(means),
+        _means_table(means, measure),
     )
 
 
@@ -214,7 +220,8 @@ def inference(layout: Layout, results: pd.DataFrame) -> Figure | None:
 
     `None` where no network has dropout.
     """
-    frame = _accuracies(results).pivot(index=["arm", "seed", "split"], columns="inference", values="percent")
+    measure = layout.measure
+    frame = _values(results, measure).pivot(index=["arm", "seed", "split"], columns="inference", values="told")
     if not {"on", "off"} <= set(frame):
         return None
     acts = set(frame[frame["on"] != frame["off"]].index.get_level_values("arm"))
@@ -222,7 +229,7 @@ def inference(layout: Layout, results: pd.DataFrame) -> Figure | None:
     if not arms:
         return None
     keys, order = layout.rows(arm.name for arm in arms[:MOST_ROWS])
-    means = _means(results, "off", "on")
+    means = _means(results, measure, "off", "on")
     found = dict(iter(means.groupby(["arm", "inference"], sort=False)))
     off, left_on = "dropout off at inference", "dropout left on at inference"
     parts = []
@@ -235,8 +242,8 @@ def inference(layout: Layout, results: pd.DataFrame) -> Figure | None:
     colours = {layout.control: BLUE, off: ORANGE, left_on: PURPLE}
     y, labels, height = _rows(order)
     base = alt.Chart().encode(y=y, color=style.colour("side", colours))
-    x = alt.X("mean:Q", title="accuracy (%)", scale=style.close(), axis=style.FEW_TICKS)
-    tips = [*style.tips({"side:N": "which"}), *_tips("arm:N", "accuracy (%)")]
+    x = alt.X("mean:Q", title=measure.headed(measure.label), scale=style.close(), axis=style.FEW_TICKS)
+    tips = [*style.tips({"side:N": "which"}), *_measured(measure)]
     marks = style.marks(base, x, "side", list(colours), tips, line=False)
     splits = list(dict.fromkeys(rows["split"]))
     return Figure(
@@ -244,15 +251,15 @@ def inference(layout: Layout, results: pd.DataFrame) -> Figure | None:
         f"Point: mean over {style.seeds(results)}; bar: smallest to largest. Leaving dropout on at inference is not "
         "training without it: that is the control." + style.listed(len(arms), MOST_ROWS, "rows"),
         style.panels(alt.layer(*marks), rows, "split", splits, labels + 30, 0, height, free_x=True),
-        _accuracy_table(means),
+        _means_table(means, measure),
     )
 
 
 def axes(layout: Layout, results: pd.DataFrame) -> Figure | None:
-    """Test accuracy over two axes of numbers as a heat map, a panel a place; `None` without two such axes."""
+    """The metric on test over two axes of numbers as a heat map, a panel a place; `None` without two such axes."""
     if layout.across is None or layout.upwards is None:
         return None
-    means = _means(results, "off")
+    measure, means = layout.measure, _means(results, layout.measure, "off")
     cells = layout.placed(means[means["split"] == "test"], "across", "upwards", "panel").fillna({"across": 0.0})
     cells, panels, left_out = style.first(cells, "panel", MOST_PANELS, "panels")
     low, high = float(cells["mean"].min()), float(cells["mean"].max())
@@ -261,19 +268,22 @@ def axes(layout: Layout, results: pd.DataFrame) -> Figure | None:
         x=alt.X("across:O", title=layout.across_title, axis=axis),
         y=alt.Y("upwards:O", title=layout.upwards_title, axis=axis, sort="descending"),
     )
-    colour = alt.Color("mean:Q", scale=alt.Scale(range=["#E8F4EF", GREENS[1]], domain=[low, high]), legend=None)
-    ink = alt.condition(f"datum.mean > {(low + high) / 2:g}", alt.value("#fefefe"), alt.value(INK))
-    number = alt.Text("mean:Q", format=".2f" if high - low < 10 else ".1f")
+    shades = ["#E8F4EF", GREENS[1]][:: measure.sign]  # what is better is darker
+    colour = alt.Color("mean:Q", scale=alt.Scale(range=shades, domain=[low, high]), legend=None)
+    beyond = ">" if measure.sign > 0 else "<"
+    ink = alt.condition(f"datum.mean {beyond} {(low + high) / 2:g}", alt.value("#fefefe"), alt.value(INK))
+    number = alt.Text("mean:Q", format=".1f" if measure.is_share and high - low >= 10 else measure.form)
     size = 11 if cells["across"].nunique() * min(3, len(panels)) <= 14 else 8
     layers = alt.layer(
-        base.mark_rect().encode(color=colour, tooltip=_tips("arm:N", "test accuracy (%)")),
+        base.mark_rect().encode(color=colour, tooltip=_measured(measure)),
         base.mark_text(fontSize=size).encode(text=number, color=ink),
     )
     return Figure(
-        f"Test accuracy by {layout.across_title} and {layout.upwards_title}",
-        f"Accuracy in %, mean over {style.seeds(results)}, dropout off at inference; 0: the control.{left_out}",
+        f"Test {measure.label} by {layout.across_title} and {layout.upwards_title}",
+        f"{_capital(measure.headed(measure.label))}, mean over {style.seeds(results)}, dropout off at inference; 0: "
+        f"the control.{left_out}",
         style.panels(layers, cells, "panel", panels, height=alt.Step(26)),
-        _accuracy_table(means),
+        _means_table(means, measure),
     )
 
 
@@ -324,17 +334,17 @@ def _learning(layout: Layout, curves: pd.DataFrame, kinds: Mapping[str, str], ti
     )
 
 
-def _accuracies(results: pd.DataFrame) -> pd.DataFrame:
-    """The rows of accuracy with dropout on or off at inference, in percent."""
-    chosen = results[(results["metric"] == "accuracy") & results["inference"].isin(["on", "off"])]
+def _values(results: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+    """The rows of the metric with dropout on or off at inference, as they are told."""
+    chosen = results[(results["metric"] == measure.name) & results["inference"].isin(["on", "off"])]
     columns = ["arm", "seed", "inference", "split"]
-    return chosen[columns].assign(percent=100 * chosen["value"])
+    return chosen[columns].assign(told=measure.factor * chosen["value"])
 
 
-def _means(results: pd.DataFrame, *modes: str) -> pd.DataFrame:
-    """Accuracy in percent over the seeds, of each arm on each split, in these modes of inference."""
-    accuracies = _accuracies(results)
-    return _spread(accuracies[accuracies["inference"].isin(modes)], ["arm", "inference", "split"], "percent")
+def _means(results: pd.DataFrame, measure: Measure, *modes: str) -> pd.DataFrame:
+    """The metric over the seeds, of each arm on each split, in these modes of inference."""
+    values = _values(results, measure)
+    return _spread(values[values["inference"].isin(modes)], ["arm", "inference", "split"], "told")
 
 
 def _spread(frame: pd.DataFrame, keys: list[str], column: str) -> pd.DataFrame:
@@ -380,9 +390,19 @@ def _tips(who: str, what: str, form: str = ".2f") -> list[alt.Tooltip]:
     return style.tips(named | {"mean:Q": f"mean {what}", "low:Q": "smallest", "high:Q": "largest"}, form)
 
 
-def _accuracy_table(means: pd.DataFrame) -> Table:
+def _measured(measure: Measure) -> list[alt.Tooltip]:
+    return _tips("arm:N", measure.headed(measure.label), measure.form)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _means_table(means: pd.DataFrame, measure: Measure) -> Table:
+    form = measure.form.replace("~", "")
     columns = {"arm": "{arm}", "dropout at inference": "{inference}", "split": "{split}"}
-    spread = {"mean (%)": "{mean:.2f}", "smallest (%)": "{low:.2f}", "largest (%)": "{high:.2f}", "seeds": "{seeds}"}
+    told = {"mean": "mean", "smallest": "low", "largest": "high"}
+    spread = {measure.headed(name): f"{{{column}:{form}}}" for name, column in told.items()} | {"seeds": "{seeds}"}
     return style.numbers(means.replace({"inference": {"on": "left on"}}), columns | spread)
 
 

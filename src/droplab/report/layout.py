@@ -25,6 +25,7 @@ class Layout:
         classes: how many.
 
     Attributes:
+        measure: the metric that the study asks about.
         across: the first axis of several numbers, if there is one.
         upwards: the second.
         across_title: what the first shows.
@@ -40,6 +41,7 @@ class Layout:
 
     def __init__(self, plan: Plan, features: int | None, classes: int) -> None:
         self.plan, self._features, self._classes = plan, features, classes
+        self.measure = plan.settings.measure
         numeric = [axis for axis in plan.axes if axis.is_numeric and len(axis.levels) > 1]
         self.across, self.upwards = [*numeric, None, None][:2]
         self.across_title, self.upwards_title = _axis_words(self.across), _axis_words(self.upwards)

@@ -17,6 +17,7 @@ from droplab.report.words import (
     missing_words,
     published_differences,
     regime_words,
+    sampling_words,
     sure_words,
 )
 
@@ -61,8 +62,8 @@ def render_markdown(findings: Findings, origin: Origin) -> str:
         start += [
             "## What helps?",
             table(told.rows, _LONGEST_VERDICTS),
-            "Test accuracy, dropout off at inference, mean over the seeds; difference with the interval that the "
-            f"verdict is read from. {escaped(count_words(findings))}",
+            f"Test {findings.measure.label}, dropout off at inference, mean over the seeds; difference with "
+            f"the interval that the verdict is read from. {escaped(count_words(findings))}",
         ]
     if told.next is not None:
         start += [told.next.words, code(told.next.command)]
@@ -70,7 +71,7 @@ def render_markdown(findings: Findings, origin: Origin) -> str:
         start += [
             "## Every arm against the best on valid",
             table(comparison_table(findings.ranking), _LONGEST_VERDICTS),
-            "In the order of the mean accuracy on valid; the differences are of test accuracy.",
+            f"In the order of the mean {findings.measure.label} on valid; the differences are on test.",
         ]
     if beside := findings.post:
         claims = "\n".join(
@@ -86,7 +87,8 @@ def render_markdown(findings: Findings, origin: Origin) -> str:
     examples = ", ".join(f"{count:,} {split}" for split, count in origin.examples.items())
     end = [
         "Mean ± standard deviation over the seeds, dropout off at inference."
-        + (f" Chosen on valid: {escaped(arm_label(findings, findings.best))}." if findings.done else ""),
+        + (f" Chosen on valid: {escaped(arm_label(findings, findings.best))}." if findings.done else "")
+        + f" {escaped(sampling_words(findings))}".rstrip(),
         "## How to repeat it",
         code(origin.command),
         f"Data: {escaped(origin.data, 200)} ({examples}; {escaped(origin.source, 500)}), "

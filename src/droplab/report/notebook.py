@@ -16,6 +16,7 @@ from droplab.report.cells import Table, arms_table, comparison_table
 from droplab.report.drawing import draw
 from droplab.report.figures import study_figures
 from droplab.report.words import arm_label, missing_words, regime_words, seeds_words, sure_words
+from droplab.stats.measure import ACCURACY
 from droplab.study.plan import study_arms
 from droplab.study.verdicts import ArmComparison
 
@@ -40,7 +41,7 @@ def html_fragment(findings: Findings) -> str:
     parts = [
         Markup("<p><strong>{}</strong> {}</p>").format(told.title, told.deck),
         *(Markup("<p>{}</p>").format(words) for words in said if words),
-        _table("Test accuracy, dropout off at inference", told.rows),
+        _table(f"Test {findings.measure.label}, dropout off at inference", told.rows),
         _table(f"Arms: mean ± standard deviation over the seeds{best}", arms_table(findings)),
     ]
     return _fragment(parts)
@@ -72,7 +73,8 @@ class Comparisons(list[ArmComparison]):
         whole = comparison_table(self)
         few = (0, 1, 2, 3, whole.head.index("seeds"))  # the fourth is the interval
         head, *rows = ([cells[column] for column in few] for cells in (whole.head, *whole.rows))
-        return _fragment([_table("Test accuracy, dropout off at inference", Table(head, rows))])
+        label = self[0].comparison.measure.label if self else ACCURACY.label
+        return _fragment([_table(f"Test {label}, dropout off at inference", Table(head, rows))])
 
 
 class _Offline:

@@ -70,8 +70,7 @@ def render_page(
         pictures: of the figures, of kind `PAGE`, as `drawing.draw` gives them; without them the page has no figures.
         in_folder: whether the figures lie as files beside the page, which then links to them.
     """
-    plan, best, beside = findings.plan, findings.best, findings.post
-    best_row = next(row for row in findings.arms.to_dict("records") if row["arm"] == best.name)
+    plan, best, beside, measure = findings.plan, findings.best, findings.post, findings.measure
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -118,14 +117,16 @@ def render_page(
         notices=[one for one in (words.published_differences(plan.settings), *origin.findings, *origin.notices) if one],
         best_label=words.arm_label(findings, best),
         best_seed=findings.best_run.settings.seed,
-        best_accuracies=[cells.mean_and_spread(best_row, f"{split} accuracy", 100, 2) for split in ("valid", "test")],
+        best_values=[cells.over_seeds(findings, best, "off", "valid"), cells.over_seeds(findings, best, "off")],
+        measure=measure,
+        sampling=words.sampling_words(findings),
         refit=words.refit_words(findings),
         compared_words=_compared_words(findings),
         control_table=cells.comparison_table(findings.contrasts),
         levels_table=cells.comparison_table(findings.levels),
         depth_table=cells.comparison_table(findings.deeper),
         ranking_table=cells.comparison_table(findings.ranking),
-        trends=[words.trend_words(one) for one in findings.trends],
+        trends=[words.trend_words(one, measure) for one in findings.trends],
         arms_table=cells.arms_table(findings),
         calibration_table=calibration,
         modes_table=modes,
@@ -154,13 +155,14 @@ def render_page(
 
 def _compared_words(findings: Findings) -> str:
     """What a row of the main table is, and why there may be fewer networks than one expects."""
+    label = findings.measure.label
     if is_of_levels(findings):
         what = "Each row: networks at one level, beside the same at the baseline"
     elif is_of_dropout(findings):
         what = "Each row: networks trained with dropout, beside the same networks trained without it (the control)"
     else:
         what = "Each row: networks trained with a regularizer, beside the same trained without it (the control)"
-    return f"{what}. Test accuracy, dropout off at inference, mean over the seeds. {words.count_words(findings)}"
+    return f"{what}. Test {label}, dropout off at inference, mean over the seeds. {words.count_words(findings)}"
 
 
 def _when_words(origin: Origin) -> str:

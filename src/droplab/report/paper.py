@@ -18,9 +18,10 @@ from droplab.stats.compare import percent
 from droplab.study.frames import by_arm
 from droplab.study.names import spaced
 from droplab.study.origin import environments
-from droplab.study.verdicts import ERROR, MARGIN
+from droplab.study.verdicts import ERROR
 
 if TYPE_CHECKING:
+    from droplab.stats.measure import Measure
     from droplab.study.findings import Findings
     from droplab.study.plan import Arm
 
@@ -35,7 +36,7 @@ _WEIGHTS |= {"glorot": "uniform in ±√(6/(inputs + outputs))", "fan_in": "norm
 _SAID = {"data", "widths", "depths", "first_width", "dropout", "seeds", "epochs", "batch_size", "learning_rate"}
 _SAID |= {"momentum", "optimizer", "activation", "initial_weights", "regularizers", "train_examples", "until", "budget"}
 _SAID |= {"valid_fraction", "mc_samples", "groups", "vary", "name", "question", "reference", "test", "target"}
-_SAID |= {"columns", "missing", "numeric_encoding", "baseline"}
+_SAID |= {"columns", "missing", "numeric_encoding", "baseline", "metric"}
 """Settings that have sentences of their own, or decide nothing that was done."""
 
 _SIGNS = {sign: f"\\{sign}" for sign in "{}$&#_%"} | {sign: f"{{{sign}}}" for sign in "[]*"}
@@ -63,19 +64,19 @@ def latex(text: str) -> str:
 def latex_table(findings: Findings) -> str:
     """Every arm beside its control, or level beside the baseline, as a `tabular` that needs the package booktabs.
 
-    Accuracies on test, dropout off at inference, are means ± standard deviations over the seeds of the comparison, in
-    percent; differences and the intervals that verdicts are read from are in percentage points.
+    The metric on test, dropout off at inference, is told as mean ± standard deviation over the seeds of the comparison;
+    differences have the intervals that verdicts are read from.
     """
-    names = dict.fromkeys(spaced(one.arm.trained) for one in findings.contrasts)
+    measure, names = findings.measure, dict.fromkeys(spaced(one.arm.trained) for one in findings.contrasts)
     levels = bool(findings.contrasts) and is_of_levels(findings)
     own = "This" if levels else f"With {''.join(names) if len(names) == 1 else 'regularizer'}"
-    head = ["Network", *(latex(f"{one} (%)") for one in ("Baseline" if levels else "Control", own))]
-    rows = [[*head, "Difference (points)", "Verdict"]]
+    head = ["Network", *(latex(measure.headed(one)) for one in ("Baseline" if levels else "Control", own))]
+    rows = [[*head, measure.headed("Difference", measure.points), "Verdict"]]
     for one in findings.contrasts:
         found, applies = one.comparison, one.comparison.verdict != "does not apply"
-        values = by_arm(findings.results, [one.against, one.arm], "off", "test", "accuracy").dropna()
+        values = by_arm(findings.results, [one.against, one.arm], "off", "test", measure.name).dropna()
         paired = values.reindex(findings.plan.settings.seeds).dropna()[: found.seeds]
-        means = [_mean(paired[arm.name].to_list()) for arm in (one.against, one.arm)]
+        means = [_mean(paired[arm.name].to_list(), measure) for arm in (one.against, one.arm)]
         difference = f"${difference_words(one)}$".replace("−", "-") if applies else "--"
         name = row_label(findings, one.arm) + (f" against {row_label(findings, one.against)}" if levels else "")
         rows.append([latex(name), *means, difference, found.verdict])
@@ -97,8 +98,8 @@ def paper_tex(findings: Findings) -> str:
     )
     intervals = f", in brackets the {' or '.join(levels)} interval" if levels else ""
     caption = (
-        "Test accuracy, dropout off at inference: mean ± standard deviation over paired seeds, and mean difference"
-        f"{intervals} (droplab study {findings.plan.settings.name})."
+        f"Test {findings.measure.label}, dropout off at inference: mean ± standard deviation over paired seeds, and "
+        f"mean difference{intervals} (droplab study {findings.plan.settings.name})."
     )
     head = "% \\input{paper} shows this; the preamble needs \\usepackage{booktabs}, and the end \\bibliography{paper}."
     start = "\\begin{table}\n  \\centering\n  \\caption{" + latex(caption) + "}\n  \\label{tab:droplab}\n"
@@ -173,9 +174,10 @@ def _judged(findings: Findings) -> str:
     """How differences were judged; nothing where nothing was."""
     settings = findings.plan.settings
     judged = [one.comparison for one in findings.contrasts if one.comparison.low is not None]
-    best = "the simplest network within one standard error of the highest mean accuracy on validation examples"
+    measure = findings.measure
+    best = f"the simplest network within one standard error of the best mean {measure.label} on validation examples"
     if len(settings.seeds) == 1:
-        best = "the network with the highest accuracy on validation examples"
+        best = f"the network with the best {measure.label} on validation examples"
     source = " (Breiman et al. 1984)" if len(settings.seeds) > 1 else ""
     rule = f"What is called best is {best}{source}; test examples chose nothing."
     if not judged:
@@ -193,11 +195,11 @@ def _judged(findings: Findings) -> str:
     looks = f" after {listed([*map(str, settings.looks)])} seeds ({stops[settings.until]})" if settings.until else ""
     levels = " or ".join(dict.fromkeys(percent(one.confidence) for one in judged))
     return (
-        "Mean differences of accuracy on test examples, with dropout off at inference, were judged over seeds "
+        f"Mean differences of {measure.label} on test examples, with dropout off at inference, were judged over seeds "
         f"{kind}. Each look at the study{looks} spends a part of the error (Lan & DeMets 1983), so that all looks and "
         f"comparisons together claim a difference wrongly with a probability of {percent(ERROR)} at most; intervals "
-        f"have a confidence of {levels}. Equivalent means within ±{100 * MARGIN:g} points by two one-sided tests "
-        f"(Schuirmann 1987). {rule}"
+        f"have a confidence of {levels}. Equivalent means within ±{measure.margin_words(judged[0].margin)} by "
+        f"two one-sided tests (Schuirmann 1987). {rule}"
     )
 
 
@@ -228,12 +230,13 @@ def _sources(control: Arm, arm: Arm) -> list[str]:
     return dropout + [cited for name in sorted(names) for cited in re.findall(CITED, TABLE[name].source)]
 
 
-def _mean(shares: Sequence[float]) -> str:
-    """Mean ± standard deviation in percent, the latter with two digits that tell; without it two decimals."""
-    mean = 100 * math.fsum(shares) / len(shares)
-    spread = 100 * math.dist(shares, [mean / 100] * len(shares)) / math.sqrt(max(len(shares) - 1, 1))
+def _mean(values: Sequence[float], measure: Measure) -> str:
+    """Mean ± standard deviation as they are told, the latter with two digits that tell; without it the mean alone."""
+    mean = math.fsum(values) / len(values)
+    spread = measure.factor * math.dist(values, [mean] * len(values)) / math.sqrt(max(len(values) - 1, 1))
     if spread < 1e-9:
-        return f"${mean:.2f}$"
+        return f"${measure.value(mean)}$"
+    mean *= measure.factor
     digits = max(0, 1 - math.floor(math.log10(float(f"{spread:.1e}"))))
     return f"${mean:.{digits}f} \\pm {spread:.{digits}f}$"
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from droplab.config import StudySettings, load_study, strength_words
-from droplab.stats.compare import percent, points
+from droplab.stats.compare import percent
+from droplab.stats.measure import ACCURACY, Measure
 from droplab.study.findings import DepthTrend, Findings
 from droplab.study.names import hidden_words, place_words, spaced, units_words
 from droplab.study.regimes import ArmState
-from droplab.study.verdicts import ERROR, MARGIN, ArmComparison
+from droplab.study.verdicts import ERROR, ArmComparison
 
 if TYPE_CHECKING:
     from droplab.study.plan import Arm
@@ -159,23 +160,25 @@ def _not_overfitted_words(states: Sequence[ArmState]) -> str:
     )
 
 
-def trend_words(found: DepthTrend) -> str:
-    """How test accuracy goes with depth among the arms of one rate: its slope, or where no line fits, what it does."""
-    along = f"Among {found.among}, {hidden_words(found.depths[0])} to {hidden_words(found.depths[-1])}, test accuracy"
-    top = f"highest with {hidden_words(round(found.trend.highest))} ({100 * found.trend.top:.2f} %)"
+def trend_words(found: DepthTrend, measure: Measure) -> str:
+    """How the test metric goes with depth among the arms of one rate: its slope, or its shape where no line fits."""
+    ladder = f"Among {found.among}, {hidden_words(found.depths[0])} to {hidden_words(found.depths[-1])}"
+    along = f"{ladder}, test {measure.label}"
+    top = f"highest with {hidden_words(round(found.trend.highest))} ({measure.value_words(found.trend.top)})"
     if found.trend.is_straight is False:
         return f"{along} {found.trend.shape}, {top}; no straight line fits ({seeds_words(found.trend.seeds)})."
     ends = found.trend.low, found.trend.high
     if ends[0] is None or ends[1] is None:
         interval = "one seed: no interval" if found.trend.seeds == 1 else "no spread over the seeds: no interval"
     else:
-        interval = f"95 % interval {points(ends[0])} to {points(ends[1])}"
+        interval = f"95 % interval {measure.change(ends[0])} to {measure.change(ends[1])}"
     if found.trend.is_straight is None:
         unsure = f" It is {top}; whether a straight line fits cannot be told."
     else:
         unsure = " Two seeds hardly tell whether a straight line fits." if found.trend.seeds == 2 else ""
     return (
-        f"{along} changes by {points(found.trend.slope)} points a layer ({interval}; {seeds_words(found.trend.seeds)})."
+        f"{along} changes by {measure.change_words(found.trend.slope)} a layer ({interval}; "
+        f"{seeds_words(found.trend.seeds)})."
         f"{unsure}"
     )
 
@@ -253,7 +256,8 @@ GLOSSARY = {
     "epoch": "One pass over the training examples.",
     "depth": "The number of layers of weights: hidden layers and one. 784→512→10 has depth 2: 784 inputs, a hidden "
     "layer of 512 units, and 10 classes.",
-    "equivalent": f"The difference is shown to be smaller than the margin, {100 * MARGIN:g} points.",
+    "equivalent": "The difference is shown to be smaller than the margin (of accuracy "
+    f"{ACCURACY.margin_words(ACCURACY.margin)}).",
     "inference": "Using a trained network. Dropout is then off (as usual), left on (one random mask), or mc: the mean "
     "of the probabilities over several masks.",
     "interval": "The differences that these results leave possible.",
@@ -328,21 +332,25 @@ def refit_words(findings: Findings) -> str:
     if not findings.refits:
         return ""
     examples = findings.examples["train"] + findings.examples["valid"]
-    accuracies = [100 * record.outcome.metric("off", "test", "accuracy") for record in findings.refits.values()]
-    spread = f" ± {np.std(accuracies, ddof=1):.2f}" if len(accuracies) > 1 else ""
+    measure = findings.measure
+    values = [record.outcome.metric("off", "test", measure.name) for record in findings.refits.values()]
+    told = measure.spread(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else np.nan)
     return (
-        f"Trained again on train and valid together ({examples:,} examples), {seeds_words(len(accuracies))}: test "
-        f"accuracy {np.mean(accuracies):.2f}{spread} % (models/refit.safetensors)."
+        f"Trained again on train and valid together ({examples:,} examples), {seeds_words(len(values))}: test "
+        f"{measure.label} {f'{told} {measure.unit}'.rstrip()} (models/refit.safetensors)."
     )
 
 
-def range_words(comparisons: Sequence[ArmComparison], signed: bool = True) -> str:
-    """The smallest and the largest difference in points, once if they read the same; as sizes if not `signed`."""
-    seen = [one.comparison.difference for one in comparisons]
-    if not signed:
-        sizes = sorted(abs(one) for one in seen)
-        return " to ".join(dict.fromkeys(points(one).lstrip("+") for one in (sizes[0], sizes[-1])))
-    return " to ".join(dict.fromkeys((points(min(seen)), points(max(seen)))))
+def sampling_words(findings: Findings) -> str:
+    """How far the test examples let the metric of the chosen network be known, in a sentence; empty where unknown."""
+    ends = findings.sampling.get(findings.best.name) if findings.done else None
+    if ends is None:
+        return ""
+    measure, count = findings.measure, findings.examples["test"]
+    return (
+        f"On {count:,} other test examples the {measure.label} of {arm_label(findings, findings.best)} could as well "
+        f"be {measure.value(ends[0])} to {measure.value_words(ends[1])} (95 % interval for the choice of the examples)."
+    )
 
 
 def _named(names: Sequence[str]) -> str:

@@ -15,8 +15,9 @@ from scipy import special
 
 from droplab.errors import ConfigError, DataError
 from droplab.stats.looks import checked_looks, level_of, look_at
+from droplab.stats.measure import ACCURACY, MEASURES, Measure
 from droplab.stats.planning import SeedsNeeded, seeds_needed
-from droplab.stats.variance import over_seeds, over_seeds_and_examples
+from droplab.stats.variance import over_folds, over_seeds, over_seeds_and_examples
 
 Verdict = Literal["helps", "hurts", "equivalent", "undecided", "does not apply"]
 
@@ -29,7 +30,7 @@ class Comparison:
     """What the paired results of two arms allow to say.
 
     Attributes:
-        difference: mean of a − b, as a fraction (0.01 is one percentage point).
+        difference: mean of a − b, of accuracies as a fraction (0.01 is one percentage point).
         low: lower end of the interval that the verdict is read from, at the level of its look and of its family; `None`
             where the differences have no spread, or the comparison does not apply or is not judged.
         high: upper end, likewise.
@@ -50,6 +51,7 @@ class Comparison:
         same_high: upper end, likewise.
         look: which of the looks at a growing study this is, from 1; `None` where it is looked at once.
         moderated: whether the spread is estimated with the help of the family's other arms.
+        metric: what was compared, a name in `stats.measure.MEASURES`; of some less is better.
     """
 
     difference: float
@@ -68,13 +70,36 @@ class Comparison:
     same_high: float | None = None
     look: int | None = None
     moderated: bool = False
+    metric: str = "accuracy"
+
+    @property
+    def measure(self) -> Measure:
+        """What was compared."""
+        return MEASURES[self.metric]
+
+    @property
+    def gain(self) -> float:
+        """How much better a is: the difference, whatever the metric's direction."""
+        return self.measure.sign * self.difference
+
+    def told_as(self, metric: str) -> Comparison:
+        """The same of another metric: its differences as they are, where they were judged times the metric's sign."""
+        found = replace(self, metric=metric)
+        if found.measure.sign > 0:
+            return found
+        ends = ((self.low, self.high), (self.same_low, self.same_high))
+        (low, high), (same_low, same_high) = (
+            (None if high is None else -high, None if low is None else -low) for low, high in ends
+        )
+        return replace(found, difference=-self.difference, low=low, high=high, same_low=same_low, same_high=same_high)
 
     @property
     def words(self) -> str:
-        """The verdict as a sentence, its numbers in percentage points of accuracy."""
+        """The verdict as a sentence, its numbers in the metric's unit."""
+        change = self.measure.change
         if self.verdict == "does not apply":
             return "Does not apply: the networks of both arms are the same."
-        difference = f"{points(self.difference)} points"
+        difference = self.measure.change_words(self.difference)
         if self.low is None or self.high is None:
             if self.seeds == 1:
                 return f"Undecided: {difference} in one seed; one seed cannot tell an effect from chance."
@@ -82,7 +107,7 @@ class Comparison:
                 return f"Undecided: {difference} in {self.seeds} seeds so far, fewer than the next look at it needs."
             return f"Undecided: {difference} in each of {self.seeds} seeds; without any spread nothing can be inferred."
         kind = f"{percent(self.confidence)} interval{'' if self.p_adjusted is None else ' for all comparisons at once'}"
-        found = f"{difference}, {kind} {points(self.low)} to {points(self.high)}"
+        found = f"{difference}, {kind} {change(self.low)} to {change(self.high)}"
         if self.seeds == 1:
             return (
                 f"Undecided: {found} for new examples (McNemar p {p_words(self.p_value)}), but these are two single "
@@ -93,9 +118,9 @@ class Comparison:
         if self.look is not None:
             found += f" (look {self.look}, {self.seeds} seeds)"
         if self.verdict == "equivalent":
-            ends = f"{points(self.same_low or 0.0)} to {points(self.same_high or 0.0)}"
+            ends = f"{change(self.same_low or 0.0)} to {change(self.same_high or 0.0)}"
             tests = f"two one-sided tests at {percent(1 - self.confidence)}: {ends}"
-            return f"Equivalent within ±{100 * self.margin:g} points ({tests}): {difference}."
+            return f"Equivalent within ±{self.measure.margin_words(self.margin)} ({tests}): {difference}."
         if self.verdict == "undecided":
             room = f"{self.seeds} seeds leave room for no difference and for one that matters."
             return f"Undecided: {found}; {room}{self._ahead}"
@@ -185,7 +210,9 @@ def compare_differences(differences: ArrayLike, *, margin: float = 0.001, confid
     return judge(values, margin, 1 - confidence)
 
 
-def judge(differences: NDArray[np.float64], margin: float, level: float, strict: float | None = None) -> Comparison:
+def judge(
+    differences: NDArray[np.float64], margin: float, level: float, strict: float | None = None, folds: int = 0
+) -> Comparison:
     """What differences allow to say, by themselves.
 
     Args:
@@ -193,6 +220,7 @@ def judge(differences: NDArray[np.float64], margin: float, level: float, strict:
         margin: as `compare`.
         level: the error that may be made, of the family where it is one of several.
         strict: that of this comparison for `helps` and `hurts`; `None` for `level`.
+        folds: where the differences are of the folds of repeated cross-validation, how many a repetition has.
     """
     seeds = len(differences)
     by_example = differences.shape[1] if differences.ndim == 2 else None
@@ -203,14 +231,17 @@ def judge(differences: NDArray[np.float64], margin: float, level: float, strict:
     unsure = replace(unsure, probability_of_improvement=improvement(by_seed))
     if np.ptp(differences) < ROUNDING:
         return unsure
-    estimate = over_seeds(differences) if by_example is None else over_seeds_and_examples(differences)
+    if folds:
+        estimate = over_folds(differences, folds)
+    else:
+        estimate = over_seeds(differences) if by_example is None else over_seeds_and_examples(differences)
     error, strict = float(np.sqrt(estimate.variance)), level if strict is None else strict
     found = verdict_of(
         replace(unsure, p_value=2 * float(special.stdtr(estimate.df, -abs(estimate.mean) / error))),
         float(special.stdtrit(estimate.df, 1 - strict / 2)) * error,
         float(special.stdtrit(estimate.df, 1 - level)) * error,
     )
-    if found.verdict != "undecided":
+    if found.verdict != "undecided" or folds:
         return found
     of_seeds = estimate.of_seeds * (seeds - 1) / special.chdtri(seeds - 1, [0.1, 0.9])
     of_examples = estimate.of_examples, estimate.examples_df
@@ -261,7 +292,7 @@ def percent(share: float) -> str:
 
 def points(fraction: float) -> str:
     """A difference of accuracies (a fraction) in percentage points, signed, in words that never say −0.00."""
-    return f"{100 * fraction:+.2f}".replace("-", "−") if abs(fraction) >= 0.00005 else "0.00"
+    return ACCURACY.change(fraction)
 
 
 def p_words(p_value: float | None) -> str:

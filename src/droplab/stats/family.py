@@ -129,7 +129,9 @@ def judge_family(
     return [next(judged) if len(mine) > 1 else judge(mine, margin, level) for mine in differences]
 
 
-def judge_each(differences: Sequence[NDArray[np.float64]], margin: float, level: float) -> list[Comparison]:
+def judge_each(
+    differences: Sequence[NDArray[np.float64]], margin: float, level: float, folds: int = 0
+) -> list[Comparison]:
     """Judge differences by their own spread, each as one of its family by Holm's correction (1979).
 
     Args:
@@ -137,8 +139,9 @@ def judge_each(differences: Sequence[NDArray[np.float64]], margin: float, level:
             nothing.
         margin: as `compare_all`.
         level: the error that may be made in all.
+        folds: as `judge`.
     """
-    alone = [judge(mine, margin, level) for mine in differences]
+    alone = [judge(mine, margin, level, folds=folds) for mine in differences]
     members = [place for place, one in enumerate(alone) if one.seeds > 1 and one.p_value is not None]
     if len(members) < 2:
         return alone
@@ -148,7 +151,7 @@ def judge_each(differences: Sequence[NDArray[np.float64]], margin: float, level:
         one, left = alone[place], len(ordered) - rank
         adjusted = min(max(adjusted, left * (one.p_value or 0.0)), 1.0)
         strict = stopped or level / left
-        found[place] = replace(judge(differences[place], margin, level, strict), p_adjusted=adjusted)
+        found[place] = replace(judge(differences[place], margin, level, strict, folds), p_adjusted=adjusted)
         if adjusted >= level:
             stopped = strict  # what comes after is not shown, either, and its interval says so
     return found

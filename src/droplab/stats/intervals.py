@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from droplab.stats.variance import over_folds
+
 CONFIDENCE = 0.95
 RESAMPLES = 999
 """Of the bootstrap; with 999 an end of an interval is the 25th smallest or largest value."""
@@ -107,8 +109,7 @@ def difference_interval(a: Interval, b: Interval) -> Interval:
 def corrected_interval(differences: Sequence[float] | NDArray[np.floating], folds: int) -> Interval:
     """The interval of a mean difference over the folds of repeated cross-validation.
 
-    Training sets overlap, so the variance of the mean is taken as (1/n + 1/(folds − 1)) · s² instead of s²/n (Nadeau &
-    Bengio 2003, "Inference for the generalization error").
+    Its variance is that of `variance.over_folds`.
 
     Args:
         differences: one a fold of each repetition, shape (n,), n ≥ 2.
@@ -118,9 +119,8 @@ def corrected_interval(differences: Sequence[float] | NDArray[np.floating], fold
     >>> round(found.low, 4), round(found.high, 4)
     (-0.0076, 0.0236)
     """
-    sample = np.asarray(differences, dtype=np.float64)
-    error = math.sqrt((1 / len(sample) + 1 / (folds - 1)) * sample.var(ddof=1))
-    return Interval(float(sample.mean()), _t_quantile(len(sample) - 1, CONFIDENCE) * error)
+    found = over_folds(np.asarray(differences, dtype=np.float64), folds)
+    return Interval(found.mean, _t_quantile(len(differences) - 1, CONFIDENCE) * math.sqrt(found.variance))
 
 
 class Estimate(NamedTuple):
@@ -133,8 +133,8 @@ class Estimate(NamedTuple):
 
     @property
     def is_share(self) -> bool:
-        """Whether it is told in per cent; the others are nats, and Brier's score."""
-        return self.name not in ("NLL", "Brier")
+        """Whether it is told in per cent; the others are nats, Brier's score, and sizes."""
+        return self.name not in ("NLL", "Brier", "classes in a set")
 
 
 def accuracy_interval(right: int, examples: int) -> Estimate:
@@ -171,7 +171,10 @@ def metric_intervals(labels: NDArray[np.int64], log_probabilities: NDArray[np.fl
 
     def measured(rows: slice | NDArray[np.int64]) -> tuple[float, ...]:
         confusion = np.bincount(cells[rows], minlength=classes**2).reshape(classes, classes)
-        return (*_shares(confusion), *losses[:, rows].mean(axis=1))
+        return (
+            *_shares(np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)),
+            *losses[:, rows].mean(axis=1),
+        )
 
     random = np.random.default_rng(0)
     drawn = [measured(random.integers(0, examples, examples)) for _ in range(RESAMPLES)]
@@ -183,6 +186,57 @@ def metric_intervals(labels: NDArray[np.int64], log_probabilities: NDArray[np.fl
             Estimate(name, float(value), *((float(low), float(high)) if low < high else (np.nan, np.nan)))
             for name, value, low, high in zip(names, measured(slice(None)), *ends, strict=True)
         ),
+    ]
+
+
+def prediction_interval(
+    metric: str, labels: NDArray[np.integer], predictions: NDArray[np.integer]
+) -> tuple[float, float] | None:
+    """Where a metric of predicted classes may be on other examples, as many as these, at `CONFIDENCE`.
+
+    Wilson's for accuracy; for the others percentiles of the bootstrap over examples, whose counts of (true, predicted)
+    are multinomial.
+
+    Args:
+        metric: `accuracy`, `balanced_accuracy` or `macro_f1`.
+        labels: true classes, shape (N,), N ≥ 1.
+        predictions: predicted classes, shape (N,).
+
+    Returns:
+        Its ends; `None` where resamples show no spread.
+
+    >>> prediction_interval("accuracy", np.array([0, 1, 1]), np.array([0, 1, 1]))[1]
+    1.0
+    """
+    examples = len(labels)
+    if metric == "accuracy":
+        return accuracy_interval(int((predictions == labels).sum()), examples)[2:]
+    classes = int(max(labels.max(), predictions.max())) + 1
+    cells, counts = np.unique(labels.astype(np.int64) * classes + predictions, return_counts=True)
+    true, said = np.divmod(cells, classes)
+    random, place = np.random.default_rng(0), ("balanced_accuracy", "macro_f1").index(metric)
+    drawn = []
+    for mine in random.multinomial(examples, counts / examples, RESAMPLES):
+        right, truly, named = (
+            np.bincount(of, mine * share, classes) for of, share in ((true, true == said), (true, 1), (said, 1))
+        )
+        drawn.append(_shares(right, truly, named)[place])
+    low, high = np.percentile(drawn, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
+    return (float(low), float(high)) if low < high else None
+
+
+def set_intervals(sets: NDArray[np.bool_], labels: NDArray[np.int64]) -> list[Estimate]:
+    """How often sets of classes hold the true one, with Wilson's interval, and how many they hold, with Student's.
+
+    Args:
+        sets: which classes are in the set of each example, shape (N, C), N ≥ 1.
+        labels: true classes, shape (N,).
+    """
+    held, sizes = sets[np.arange(len(labels)), labels], sets.sum(axis=1).astype(np.float64)
+    size = t_interval(sizes) or Interval(float(sizes.mean()), np.nan)
+    return [
+        accuracy_interval(int(held.sum()), len(labels))._replace(name="coverage of sets"),
+        Estimate("classes in a set", size.value, size.low, size.high),
     ]
 
 
@@ -213,8 +267,7 @@ def _t_quantile(df: int, confidence: float) -> float:
     return float(special.stdtrit(df, (1 + confidence) / 2))
 
 
-def _shares(confusion: NDArray[np.integer]) -> tuple[float, float]:
-    """Balanced accuracy and macro F1 of a confusion matrix (true, predicted), as `stats.metrics` has them."""
-    right, true, said = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+def _shares(right: NDArray[np.number], true: NDArray[np.number], said: NDArray[np.number]) -> tuple[float, float]:
+    """Balanced accuracy and macro F1 by how many examples of each class are right, are of it, are said to be of it."""
     occurs, named = true > 0, (true + said) > 0
     return float((right[occurs] / true[occurs]).mean()), float((2 * right[named] / (true + said)[named]).mean())

@@ -35,7 +35,7 @@ class Trend:
     """A straight line along an axis, over seeds, and whether the results bend away from it.
 
     Attributes:
-        slope: change of accuracy a unit of the axis, mean over seeds, as a fraction.
+        slope: change of the metric a unit of the axis, mean over seeds.
         low: lower end of its 95 % interval; `None` without spread or with one seed.
         high: upper end, likewise.
         p_value: two-sided, for no slope; `None` likewise.
@@ -77,11 +77,11 @@ def trend(levels: ArrayLike, values: ArrayLike, confidence: float = 0.95) -> Tre
 
     Args:
         levels: of the axis, shape (L,), at least two different.
-        values: accuracies as fractions, shape (L, S).
+        values: of a metric, shape (L, S).
         confidence: of the interval, between 0 and 1; what is beyond it is significant.
 
     Raises:
-        DataError: if the shapes do not fit, the levels are all one, or the values are no fractions.
+        DataError: if the shapes do not fit, the levels are all one, or a value is not finite.
         ConfigError: if `confidence` is out of range.
 
     >>> round(trend([1, 2, 3], [[0.90, 0.91], [0.91, 0.93], [0.93, 0.94]]).slope, 3)
@@ -155,7 +155,7 @@ def _checked(levels: ArrayLike, values: ArrayLike) -> tuple[NDArray[np.float64],
             "a trend needs two different levels or more, shape (levels,), and values of shape (levels, seeds); found "
             f"{x.tolist()} and {y.shape}."
         )
-    if not ((y >= 0) & (y <= 1)).all():
-        raise DataError(f"accuracies must be fractions from 0 to 1; found {y.tolist()}.")
+    if not np.isfinite(y).all():
+        raise DataError(f"results must be finite numbers; found {y.tolist()}.")
     order = np.argsort(x, kind="stable")
     return x[order], y[order]

@@ -5,7 +5,7 @@ S seeds, N examples.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,20 @@ def over_seeds(differences: NDArray[np.float64]) -> Estimate:
     seeds = len(differences)
     of_seeds = float(differences.var(ddof=1))
     return Estimate(float(differences.mean()), of_seeds / seeds, seeds - 1, of_seeds)
+
+
+def over_folds(differences: NDArray[np.float64], folds: int) -> Estimate:
+    """The mean over the folds of repeated cross-validation, for other data of this size.
+
+    Training sets overlap, so the variance of the mean is taken as (1/n + 1/(folds − 1)) · s² instead of s²/n (Nadeau &
+    Bengio 2003, "Inference for the generalization error").
+
+    Args:
+        differences: one a fold of each repetition, shape (n,), n ≥ 2.
+        folds: of one repetition, ≥ 2.
+    """
+    each = over_seeds(differences)
+    return replace(each, variance=(1 / len(differences) + 1 / (folds - 1)) * each.of_seeds)
 
 
 def over_seeds_and_examples(differences: NDArray[np.float64]) -> Estimate:

@@ -21,6 +21,7 @@ from droplab.study.names import trained_words
 if TYPE_CHECKING:
     from droplab.data.dataset import Dataset
     from droplab.model.file import ModelInfo
+    from droplab.stats.measure import Measure
     from droplab.study.records import RunRecord
 
 _MOST_UNITS = 64
@@ -92,7 +93,9 @@ def collect_exhibits(findings: Findings, info: ModelInfo, weights: Weights, data
             sparsity = activation_frames(networks, features)
     first_layers = {}
     if info.image_shape is not None:
-        two = {name: record if record in runs else runs[0] for name, runs in _two(beside, record).items()}
+        two = {
+            name: record if record in runs else runs[0] for name, runs in _two(beside, record, findings.measure).items()
+        }
         first_layers = {name: _strongest(weights(run)["layers.0.weight"]) for name, run in two.items()}
     units = best.settings.widths[0] if best.settings.widths else len(info.classes)
     return Exhibits(
@@ -121,13 +124,13 @@ def _beside(findings: Findings) -> dict[str, list[RunRecord]]:
     return {name: runs for name, runs in found.items() if runs}
 
 
-def _two(beside: Mapping[str, list[RunRecord]], best: RunRecord) -> dict[str, list[RunRecord]]:
+def _two(beside: Mapping[str, list[RunRecord]], best: RunRecord, measure: Measure) -> dict[str, list[RunRecord]]:
     """Of what is trained in one place the control, which is first, and the best, or of the others the best on valid."""
     control, *others = beside
     if not others:
         return {control: beside[control]}
-    accuracies = {name: np.mean([run.valid_accuracy for run in beside[name]]) for name in others}
-    chosen = max(others, key=lambda name: (best in beside[name], accuracies[name]))
+    merits = {name: np.mean([run.merit(measure) for run in beside[name]]) for name in others}
+    chosen = max(others, key=lambda name: (best in beside[name], merits[name]))
     return {name: beside[name] for name in (control, chosen)}
 
 

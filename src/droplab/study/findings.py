@@ -31,13 +31,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from droplab.data.dataset import DatasetCard
+    from droplab.stats.measure import Measure
     from droplab.study.plan import Arm, Plan, Run
     from droplab.study.records import RunRecord
+    from droplab.train.outcome import Inference, Split
 
 
 @dataclass(frozen=True)
 class DepthTrend:
-    """How test accuracy, dropout off at inference, goes with depth among arms that are alike but for it."""
+    """How the metric on test, dropout off at inference, goes with depth among arms that are alike but for it."""
 
     among: str
     depths: tuple[int, ...]
@@ -62,6 +64,15 @@ class Findings:
     card: DatasetCard
     features: int | None = None
     refits: dict[int, RunRecord] = field(default_factory=dict)
+
+    @property
+    def measure(self) -> Measure:
+        """The metric that the study asks about."""
+        return self.plan.settings.measure
+
+    def by_seed(self, arm: Arm, inference: Inference, split: Split) -> pd.Series[float]:
+        """The study's metric of one arm, indexed by seed: `frames.by_seed`."""
+        return frames.by_seed(self.results, arm, inference, split, self.measure.name)
 
     @property
     def done(self) -> int:
@@ -137,16 +148,16 @@ class Findings:
 
     @cached_property
     def ranking(self) -> list[ArmComparison]:
-        """Every network − the one with the highest mean accuracy on valid, by that accuracy; that one is not in it."""
-        means = {
-            arm: frames.by_seed(self.results, arm, "off", "valid", "accuracy").mean() for arm in self.plan.distinct
-        }
-        ranked = sorted((arm for arm, mean in means.items() if not np.isnan(mean)), key=lambda arm: -means[arm])
+        """Every network − the one with the best mean on valid, in the order of that mean; that one is not in it."""
+        means = {arm: self.by_seed(arm, "off", "valid").mean() for arm in self.plan.distinct}
+        ranked = sorted(
+            (arm for arm, mean in means.items() if not np.isnan(mean)), key=lambda arm: -self.measure.sign * means[arm]
+        )
         return verdicts(self.plan, self.records, [(arm, ranked[0]) for arm in ranked[1:]])
 
     @cached_property
     def trends(self) -> list[DepthTrend]:
-        """The trend of test accuracy along depth, among arms that are alike but for it: the controls, then by rate.
+        """The trend of the test metric along depth, among arms that are alike but for it: the controls, then by rate.
 
         Over the seeds that have finished every depth. Arms with fewer than three depths, or without such a seed, are
         left out.
@@ -154,7 +165,7 @@ class Findings:
         found = []
         for among, ladder in self._ladders.items():
             depths = tuple(arm.depth for arm in ladder)
-            values = frames.by_arm(self.results, ladder, "off", "test", "accuracy").dropna()
+            values = frames.by_arm(self.results, ladder, "off", "test", self.measure.name).dropna()
             if len(set(depths)) >= 3 and not values.empty:
                 found.append(DepthTrend(among, depths, trend(depths, values.to_numpy().T)))
         return found
@@ -171,18 +182,18 @@ class Findings:
 
     @cached_property
     def best(self) -> Arm:
-        """The simplest arm within one standard error of the best, by mean valid accuracy (dropout off).
+        """The simplest arm within one standard error of the best, by the metric's mean on valid (dropout off).
 
         The one-standard-error rule (Breiman et al. 1984, section 3.4.3): among the arms whose mean is no more than the
-        standard error of the best one's mean below it, the one with the fewest hidden units, then layers, then the
-        least dropout, then the highest mean. With one seed there is no such error and the best one is taken. Only the
+        standard error of the best one's mean worse than it, the one with the fewest hidden units, then layers, then the
+        least dropout, then the best mean. With one seed there is no such error and the best one is taken. Only the
         arms with the most finished seeds compete; where an arm that is decided gets no more, all compete over the seeds
         of the first look. The test split chooses nothing.
 
         Raises:
             DataError: if no run is finished.
         """
-        valid = {arm: frames.by_seed(self.results, arm, "off", "valid", "accuracy") for arm in self.plan.arms}
+        valid = {arm: self.measure.sign * self.by_seed(arm, "off", "valid") for arm in self.plan.arms}
         most = max(len(values) for values in valid.values())
         if self.plan.settings.until == "decided":
             most = min(most, self.plan.settings.looks[0])
@@ -204,7 +215,20 @@ class Findings:
             DataError: if no run is finished.
         """
         runs = [run for run in self.plan.runs if run.key in self.records and self.best in run.arms]
-        return max(runs, key=lambda run: self.records[run.key].valid_accuracy)
+        return max(runs, key=lambda run: self.records[run.key].merit(self.measure))
+
+    @cached_property
+    def sampling(self) -> Mapping[str, tuple[float, float]]:
+        """Where the metric of a network of each arm may be on other test examples, as many as these, by the arm's name.
+
+        The mean over the arm's seeds of each network's own 95 % interval (`RunRecord.test_interval`): what the choice
+        of the examples leaves open, whatever the seeds agree on. Arms of which it is not known are left out.
+        """
+        found: dict[str, list[tuple[float, float]]] = {}
+        for arm, _, record in frames.finished_runs(self.plan, self.records):
+            if (ends := record.test_interval(self.measure)) is not None:
+                found.setdefault(arm.name, []).append(ends)
+        return {name: tuple(np.mean(ends, axis=0).tolist()) for name, ends in found.items()}
 
     def compare(self, regularizer: str, against: str) -> list[ArmComparison]:
         """One regularizer − another wherever in the study both are, over the seeds that both have finished.

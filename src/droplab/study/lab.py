@@ -12,6 +12,7 @@ from typing import Any
 from droplab.config import NUMERICS_VERSION, RunSettings, StudySettings
 from droplab.data.dataset import Dataset, DatasetCard
 from droplab.data.files import dataset_name, load_dataset
+from droplab.data.given import Given
 from droplab.errors import ConfigError, DroplabError, StoreError
 from droplab.study.findings import Findings
 from droplab.study.forecast import Forecast
@@ -115,11 +116,11 @@ class Lab:
         """The observer, or a new one: in a notebook one that shows a bar, else one that warns."""
         return self.observer or (Bar() if in_notebook() else Warn())
 
-    def read(self, data: str | Path, **reading: Any) -> Ready:
+    def read(self, data: str | Path | Given, **reading: Any) -> Ready:
         """Read data, and decide how networks are trained on them; a device that is not there is told of before.
 
         Args:
-            data: a name or a path, as `data.files.load_dataset` takes it.
+            data: a name, a path or what is at hand, as `data.files.load_dataset` takes it.
             reading: its other arguments.
 
         Raises:
@@ -167,12 +168,15 @@ class Lab:
             raise summary.failures[0]
         return runs, store.load([run.key for run in runs]), summary
 
-    def study(self, settings: StudySettings, refit: bool = False) -> tuple[Findings, Summary, Dataset]:
+    def study(
+        self, settings: StudySettings, refit: bool = False, data: Given | None = None
+    ) -> tuple[Findings, Summary, Dataset]:
         """Train what a study needs and the store lacks.
 
         Args:
             settings: the study's.
             refit: whether the network that valid chose is trained again, with every seed, on train and valid together.
+            data: arrays or DataFrames, where the settings only name them.
 
         Raises:
             ConfigError: if `refit` is asked for with fewer training examples than there are.
@@ -182,7 +186,7 @@ class Lab:
             raise ConfigError(
                 f"refit trains on all training examples; found train_examples={settings.train_examples}. Leave one out."
             )
-        ready = self.read(settings.data, **settings.reading)
+        ready = self.read(data or settings.data, **settings.reading)
         with self.opened() as store:
             plan = _plan(settings, ready, store)
             summary = self._ended(run_study(plan, ready.dataset, store, self.watcher, self.workers))
@@ -197,7 +201,7 @@ class Lab:
             self._load_refits(findings, again, store, summary)
             return findings, summary, ready.dataset
 
-    def recall(self, settings: StudySettings) -> tuple[Findings, Summary]:
+    def recall(self, settings: StudySettings, data: Given | None = None) -> tuple[Findings, Summary]:
         """What the store has of a study; nothing is trained, and neither data nor device is needed.
 
         The precision is that of the runs wanted; `auto` takes that of which the store has most. So it is with numerics
@@ -208,12 +212,14 @@ class Lab:
         """
         if not (path := store_path(self.store)).exists():
             raise StoreError(f"{path}: there must be a store to report from; found none. `droplab study` makes it.")
+        reading = settings.reading | {"notify": lambda _: None}
+        cards = None if data is None else [load_dataset(data, **reading).card]
         precisions: tuple[Precision, ...] = tuple(p for p in PRECISIONS if self.precision in ("auto", p))
         with self.opened() as store:
             candidates = [
                 (plan_study(settings, card.fingerprint, Way("cpu", p), numerics), card)
                 for numerics in range(NUMERICS_VERSION, 0, -1)
-                for card in store.datasets(dataset_name(settings.data))
+                for card in cards or store.datasets(dataset_name(settings.data))
                 for p in precisions
             ]
             counts = [len(store.finished([run.key for run in plan.runs])) for plan, _ in candidates]
@@ -231,13 +237,13 @@ class Lab:
             self._load_refits(findings, _refits(findings), store, summary)
             return findings, summary
 
-    def foretell(self, settings: StudySettings) -> tuple[Plan, Forecast]:
+    def foretell(self, settings: StudySettings, data: Given | None = None) -> tuple[Plan, Forecast]:
         """What `study` would train, and about what it would take; nothing is trained, and no store made.
 
         Raises:
             DroplabError: as `study`.
         """
-        ready = self.read(settings.data, **settings.reading)
+        ready = self.read(data or settings.data, **settings.reading)
         with self.existing() as store:
             plan = _plan(settings, ready, store)
             forecast = self.forecast(plan.runs, ready.dataset, store)
@@ -252,6 +258,8 @@ class Lab:
         records = self._load(plan.runs, store, summary)
         with suppress(StoreError):  # a store that is only read
             keep_looks(plan, records, store)
+        for record in records.values():
+            record.merit(plan.settings.measure)  # which an older droplab's may lack
         features = None
         for record in list(records.values())[:1]:
             with suppress(DroplabError):

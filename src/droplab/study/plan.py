@@ -118,11 +118,12 @@ class Plan:
 
     @property
     def identity(self) -> str:
-        """Names the study by what is compared with what, whatever its seeds, so that a later look is known."""
+        """Names the study by what is compared with what and how, whatever its seeds, so that a later look is known."""
         precision = self.runs[0].way.precision
         keys = {arm.name: arm.settings(0).content_key(self.fingerprint, precision, self.numerics) for arm in self.arms}
-        pairs = sorted((keys[arm.name], keys[arm.control]) for arm in self.arms)
-        return hashlib.sha256(json.dumps(pairs).encode()).hexdigest()
+        asked: list[Any] = sorted((keys[arm.name], keys[arm.control]) for arm in self.arms)
+        asked += [] if self.settings.metric == "accuracy" else [self.settings.metric]  # as older droplabs named it
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
 
     def looked_at(self, before: Sequence[tuple[int, ...]]) -> Plan:
         """The plan of a study that was looked at before.

@@ -21,9 +21,10 @@ from droplab.presets import read_preset
 from droplab.stats.compare import Comparison
 from droplab.stats.family import judge_each
 from droplab.stats.intervals import next_seed_interval
+from droplab.stats.measure import ACCURACY
 from droplab.study.frames import by_seed, finished_runs
 from droplab.study.names import hidden_words
-from droplab.study.verdicts import ERROR, MARGIN
+from droplab.study.verdicts import ERROR
 
 if TYPE_CHECKING:
     from droplab.study.findings import Findings
@@ -306,7 +307,7 @@ class PostBeside:
             found = (without - with_it).dropna()
             gaps.append((one.arm.depth, float(without[found.index].mean()), float(with_it[found.index].mean())))
             differences.append(np.asarray(found, np.float64))
-        judged = judge_each(differences, MARGIN, ERROR)
+        judged = judge_each(differences, ACCURACY.margin, ERROR)
         return [Narrower(*gap, comparison) for gap, comparison in zip(gaps, judged, strict=True)]
 
     @cached_property

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from droplab.stats.compare import Comparison, compare_differences, p_words, points
 from droplab.stats.family import judge_each
 from droplab.stats.intervals import binomial_error, difference_interval, normal_interval, t_interval
-from droplab.study.verdicts import ERROR, MARGIN
+from droplab.stats.measure import ACCURACY
+from droplab.study.verdicts import ERROR
 
 if TYPE_CHECKING:
     from droplab.study.reproduction import Claim, Reproduced, RowResult
@@ -137,7 +138,7 @@ def claims_told(reproduced: Reproduced) -> list[Told]:
     claims = reproduced.reproduction.claims
     differences = [_differences(claim, by_row) for claim in claims]
     tested = [one for claim, some in zip(claims, differences, strict=True) if _is_tested(claim) for one in some]
-    judged = iter(judge_each(tested, MARGIN, ERROR))
+    judged = iter(judge_each(tested, ACCURACY.margin, ERROR))
     told = []
     for claim, some in zip(claims, differences, strict=True):
         if _is_tested(claim):

@@ -22,6 +22,8 @@ from droplab.data.dataset import Dataset, DatasetCard
 from droplab.data.look import Look
 from droplab.model.file import ModelInfo
 from droplab.model.regularizers import plugin_noise
+from droplab.stats.intervals import normal_interval, prediction_interval
+from droplab.stats.measure import Measure
 from droplab.study.plan import Run
 from droplab.study.schema import arrays_table, datasets_table, is_sound, labels_table, plans_table, runs_table, sealed
 from droplab.train.outcome import Curves, Metric, Outcome, Way
@@ -81,6 +83,24 @@ class RunRecord:
     def valid_accuracy(self) -> float:
         """Accuracy on valid with dropout off, in [0, 1]: the number that choices are made by."""
         return self.outcome.metric("off", "valid", "accuracy")
+
+    def merit(self, measure: Measure) -> float:
+        """The metric on valid with dropout off, times its sign: of two networks the better has more."""
+        return measure.sign * self.outcome.metric("off", "valid", measure.name)
+
+    def test_interval(self, measure: Measure) -> tuple[float, float] | None:
+        """Where the metric may be on other test examples, as many as these, with dropout off: a 95 % interval.
+
+        Returns:
+            `None` where the store has no test labels, or the run is of a droplab that did not keep what it takes.
+        """
+        if measure.name == "nll":
+            said = {one.name: one.value for one in self.outcome.metrics if one[:2] == ("off", "test")}
+            found = normal_interval(said["nll"], said["nll_error"]) if "nll_error" in said else None
+            return found and (max(found.low, 0.0), found.high)
+        if self.test_labels is None:
+            return None
+        return prediction_interval(measure.name, self.test_labels, self.outcome.ledger["test"])
 
     @property
     def right(self) -> NDArray[np.bool_] | None:

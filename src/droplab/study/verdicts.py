@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from droplab.stats.compare import Comparison, does_not_apply, unjudged
 from droplab.stats.family import judge_family
 from droplab.stats.looks import level_of
+from droplab.stats.measure import ACCURACY, Measure
 from droplab.study.plan import Arm, Plan, Run
 from droplab.study.records import RunRecord
 
-MARGIN, ERROR = 0.001, 0.05
-"""The largest difference that does not matter; how often a study without effects may find one, in all its looks."""
+ERROR = 0.05
+"""How often a study without effects may find one, in all its looks."""
 
 _UNDECIDED = "undecided"
 
@@ -25,13 +26,14 @@ Pairs = Sequence[tuple[Arm, Arm]]
 
 @dataclass(frozen=True)
 class ArmComparison:
-    """`arm` − `against`, on test accuracy with dropout off at inference.
+    """`arm` − `against`, in the study's metric on test with dropout off at inference.
 
     Attributes:
         arm: the one.
         against: the other.
         comparison: over seeds, on these test examples.
-        new_examples: over seeds and examples; `None` where the store has no test labels of them, or it does not apply.
+        new_examples: over seeds and examples; `None` where the store has no test labels of them, it does not apply, or
+            the metric is none that is counted example by example, as accuracy is.
     """
 
     arm: Arm
@@ -101,19 +103,19 @@ def verdicts(plan: Plan, records: Mapping[str, RunRecord], pairs: Pairs, stops: 
         stops: whether a pair stays as it was decided, so that seeds its arms have beyond that do not count.
     """
     walk = _Walk.of(plan, records, pairs, stops)
-    found = []
+    metric, margin, found = plan.settings.metric, plan.settings.measure.margin, []
     for arm, against in pairs:
         pair = walk.places[arm], walk.places[against]
-        shared = np.isfinite(walk.accuracies[list(pair)]).all(axis=0)
+        shared = np.isfinite(walk.values[list(pair)]).all(axis=0)
         if not shared.any():
             continue
         if pair not in walk.acting:
-            found.append(ArmComparison(arm, against, does_not_apply(int(shared.sum()))))
+            found.append(ArmComparison(arm, against, does_not_apply(int(shared.sum())).told_as(metric)))
             continue
-        differences = walk.accuracies[pair[0], shared] - walk.accuracies[pair[1], shared]
+        differences = walk.values[pair[0], shared] - walk.values[pair[1], shared]
         level = level_of(plan.look_numbers[0], ERROR)
-        comparison, new = walk.standing.get(pair, (unjudged(differences, MARGIN, level), None))
-        found.append(ArmComparison(arm, against, comparison, new))
+        comparison, new = walk.standing.get(pair, (unjudged(differences, margin, level), None))
+        found.append(ArmComparison(arm, against, comparison.told_as(metric), new and new.told_as(metric)))
     return found
 
 
@@ -177,7 +179,9 @@ class _Walk:
 
     Attributes:
         places: of the arms, in the rows of what follows.
-        accuracies: on test, shape (A, S), NaN where a run is not finished.
+        values: of the metric on test times its sign, so that more is better, shape (A, S); NaN where a run is not
+            finished.
+        margin: of equivalence.
         right: by example where the store can say it, shape (S, N) an arm; `None` where it cannot.
         acting: the pairs whose arms differ at all.
         standing: what each pair of places came to: on these examples, and on new ones.
@@ -186,7 +190,8 @@ class _Walk:
     """
 
     places: dict[Arm, int]
-    accuracies: NDArray[np.float64]
+    values: NDArray[np.float64]
+    margin: float
     right: list[NDArray[np.float64]] | None
     acting: list[tuple[int, int]] = field(default_factory=list)
     standing: dict[tuple[int, int], tuple[Comparison, Comparison | None]] = field(default_factory=dict)
@@ -201,15 +206,16 @@ class _Walk:
         places = {arm: place for place, arm in enumerate(dict.fromkeys(arm for pair in pairs for arm in pair))}
         found = {(arm, run.settings.seed): records.get(run.key) for run in plan.runs for arm in run.arms}
         rows = [[found.get((arm, seed)) for seed in plan.settings.seeds] for arm in places]
-        accuracies = _metric(rows, "test", len(plan.settings.seeds))
-        walk = cls(places, accuracies, _right(rows))
+        measure = plan.settings.measure
+        values = _metric(rows, "test", len(plan.settings.seeds), measure)
+        walk = cls(places, values, measure.margin, _right(rows) if measure == ACCURACY else None)
         walk.ends = np.full(len(places), len(plan.settings.seeds))
         twins, gone = plan.twins, {place for arm, place in places.items() if arm in lost}
         named = [(places[arm], places[other]) for arm, other in pairs if (arm.name, other.name) not in twins]
         walk.acting = [(one, other) for one, other in named if _differ(rows[one], rows[other])]
         for number, seeds in zip(plan.look_numbers, plan.settings.looks, strict=True):
             is_open = [pair for pair in walk.acting if not stops or not walk._is_decided(pair)]
-            complete = np.asarray(np.isfinite(accuracies[:, :seeds]).all(axis=1))
+            complete = np.asarray(np.isfinite(values[:, :seeds]).all(axis=1))
             ready = [(one, other) for one, other in is_open if complete[one] and complete[other]]
             awaited = [one for one, _ in is_open if one not in gone]
             if walk.next_seeds is None and len(ready) < len(awaited):
@@ -233,15 +239,15 @@ class _Walk:
 
     def _look(self, ready: list[tuple[int, int]], seeds: int, number: int, stops: bool) -> None:
         """Judge what is ready at one look."""
-        counts = np.arange(self.accuracies.shape[1]) < np.minimum(self.ends, seeds)[:, None]
-        rows = np.where(counts, self.accuracies, np.nan)
+        counts = np.arange(self.values.shape[1]) < np.minimum(self.ends, seeds)[:, None]
+        rows = np.where(counts, self.values, np.nan)
         family = [pair for pair in self.acting if np.isfinite(rows[list(pair)]).all(axis=0).any()]
         level = level_of(number, ERROR)
-        judged = judge_family(list(rows), family, MARGIN, level)
+        judged = judge_family(list(rows), family, self.margin, level)
         wider: Sequence[Comparison | None] = [None] * len(family)
         if self.right is not None:
             examples = [np.where(mine[:, None], right, np.nan) for mine, right in zip(counts, self.right, strict=True)]
-            wider = judge_family(examples, family, MARGIN, level)
+            wider = judge_family(examples, family, self.margin, level)
         for pair, one, new in zip(family, judged, wider, strict=True):
             if pair in ready:
                 self.standing[pair] = replace(one, look=number), new and replace(new, look=number)
@@ -275,7 +281,8 @@ def contenders_of(
         same = ((arm.name, one.name) in plan.twins or not _differ(mine, [found[one, s] for s in every]) for one in arms)
         if arm not in lost and not any(same):
             arms.append(arm)
-    valid = _metric([[found[arm, seed] for seed in every] for arm in arms], "valid", len(every))
+    measure = plan.settings.measure
+    valid = _metric([[found[arm, seed] for seed in every] for arm in arms], "valid", len(every), measure)
     left = list(range(len(arms)))
     for number, seeds in zip(plan.look_numbers, plan.settings.looks, strict=True):
         if not np.isfinite(valid[left, :seeds]).all():
@@ -284,7 +291,9 @@ def contenders_of(
         leader, *others = left
         level = level_of(number, ERROR) * 2 / len(arms)
         judged = (
-            judge_family(list(valid[:, :seeds]), [(one, leader) for one in others], MARGIN, level) if others else []
+            judge_family(list(valid[:, :seeds]), [(one, leader) for one in others], measure.margin, level)
+            if others
+            else []
         )
         left = [leader, *(place for place, one in zip(others, judged, strict=True) if one.verdict != "hurts")]
         if all(one.verdict in ("hurts", "equivalent") for one in judged):
@@ -293,11 +302,13 @@ def contenders_of(
 
 
 def _metric(
-    rows: Sequence[Sequence[RunRecord | None]], split: Literal["valid", "test"], seeds: int
+    rows: Sequence[Sequence[RunRecord | None]], split: Literal["valid", "test"], seeds: int, measure: Measure
 ) -> NDArray[np.float64]:
-    """Accuracy with dropout off, NaN where there is no run."""
-    values = [[np.nan if run is None else run.outcome.metric("off", split, "accuracy") for run in row] for row in rows]
-    return np.array(values, dtype=np.float64).reshape(len(rows), seeds)
+    """The metric with dropout off, times its sign; NaN where there is no run."""
+    values = [
+        [np.nan if run is None else run.outcome.metric("off", split, measure.name) for run in row] for row in rows
+    ]
+    return measure.sign * np.array(values, dtype=np.float64).reshape(len(rows), seeds)
 
 
 def _right(rows: Sequence[Sequence[RunRecord | None]]) -> list[NDArray[np.float64]] | None:

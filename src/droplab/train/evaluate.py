@@ -27,6 +27,7 @@ class Evaluation(NamedTuple):
     Attributes:
         accuracy: shape (R,), `float64`.
         nll: mean negative log-likelihood in nats, shape (R,), `float64`.
+        nll_error: its standard error over the examples, shape (R,), `float64`.
         predictions: the likeliest class, shape (R, N), `int64`.
         kept: log-probabilities of the first n examples, shape (R, n, C), by the number of masks that they are the mean
             over, 0 where nothing is dropped; empty unless asked for.
@@ -35,6 +36,7 @@ class Evaluation(NamedTuple):
 
     accuracy: Tensor
     nll: Tensor
+    nll_error: Tensor
     predictions: Tensor
     kept: Mapping[int, Tensor] = {}
     single: Tensor | None = None
@@ -157,16 +159,20 @@ class _Tally:
 
     def __init__(self, runs: int, examples: int, device: torch.device) -> None:
         self.correct = torch.zeros(runs, dtype=torch.int64, device=device)
-        self.nll = torch.zeros(runs, dtype=torch.float64, device=device)
+        self.nll, self.squares = torch.zeros(2, runs, dtype=torch.float64, device=device)
         # One tensor for all: small ones, made between the large ones of each chunk, keep glibc from reusing those.
         self.predictions = torch.empty(runs, examples, dtype=torch.int64, device=device)
 
     def add(self, start: int, log_probabilities: Tensor, truth: Tensor) -> None:
-        self.nll -= log_probabilities.gather(2, truth.unsqueeze(2)).sum(dim=(1, 2), dtype=torch.float64)
+        of_truth = log_probabilities.gather(2, truth.unsqueeze(2)).squeeze(2)
+        self.nll -= of_truth.sum(dim=1, dtype=torch.float64)
+        self.squares += of_truth.square().sum(dim=1, dtype=torch.float64)
         predicted = self.predictions[:, start : start + truth.shape[1]]
         torch.argmax(log_probabilities, dim=2, out=predicted)
         self.correct += (predicted == truth).sum(dim=1)
 
     def evaluation(self) -> Evaluation:
         count = self.predictions.shape[1]
-        return Evaluation(self.correct.double() / count, self.nll / count, self.predictions)
+        nll = self.nll / count
+        error = ((self.squares / count - nll**2).clamp(min=0) / max(count - 1, 1)).sqrt()
+        return Evaluation(self.correct.double() / count, nll, error, self.predictions)

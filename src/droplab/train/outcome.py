@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from droplab.errors import DataError
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -18,11 +20,11 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 class Metric(NamedTuple):
     """One number about one trained network.
 
-    `name` is `accuracy`, `nll` (nats an example), `balanced_accuracy`, `macro_f1`, or `accuracy_class_K`. On test also
-    `brier` (0 … 2), `ece` (expected calibration error, 0 … 1), `entropy` and, in mode `mc`, `mutual_information` (both
-    in nats, both also `…_right` and `…_wrong`, over what is classified so); `accuracy_kK`, `nll_kK` and `ece_kK` of the
-    mean over the first K masks; and, with dropout off, `nll_calibrated` and `ece_calibrated` at the `temperature` that
-    was fitted on valid.
+    `name` is `accuracy` or `nll` (nats an example); on valid and test `balanced_accuracy` and `macro_f1`. On test also
+    `accuracy_class_K`, `nll_error` (standard error of `nll` over the examples), `brier` (0 … 2), `ece` (expected
+    calibration error, 0 … 1), `entropy` and, in mode `mc`, `mutual_information` (both in nats, both also `…_right` and
+    `…_wrong`, over what is classified so); `accuracy_kK`, `nll_kK` and `ece_kK` of the mean over the first K masks;
+    and, with dropout off, `nll_calibrated` and `ece_calibrated` at the `temperature` that was fitted on valid.
     """
 
     inference: Inference
@@ -121,8 +123,18 @@ class Outcome:
     checkpoints: CheckpointCost = field(default_factory=CheckpointCost)
 
     def metric(self, inference: Inference, split: Split, name: str) -> float:
-        """The value of one metric."""
-        return next(m.value for m in self.metrics if (m.inference, m.split, m.name) == (inference, split, name))
+        """The value of one metric.
+
+        Raises:
+            DataError: if it is of a droplab that did not keep it.
+        """
+        for metric in self.metrics:
+            if metric[:3] == (inference, split, name):
+                return metric.value
+        raise DataError(
+            f"results must hold {name} on {split}; found those of a network that an older droplab trained, which did "
+            "not keep it. Remove it (droplab runs delete) and train it again, or ask by another metric."
+        )
 
 
 class Trained(NamedTuple):

@@ -125,9 +125,14 @@ def _numbers(said: Evaluation, split: Split, labels: NDArray[np.int64], classes:
         {"accuracy": accuracy, "nll": nll}
         for accuracy, nll in zip(said.accuracy.tolist(), said.nll.tolist(), strict=True)
     ]
-    if split == "test":
-        for numbers, predicted in zip(named, said.predictions.cpu().numpy(), strict=True):
-            numbers.update(classification_metrics(labels, predicted, classes))
+    if split != "train":
+        predictions = said.predictions.cpu().numpy()
+        for numbers, predicted, error in zip(named, predictions, said.nll_error.tolist(), strict=True):
+            by_class = classification_metrics(labels, predicted, classes)
+            if split == "test":
+                numbers |= {"nll_error": error, **by_class}
+            else:  # what may be chosen by
+                numbers |= {name: by_class[name] for name in ("balanced_accuracy", "macro_f1")}
     return named
 
 
