@@ -51,7 +51,7 @@ def goes(kind: str, **settings: object) -> None:
         layers, strengths = state.final(networks)
         modes = ("off", "on", "mc")
         said = evaluate(networks.network, layers, valid, strengths, modes, networks.seeds, samples=3, keep=9).values()
-        found = [losses, traced, *tensors, *(each for one in said for each in (one.nll, one.accuracy, one.predictions))]
+        found = [losses, traced, *tensors, *(each for one in said for each in (one.loss, one.score, one.predictions))]
         assert {each.device for each in found} == {DEVICE}
 
 

@@ -156,7 +156,7 @@ def test_what_is_kept_is_what_a_plain_mean_over_masks_gives():
     entropies = torch.stack([-(p * p.clamp_min(1e-30).log()).sum(dim=1) for p in alone]).mean(dim=0)
     torch.testing.assert_close(said["mc"].single[0].double(), entropies, rtol=1e-3, atol=1e-4)
     nll = -said["off"].kept[0][0][torch.arange(keep), part.labels[part.rows][:keep]].mean()
-    assert nll.item() == pytest.approx(said["off"].nll.item(), rel=0.2), "of nearly all examples"
+    assert nll.item() == pytest.approx(said["off"].loss.item(), rel=0.2), "of nearly all examples"
     assert said_in("mc", keep=0)["mc"].kept == {}
 
 

@@ -60,7 +60,7 @@ def test_it_says_that_valid_chose_and_test_was_looked_at_once() -> None:
         "On valid, never on test. Of 10 arms depth=4,dropout=0.5 is the simplest whose mean accuracy on valid"
         in seen.text
     )
-    assert "of its 3 seeds (0, 1, 2), seed 1 has the highest" in seen.text
+    assert "of its 3 seeds (0, 1, 2), seed 1 has the best" in seen.text
     assert "each network was evaluated on it once" in seen.text
     assert "depth=4,dropout=0.5 against depth=4,control: Helps: " in seen.text
 

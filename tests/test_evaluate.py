@@ -47,16 +47,16 @@ def test_each_mode_is_the_plain_calculation(inference, samples):
     probabilities = torch.stack([plain_probabilities(sample) for sample in samples]).mean(0)
     labels = PART.labels[PART.rows]
     said = said_in(inference)[inference]
-    assert said.nll.item() == pytest.approx(-probabilities[range(len(PART)), labels].log().mean().item(), rel=1e-4)
+    assert said.loss.item() == pytest.approx(-probabilities[range(len(PART)), labels].log().mean().item(), rel=1e-4)
     losses = -probabilities[range(len(PART)), labels].log()
-    assert said.nll_error.item() == pytest.approx(losses.std().item() / len(PART) ** 0.5, rel=1e-3)
-    assert said.accuracy.item() == pytest.approx((probabilities.argmax(1) == labels).double().mean().item())
+    assert said.loss_error.item() == pytest.approx(losses.std().item() / len(PART) ** 0.5, rel=1e-3)
+    assert said.score.item() == pytest.approx((probabilities.argmax(1) == labels).double().mean().item())
     assert torch.equal(said.predictions[0], probabilities.argmax(1))
 
 
 def test_the_modes_differ():
     said = said_in("off", "on", "mc")
-    values = {mode: numbers.nll.item() for mode, numbers in said.items()}
+    values = {mode: numbers.loss.item() for mode, numbers in said.items()}
     assert len(set(values.values())) == 3
     assert values["mc"] < values["on"]
 
@@ -66,7 +66,7 @@ def test_modes_evaluated_together_are_those_evaluated_one_by_one():
     for mode, numbers in together.items():
         alone = said_in(mode)[mode]
         assert torch.equal(numbers.predictions, alone.predictions)
-        assert torch.equal(numbers.nll, alone.nll)
+        assert torch.equal(numbers.loss, alone.loss)
 
 
 @pytest.mark.parametrize("inference", ["off", "on", "mc"])
@@ -75,12 +75,12 @@ def test_the_chunks_do_not_matter(inference, monkeypatch):
     monkeypatch.setattr(examples_module, "CHUNK", 17)
     chunked = said_in(inference)[inference]
     assert torch.equal(whole.predictions, chunked.predictions)
-    torch.testing.assert_close(whole.nll, chunked.nll)
+    torch.testing.assert_close(whole.loss, chunked.loss)
 
 
 def test_an_untrained_network_is_as_unsure_as_chance():
     layers = [layer._replace(weight=layer.weight * 0, bias=layer.bias * 0) for layer in LAYERS]
-    assert evaluate(NETWORK, layers, PART, RATES)["off"].nll.item() == pytest.approx(math.log(EXAMPLES.classes))
+    assert evaluate(NETWORK, layers, PART, RATES)["off"].loss.item() == pytest.approx(math.log(EXAMPLES.classes))
 
 
 def test_class_metrics_worked_by_hand():

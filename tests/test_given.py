@@ -76,6 +76,15 @@ def test_frames_are_read_as_tables_are(tmp_path, way):
     assert file.preprocessing.missing == ("?",)
 
 
+def test_numbers_as_targets_are_those_of_a_file(tmp_path):
+    FRAME.drop(columns=["y", "person", "d"]).to_csv(tmp_path / "n.csv", index=False)
+    np.savez(tmp_path / "n.npz", x=X[:, :2], y=X[:, 2])
+    assert same(given((X[:, :2], X[:, 2])), load_dataset(tmp_path / "n.npz", **QUIET))
+    found = given((FRAME[["a", "b"]], FRAME.c))
+    assert same(found, load_dataset(tmp_path / "n.csv", target="c", **READ, **QUIET))
+    assert found.is_of_numbers
+
+
 def test_groups_beside_arrays_are_parted_by_no_split():
     dataset = given((X, Y), groups=[f"p{one}" for one in PEOPLE])
     rows = [{tuple(row) for row in X.astype(np.float32)[3 * one : 3 * one + 3]} for one in range(40)]
@@ -118,7 +127,6 @@ BAD = {
     "X must be one array of numbers": (FRAME.to_numpy(), Y),
     "y must hold values of one type; found int and str": (X, np.array([1, "a"] * 60, dtype=object)),
     "must have the same features": (X, Y, X[:, :2], Y),
-    "as for a regression": (X, X[:, 0]),
     "y must not have the name of a column": (FRAME, FRAME.y),
     "values of one type in each": (FRAME.assign(e=np.array([1, "a"] * 60, dtype=object)), Y),
     "target must be one of the columns": FRAME.drop(columns="y"),

@@ -146,7 +146,7 @@ def test_early_stopping_keeps_the_best_network_in_a_pack_as_alone():
             np.testing.assert_allclose(one.weights[name], weights, atol=1e-3)
         state = state_of(run)
         said = evaluate(state.networks.network, layers_of(one.weights), EXAMPLES.valid, state.strengths)["off"]
-        assert said.nll.item() == pytest.approx(one.outcome.metric("off", "valid", "nll"), rel=1e-5)
+        assert said.loss.item() == pytest.approx(one.outcome.metric("off", "valid", "nll"), rel=1e-5)
         (shorter,) = train(run.model_copy(update={"epochs": one.outcome.best_epoch}))
         assert bits(shorter) != bits(alone)
         assert all(np.array_equal(shorter.weights[name], alone.weights[name]) for name in alone.weights)

@@ -64,7 +64,7 @@ def test_it_says_question_answer_verdicts_arms_best_and_how_to_repeat_it() -> No
     arms = [row for row in seen.rows if row[1].startswith("depth=")]
     assert len(arms) == 9, "one row for the network that serves both arms"
     assert arms[2][:3] == ["784→512→10, dropout 0.5", "depth=2,dropout=0.5", "3"]
-    assert arms[2][3].startswith("97.9")
+    assert arms[2][4].startswith("97.9")
     assert "Chosen on valid: 784→512→256→128→10, dropout 0.5." in seen.text
     blocks = [block.rstrip("\n") for block in seen.codes]
     assert blocks == ["droplab study mnist-depth --seeds 5", ORIGIN.command, "f" * 12]

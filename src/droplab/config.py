@@ -51,7 +51,9 @@ Schedule = Literal["constant", "linear", "exponential", "inverse_time", "cosine"
 FALLING: tuple[Schedule, ...] = ("linear", "exponential", "cosine", "flat_cosine")
 """Schedules that end at `schedule_final`."""
 MomentumSchedule = Literal["constant", "linear", "exponential"]
-Metric = Literal["accuracy", "nll", "balanced_accuracy", "f1"]
+RecipeLoss = Literal["cross_entropy", "squared_error", "absolute_error", "huber", "poisson"]
+Metric = Literal["accuracy", "nll", "balanced_accuracy", "f1", "rmse", "mae", "r2"]
+Task = Literal["auto", "classification", "regression"]
 ColumnKind = Literal["number", "category", "ignore"]
 NumericEncoding = Literal["piecewise_linear"]
 Strength = Annotated[float, Field(ge=0)]
@@ -138,6 +140,9 @@ class Recipe(Validated):
             1 − e^(−t / `momentum_epochs`).
         momentum_final: where the momentum goes.
         momentum_epochs: how long, in epochs; 0 for the whole training.
+        loss: what is minimized, penalties aside: `cross_entropy` where targets are classes; of numbers, standardized,
+            `squared_error` (which stands in its place there), `absolute_error`, `huber` (squared up to residuals of one
+            standard deviation, absolute beyond), or `poisson` (of counts, whose logarithm the network gives).
         regularizers: what else is used, by name, with its strength: `droplab regularizers` lists them. 0 is none.
         train_examples: how many of the training part are trained on, about the same share of each class; 0 for all.
             Smaller numbers take some of those that larger ones take.
@@ -164,6 +169,7 @@ class Recipe(Validated):
     momentum_schedule: MomentumSchedule = "constant"
     momentum_final: Rate = 0.95
     momentum_epochs: float = Field(0.0, ge=0)
+    loss: RecipeLoss = "cross_entropy"
     regularizers: Regularizers = ()
     train_examples: Annotated[int, Field(ge=0, le=10**9)] = 0
 
@@ -225,6 +231,36 @@ class Recipe(Validated):
         train = train_examples - valid
         return min(self.train_examples or train, train), valid
 
+    @property
+    def is_of_numbers(self) -> bool:
+        """Whether targets are numbers, and not classes."""
+        return self.loss != "cross_entropy"
+
+    @property
+    def usual(self) -> Measure:
+        """The metric that is told of networks where none is asked for: accuracy, or of numbers RMSE."""
+        return MEASURES["rmse" if self.is_of_numbers else "accuracy"]
+
+    def for_targets(self, are_numbers: bool) -> Self:
+        """These settings for data whose targets are classes, or numbers, whose loss is then none of classes.
+
+        Raises:
+            ConfigError: if a setting makes no sense there.
+        """
+        if not are_numbers:
+            if self.is_of_numbers:
+                raise ConfigError(
+                    f"loss={self.loss} is for targets that are numbers; found classes. Leave it out, or say "
+                    "task=regression."
+                )
+            return self
+        if smoothing := [name for name, _ in self.regularizers if name in OF_CLASSES]:
+            raise ConfigError(
+                f"{', '.join(smoothing)} can act on classes alone; found numbers as targets. Leave it out, or say "
+                "task=classification."
+            )
+        return self if self.is_of_numbers else self.model_copy(update={"loss": "squared_error"})
+
     @classmethod
     def parse(cls, values: Mapping[str, Any], origin: str = "settings") -> Self:
         """Validate `values`, reporting every fault at once.
@@ -257,6 +293,8 @@ _LATER = {
     "train_examples",
     "vary",
     "target",
+    "task",
+    "loss",
     "test",
     "groups",
     "columns",
@@ -350,7 +388,9 @@ class StudySettings(Recipe):
         question: what the study asks, one sentence.
         reference: name of the preset whose settings were published; what differs is said on screen and in the report.
         data: a name from the catalog, or a path that `data.files.load_dataset` takes.
-        target: of a table, the column of the classes.
+        target: of a table, the column of the classes, or of numbers.
+        task: whether targets are classes (`classification`) or numbers (`regression`). `auto` takes for numbers what
+            has fractions, or whole numbers with many different values and few examples of each, and says so.
         test: of data without a test part, such data to test on by their path, or the share of the examples to test on.
         groups: of a table, a column whose values no split parts.
         columns: of a table, what columns are, by their names: `number`, `category`, or `ignore` to leave one out.
@@ -370,7 +410,8 @@ class StudySettings(Recipe):
             setting or of a regularizer, `width`, `regularizer`, or the study's own for a table of settings by name.
             `rate` and `depth` stand for `dropout` and `depths`. `0.1:0.9:0.2` is a range with both its ends.
         metric: what verdicts, the ranking and the choice on valid are about: `accuracy`, `nll` (of which less is
-            better), `balanced_accuracy` or `f1` (the mean of the classes' F1).
+            better), `balanced_accuracy` or `f1` (the mean of the classes' F1); where targets are numbers `rmse` (which
+            stands in the place of accuracy there), `mae` or `r2`.
         baseline: of what varies and is no regularizer, the level that the others are compared with, as arms name it:
             `optimizer=sgd`, or the name of the study's own level. `None` for the first of each.
     """
@@ -380,6 +421,7 @@ class StudySettings(Recipe):
     reference: str | None = None
     data: str = "mnist"
     target: str | None = None
+    task: Task = "auto"
     test: str | None = None
     groups: str | None = None
     columns: tuple[tuple[str, ColumnKind], ...] = ()
@@ -508,6 +550,24 @@ class StudySettings(Recipe):
             )
         return self
 
+    def for_targets(self, are_numbers: bool) -> Self:
+        """As that of a recipe; the metric in question is then none of classes, either.
+
+        Raises:
+            ConfigError: likewise.
+        """
+        told = {one for name, values in self.vary for one in (name, *values) if isinstance(one, str)}
+        if are_numbers and (alone := OF_CLASSES & told):
+            raise ConfigError(f"vary: {min(alone)} can act on classes alone; found numbers as targets. Leave it out.")
+        metric = "rmse" if are_numbers and self.metric == "accuracy" else self.metric
+        if (metric in ("rmse", "mae", "r2")) != are_numbers:
+            fits = "rmse, mae or r2" if are_numbers else "accuracy, nll, balanced_accuracy or f1"
+            raise ConfigError(
+                f"metric must be {fits} where targets are {'numbers' if are_numbers else 'classes'}; found {metric}."
+            )
+        fitting = super().for_targets(are_numbers)
+        return fitting.model_copy(update={"metric": metric}) if metric != fitting.metric else fitting
+
     @property
     def measure(self) -> Measure:
         """The metric in question, with its direction, unit and margin."""
@@ -520,7 +580,17 @@ class StudySettings(Recipe):
         A table's preprocessing is fitted without the study's own valid rows; where it varies their split, those of
         another have a part in it.
         """
-        names = ("target", "test", "groups", "columns", "missing", "numeric_encoding", "valid_fraction", "split_seed")
+        names = (
+            "target",
+            "task",
+            "test",
+            "groups",
+            "columns",
+            "missing",
+            "numeric_encoding",
+            "valid_fraction",
+            "split_seed",
+        )
         return {name: getattr(self, name) for name in names}
 
     @property
@@ -788,6 +858,9 @@ def regularizer_pairs(value: Any) -> Regularizers:
     acting = {name: strength for name, strength in named.items() if any(_each(strength))}
     return tuple(sorted((name, s[0] if len(s := _each(strength)) == 1 else s) for name, strength in acting.items()))
 
+
+OF_CLASSES = frozenset({"label_smoothing"})
+"""Regularizers that can act on classes alone."""
 
 BY_LAYER = "dropout_by_layer"
 """The regularizer that a rate a hidden layer was; settings of old have it."""

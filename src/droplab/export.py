@@ -69,7 +69,7 @@ class Whole(nn.Module):
             _Stacked(*(np.stack([one[f"layers.{k}.{part}"] for one in networks]) for part in Layer._fields))
             for k in range(len(info.widths) + 1)
         )
-        self._network = Network.of([settings_of(info)], info.features, len(info.classes), "fp32")
+        self._network = Network.of([settings_of(info)], info.features, info.outputs, "fp32")
 
     def forward(self, x: Tensor) -> Tensor:
         """The probabilities."""

@@ -121,7 +121,7 @@ def inspect(
     shape = f" (images of {shape_words(dataset.image_shape)})" if dataset.image_shape else ""
     print(
         f"{len(dataset.train_y):,} training and {len(dataset.test_y):,} test examples, {dataset.features:,} features"
-        f"{shape}, {len(dataset.classes):,} classes: {dataset.look.counts(dataset.classes)}"
+        f"{shape}, {dataset.target_words}"
     )
     if dataset.preprocessing:
         print(dataset.preprocessing.words)

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from droplab.errors import DroplabError
-from droplab.stats.compare import points
+from droplab.stats.measure import ACCURACY
 from droplab.study.forecast import Forecast
 from droplab.study.packs import work
 from droplab.study.plan import Arm, Run
@@ -39,7 +39,7 @@ _OTHER_COLUMNS = 57  # letters of a line beside the arm's name
 
 @dataclass
 class _ArmState:
-    """What one arm's line shows; `finished` is the accuracy on valid, by seed, of what was trained now."""
+    """What one arm's line shows; `finished` is the accuracy (RMSE) on valid, by seed, of what was trained now."""
 
     control: str
     runs: int = 0
@@ -69,7 +69,7 @@ class View:
         self.console, self.notices = console, notices or console
         self._arms: dict[str, _ArmState] = {}
         self._seconds: float | None = None
-        self._reused = 0
+        self._reused, self._measure = 0, ACCURACY
         self._work: dict[str, float] = {}
         self._share: dict[str, float] = {}
         self._started = time.monotonic()
@@ -91,7 +91,7 @@ class View:
                 state.runs += 1
                 state.done += run.key not in keys
         self._started = time.monotonic()
-        way = runs[0].way
+        way, self._measure = runs[0].way, runs[0].settings.usual
         self.console.print(
             f"{len(todo)} networks to train, {self._reused} reused from the store; {way.device}, {way.precision}"
         )
@@ -119,13 +119,15 @@ class View:
             self.notices.print(f"failed: {name} seed {run.settings.seed}: {result}")
             return
         split: Split = "valid" if run.settings.valid_fraction else "train"
-        accuracy = result.outcome.metric("off", split, "accuracy")
+        measure = run.settings.usual
+        value = result.outcome.metric("off", split, measure.name)
         if split == "valid":
             for state in states:
-                state.finished[run.settings.seed] = accuracy
+                state.finished[run.settings.seed] = value
         if not self.console.is_terminal:
+            told = f"{value:.4g}" if run.settings.is_of_numbers else f"{value:.4f}"
             self.console.print(
-                f"trained {name} seed {run.settings.seed}: {split} accuracy {accuracy:.4f}, "
+                f"trained {name} seed {run.settings.seed}: {split} {measure.label} {told}, "
                 f"{result.outcome.train_seconds:.1f} s"
             )
 
@@ -149,7 +151,8 @@ class View:
         table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
         widest = max(_ARM_LEAST, self.console.width - _OTHER_COLUMNS)
         table.add_column("arm", no_wrap=True)
-        for title in ("networks", "seed", "epoch", "train loss", "valid %", "vs control"):
+        valid = self._measure.headed("valid") if self._measure.unit else f"valid {self._measure.label}"
+        for title in ("networks", "seed", "epoch", "train loss", valid, "vs control"):
             table.add_column(title, justify="right", no_wrap=True)
         room = max(1, self.console.height - _BELOW)
         by_need = sorted(self._arms, key=lambda name: not self._arms[name].is_under_way)
@@ -171,8 +174,8 @@ class View:
             "" if state.seed is None else str(state.seed),
             "" if state.seed is None else f"{state.epoch}/{state.epochs}",
             "" if state.loss is None else f"{state.loss:.4f}",
-            "" if state.accuracy is None else f"{100 * state.accuracy:.2f}",
-            points(fmean(gains)) if gains and name != state.control else "",
+            "" if state.accuracy is None else self._measure.value(state.accuracy),
+            self._measure.change(fmean(gains)) if gains and name != state.control else "",
         )
 
     def _overall(self) -> tuple[float, float]:

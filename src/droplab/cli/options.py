@@ -90,7 +90,11 @@ def columns(texts: Sequence[str]) -> dict[str, str]:
 
 
 READING: dict[str, tuple[type, Any]] = {
-    "target": (str, typer.Option(metavar="COLUMN", help="Of a table, the column of the classes.")),
+    "target": (str, typer.Option(metavar="COLUMN", help="Of a table, the column of the classes, or of numbers.")),
+    "task": (
+        str,
+        typer.Option(metavar="auto|classification|regression", help="Whether targets are classes or numbers."),
+    ),
     "test": (
         str,
         typer.Option(
@@ -154,6 +158,13 @@ RECIPE: dict[str, tuple[type, Any]] = {
     "momentum_schedule": (str, typer.Option(metavar="constant|linear|exponential", help="Of the momentum.")),
     "momentum_final": (float, typer.Option(help="Where the momentum goes.")),
     "momentum_epochs": (float, typer.Option(help="How long that takes; 0 for the whole training.")),
+    "loss": (
+        str,
+        typer.Option(
+            metavar="cross_entropy|squared_error|absolute_error|huber|poisson",
+            help="What is minimized; of numbers squared_error if not given.",
+        ),
+    ),
     "regularizers": (
         str,
         typer.Option(
@@ -190,7 +201,9 @@ STUDY: dict[str, tuple[type, Any]] = RECIPE | {
     ),
     "metric": (
         str,
-        typer.Option(metavar="accuracy|nll|balanced_accuracy|f1", help="What verdicts and the choice are about."),
+        typer.Option(
+            metavar="accuracy|nll|balanced_accuracy|f1|rmse|mae|r2", help="What verdicts and the choice are about."
+        ),
     ),
     "until": (
         str,

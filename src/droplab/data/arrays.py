@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from droplab.config import Task
 from droplab.data.dataset import Dataset, first_not_finite
 from droplab.data.held_out import hold_out
 from droplab.data.mapped import MappedArray, row_chunks
 from droplab.errors import DataError
 
 KEYS = ("train_x", "train_y", "test_x", "test_y")
+
+FEW, ROWS_A_CLASS = 20, 50
+"""Of whole numbers: more different values than the first, with fewer rows each than the second, look measured."""
 
 _LARGEST_WHOLE = 2.0**53  # beyond it floats leave out whole numbers
 
@@ -48,6 +52,7 @@ def held_out_of(
     test: str | None,
     read: Callable[[str], Labelled],
     notify: Callable[[str], None],
+    task: Task = "auto",
 ) -> Dataset:
     """Make a data set of examples that have no test part of their own.
 
@@ -58,12 +63,14 @@ def held_out_of(
         test: the path of those to test on, or their share; `None` for `TEST_SHARE`.
         read: what reads that path.
         notify: told what is assumed.
+        task: as that of `targets_of`.
 
     Raises:
         ConfigError: if `test` is no share.
         DataError: as `to_dataset`, or if the examples cannot be split class by class.
     """
-    x, y = examples.x, labels_of(examples.where[1], examples.y)
+    x, y = examples.x, targets_of(examples.where[1], examples.y, task, notify)
+    task = task_of(y)
     if len(x) != len(y):
         raise DataError(f"{path}: there must be a label an example; found {len(x)} examples and {len(y)} labels.")
     x = flat_features(examples.where[0], x).reshape(x.shape)  # so that a message names the place in the file
@@ -72,7 +79,7 @@ def held_out_of(
     if rows is None:
         other = read(str(test))
         arrays, where = (x, y, other.x, other.y), (*examples.where, *other.where)
-        return to_dataset(path, source, arrays, where, (examples.places, other.places), examples.valid)
+        return to_dataset(path, source, arrays, where, (examples.places, other.places), examples.valid, task=task)
     held = free[rows[1]]
     kept = np.ones(len(y), bool)
     kept[held] = False
@@ -85,7 +92,8 @@ def held_out_of(
         (*examples.where, *examples.where),
         (places[train], places[held]),
         None if examples.valid is None else examples.valid[train],
-        None if examples.groups is None else examples.groups[train],
+        groups=None if examples.groups is None else examples.groups[train],
+        task=task,
     )
 
 
@@ -97,13 +105,15 @@ def to_dataset(
     places: tuple[NDArray[Any] | None, NDArray[Any] | None] = (None, None),
     valid: NDArray[np.bool_] | None = None,
     groups: NDArray[np.int64] | None = None,
+    task: Task = "auto",
+    notify: Callable[[str], None] = lambda _: None,
 ) -> Dataset:
     """Make a data set of four arrays.
 
     Features are (examples, features); of images (examples, rows, columns), or (examples, rows, columns, 3) in colour.
     `uint8` stays and is scaled by 1/255, any other number becomes `float32`. Labels are whole numbers, booleans or
-    strings, shape (examples,); the classes are their sorted distinct values. Mapped features that need no conversion
-    stay mapped.
+    strings, shape (examples,); the classes are their sorted distinct values. Targets may be numbers, as `task` says.
+    Mapped features that need no conversion stay mapped.
 
     Args:
         path: what the data set is named after.
@@ -113,6 +123,8 @@ def to_dataset(
         places: how messages call each training and each test example; `None` for its row.
         valid: which of the training examples are the valid split; `None` where that is not settled.
         groups: of each training example, which no split parts.
+        task: as that of `targets_of`.
+        notify: told what is assumed.
 
     Raises:
         DataError: if an array has the wrong shape or dtype, or a feature is not finite or overflows `float32`.
@@ -122,7 +134,11 @@ def to_dataset(
         raise DataError(
             f"{path}: train and test must have the same features; found shapes {train_x.shape} and {test_x.shape}."
         )
-    classes, train_y, test_y = labels_to_numbers(path, labels_of(where[1], train_y), labels_of(where[3], test_y))
+    train_y = targets_of(where[1], train_y, task, notify)
+    test_y = targets_of(where[3], test_y, task_of(train_y))
+    classes: tuple[str, ...] = ()
+    if train_y.dtype.kind != "f":
+        classes, train_y, test_y = labels_to_numbers(path, train_y, test_y)
     return Dataset(
         name=name_of(path),
         train_x=flat_features(where[0], train_x),
@@ -184,6 +200,56 @@ def _as_float32(where: str, x: NDArray[Any]) -> NDArray[np.float32]:
     return narrow
 
 
+def targets_of(
+    where: str, y: NDArray[Any], task: Task = "auto", notify: Callable[[str], None] = lambda _: None
+) -> NDArray[Any]:
+    """Labels as `labels_of` gives them, or numbers as `float64`.
+
+    Args:
+        where: how messages call them.
+        y: shape (examples,).
+        task: `classification` and `regression` say which; `auto` takes floats for numbers that have fractions, or many
+            different values (`look_measured`), and anything else for labels.
+        notify: told where numbers are assumed.
+
+    Raises:
+        DataError: if they are not what they must be.
+    """
+    if task == "auto":
+        task = "classification"
+        if y.dtype.kind == "f" and y.ndim == 1 and np.isfinite(y).all() and (_odd(y).any() or look_measured(y)):
+            task = "regression"
+            notify(f"{where}: taken for numbers (regression); --task classification says otherwise")
+    if task == "classification":
+        return labels_of(where, y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1 or y.dtype.kind not in "biuf":
+        raise DataError(
+            f"{where} must have one number an example, shape (examples,); found {y.dtype} of shape {y.shape}."
+        )
+    numbers = y.astype(np.float64)
+    if not np.isfinite(numbers).all():
+        raise DataError(f"{where} must be finite; found {numbers[~np.isfinite(numbers)][0]}. Leave such examples out.")
+    return numbers
+
+
+def task_of(y: NDArray[Any]) -> Task:
+    """What targets of `targets_of` are for."""
+    return "regression" if y.dtype.kind == "f" else "classification"
+
+
+def look_measured(values: NDArray[Any]) -> bool:
+    """Whether whole numbers look like measured values, and not like classes: many, and few examples of each."""
+    different = len(np.unique(values))
+    return different > FEW and len(values) < ROWS_A_CLASS * different
+
+
+def _odd(y: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which of them are no whole numbers."""
+    return np.asarray(~((y == np.floor(y)) & (np.abs(y) <= _LARGEST_WHOLE)))
+
+
 def labels_of(where: str, y: NDArray[Any]) -> NDArray[Any]:
     """Labels as `int64`, truth values or text; whole numbers may be floats.
 
@@ -197,11 +263,11 @@ def labels_of(where: str, y: NDArray[Any]) -> NDArray[Any]:
     if y.ndim != 1:
         raise DataError(f"{where} must have one label an example, shape (examples,); found shape {y.shape}.")
     if y.dtype.kind == "f":
-        odd = y[~((y == np.floor(y)) & (np.abs(y) <= _LARGEST_WHOLE))]
+        odd = y[_odd(y)]
         if len(odd):
             raise DataError(
-                f"{where} must be classes; found {y.dtype}, as for a regression ({odd[0]:g}). Name other labels, or "
-                "make classes of the values."
+                f"{where} must be classes; found {y.dtype}, as for a regression ({odd[0]:g}). Name other labels, "
+                "make classes of the values, or say --task regression."
             )
         y = y.astype(np.int64)
     if y.dtype.kind not in "biuU":

@@ -31,7 +31,7 @@ class DatasetCard:
         name: the data set's.
         fingerprint: the data set's.
         source: where the bytes came from, in words.
-        classes: the name of each class.
+        classes: the name of each class; empty where targets are numbers.
         train_examples: how many there are, those held out for validation among them.
         test_examples: how many there are.
         look: what a first look found; `None` where an older droplab kept the data set.
@@ -45,18 +45,24 @@ class DatasetCard:
     test_examples: int
     look: Look | None = None
 
+    @property
+    def outputs(self) -> int:
+        """How many a network for it has: one a class, or one number."""
+        return len(self.classes) or 1
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Train and test examples with their labels.
+    """Train and test examples with their labels, or with numbers as their targets.
 
     Attributes:
         name: how the data set is called in tables and file names.
         train_x: features, shape (train examples, features), `uint8` as stored or `float32`; may be a mapped file.
-        train_y: classes 0 … len(classes) − 1, shape (train examples,), `int64`.
+        train_y: classes 0 … len(classes) − 1, shape (train examples,), `int64`; where there are no classes, the
+            targets are numbers, `float64`, in the unit they were given in.
         test_x: features, shape (test examples, features), the dtype of `train_x`.
-        test_y: shape (test examples,), `int64`.
-        classes: the name of each class.
+        test_y: shape (test examples,), likewise.
+        classes: the name of each class; empty where targets are numbers.
         scale: what a stored feature is multiplied by where batches are made (1/255 for bytes of an image).
         image_shape: (rows, columns) where the features are a grey image, (rows, columns, 3) where they are one in
             colour, else `None`.
@@ -76,9 +82,9 @@ class Dataset:
 
     name: str
     train_x: NDArray[Any]
-    train_y: NDArray[np.int64]
+    train_y: NDArray[Any]
     test_x: NDArray[Any]
-    test_y: NDArray[np.int64]
+    test_y: NDArray[Any]
     classes: tuple[str, ...]
     scale: float = 1.0
     image_shape: tuple[int, ...] | None = None
@@ -112,6 +118,18 @@ class Dataset:
                 f"{self.name}: valid must say of each of {len(self.train_y)} training examples whether it is held out, "
                 f"and be neither all nor none; found {int(self.valid.sum())} of {self.valid.size}."
             )
+
+    @property
+    def is_of_numbers(self) -> bool:
+        """Whether targets are numbers, and not classes."""
+        return not self.classes
+
+    @property
+    def target_words(self) -> str:
+        """What its targets are."""
+        if self.classes:
+            return f"{len(self.classes):,} classes: {self.look.counts(self.classes)}"
+        return f"targets are numbers, {self.train_y.min():g} … {self.train_y.max():g} in train"
 
     @property
     def features(self) -> int:
@@ -172,7 +190,9 @@ class Dataset:
         Raises:
             DataError: if an example's is none of them.
         """
-        codes = codes_of(pa.array(self.classes, TEXT), classes)[self.test_y]
+        if self.is_of_numbers:
+            raise DataError(f"{self.name}: targets must be the classes {listed(classes)}; found numbers.")
+        codes: NDArray[np.integer] = codes_of(pa.array(self.classes, TEXT), classes)[self.test_y]
         if (codes < 0).any():
             row = int((codes < 0).argmax())
             raise DataError(
@@ -214,6 +234,13 @@ def _check_split(name: str, split: str, x: NDArray[Any], y: NDArray[Any], classe
         )
     if x.dtype not in (np.uint8, np.float32):
         raise DataError(f"{name}: {split} features must be uint8 or float32; found {x.dtype}.")
+    if not classes:
+        if y.dtype != np.float64 or y.shape != (len(x),) or not np.isfinite(y).all():
+            raise DataError(
+                f"{name}: {split} targets must be finite float64, one an example ({len(x)}); found {y.dtype} of shape "
+                f"{y.shape}."
+            )
+        return
     if y.dtype != np.int64 or y.shape != (len(x),):
         raise DataError(
             f"{name}: {split} labels must be int64, one an example ({len(x)}); found {y.dtype} of shape {y.shape}."

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from droplab.config import ColumnKind, NumericEncoding
+from droplab.config import ColumnKind, NumericEncoding, Task
 from droplab.data import fetch
 from droplab.data.arrays import name_of
 from droplab.data.catalog import CATALOG, find
@@ -30,6 +30,7 @@ def load_dataset(
     name_or_path: str | Path | Given,
     *,
     target: str | None = None,
+    task: Task = "auto",
     test: str | None = None,
     groups: str | None = None,
     columns: Mapping[str, ColumnKind] | Sequence[tuple[str, ColumnKind]] = (),
@@ -49,7 +50,9 @@ def load_dataset(
     Args:
         name_or_path: a name of the catalog; else a path, if it has a suffix or a separator, or exists; or arrays or
             DataFrames that are at hand.
-        target: of a table, the column of the classes.
+        target: of a table, the column of the classes, or of numbers.
+        task: whether targets are classes (`classification`) or numbers (`regression`); `auto` says where it takes them
+            for numbers.
         test: of data without a test part of their own, such data to test on by their path, or the share of the
             examples to test on.
         groups: of a table, a column whose values no split parts.
@@ -72,7 +75,7 @@ def load_dataset(
     text = given.name if given else os.fspath(name_or_path)  # type: ignore[arg-type]
     path = Path(text)
     told = (dict(columns), tuple(missing), numeric_encoding)
-    reading = Reading(target, test, groups, *told, valid_fraction, split_seed, preprocessing)
+    reading = Reading(target, test, groups, *told, valid_fraction, split_seed, preprocessing, task)
     if given and given.tables:
         return load_given(given, reading, notify)
     if not given and text not in CATALOG and is_table(path) and not is_folder(path):
@@ -92,17 +95,21 @@ def load_dataset(
             "save them and name the file."
         )
     if text not in CATALOG and is_pair(text):
-        return load_pair(text, test, notify)
+        return load_pair(text, test, notify, task)
     if text not in CATALOG and is_folder(path) and holds_images(path):
+        if task == "regression":
+            raise ConfigError(f"{text}: folders name classes, so task=regression cannot act. Leave it out.")
         return load_images(path, test, notify)
     if path.suffix == ".toml":
         raise ConfigError(f"{text}: is a study, and data are wanted. Type: droplab study {shlex.quote(text)}")
     if text not in CATALOG and not is_folder(path) and (path.suffix or path.name != text or os.path.lexists(path)):
-        return load_npz(path, test, notify)
+        return load_npz(path, test, notify, task)
     if test is not None:
         raise ConfigError(f"{text} has a test part of its own, so test cannot act. Leave it out.")
     if text not in CATALOG and is_folder(path):
-        return load_folder(path)
+        return load_folder(path, task, notify)
+    if task == "regression":
+        raise ConfigError(f"{text}: its targets are classes, so task=regression cannot act. Leave it out.")
     return fetch.load(find(text), cache_dir=cache_dir, notify=notify)
 
 

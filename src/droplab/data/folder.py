@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
+from droplab.config import Task
 from droplab.data import idx, npy
 from droplab.data.arrays import KEYS, to_dataset
 from droplab.data.dataset import Dataset
@@ -26,12 +28,17 @@ _WANTED = (
 _MOST_NAMED = 5  # files of a folder that a message names
 
 
-def load_folder(path: Path) -> Dataset:
+def load_folder(path: Path, task: Task = "auto", notify: Callable[[str], None] = lambda _: None) -> Dataset:
     """Load a data set from a folder of four npy or four IDX files.
 
     What is mapped read-only instead of read: `uint8` features, and `float32` ones of an npy file in C order (an IDX
     file's are big-endian). Features of any other dtype, and those of gzip files, are converted into memory. IDX files
     may have `.` for `-` before `idx`, and `.gz` at the end; of a file and its `.gz`, the file is taken.
+
+    Args:
+        path: of the folder.
+        task: as that of `arrays.targets_of`.
+        notify: told what is assumed.
 
     Raises:
         DataError: if the folder holds not exactly one data set, a file is not as long as its header says or is
@@ -39,7 +46,7 @@ def load_folder(path: Path) -> Dataset:
     """
     files = _choose(path, *data_files(path))
     arrays = [_open(files[key], key) for key in KEYS]
-    return to_dataset(path, f"folder {path}", arrays, [str(files[key]) for key in KEYS])
+    return to_dataset(path, f"folder {path}", arrays, [str(files[key]) for key in KEYS], task=task, notify=notify)
 
 
 def data_files(path: Path) -> tuple[dict[str, Path], dict[str, Path]]:

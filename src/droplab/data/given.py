@@ -108,7 +108,7 @@ def load_given(given: Given, reading: Reading, notify: Callable[[str], None]) ->
     path, arrays = Path(given.name), given.arrays
     test = reading.test if len(arrays or given.tables) == 1 else _PARTS[1][0]
     if arrays:
-        return held_out_of(path, "arrays in Python", arrays[0], test, lambda _: arrays[-1], notify)
+        return held_out_of(path, "arrays in Python", arrays[0], test, lambda _: arrays[-1], notify, reading.task)
     missing = reading.preprocessing.missing if reading.preprocessing else reading.missing
     tables = [one.marked(missing, (given.target, given.groups)) for one in given.tables]
     reading = replace(reading, test=test, target=given.target, groups=given.groups)

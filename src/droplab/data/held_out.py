@@ -27,7 +27,7 @@ def hold_out(
 
     Args:
         where: how messages call the data.
-        labels: the class of each example, shape (examples,).
+        labels: the class of each example, or the number that is its target (`float64`), shape (examples,).
         test: the share that is tested on, of each class alike; a path; `None` for `TEST_SHARE`.
         notify: told what is assumed.
         groups: the group of each example, which the split is not to part.
@@ -40,7 +40,8 @@ def hold_out(
     if share is None:
         return None
     if test is None:
-        by = "by class" if groups is None else "by class, in whole groups"
+        by = "at random" if labels.dtype.kind == "f" else "by class"
+        by += "" if groups is None else ", in whole groups"
         notify(f"{where}: {share:.0%} of the examples are the test split, {by}; --test says otherwise")
     train, held = train_valid_split(labels, test_size=share, random_state=_TEST_SPLIT_SEED, groups=groups)
     return np.sort(train), np.sort(held)

@@ -28,7 +28,7 @@ class Look:
     """What a first look found.
 
     Attributes:
-        train: examples of each class, those held out for validation among them.
+        train: examples of each class, those held out for validation among them; of numbers one count of all.
         test: likewise.
         findings: a sentence each: examples of test that are in train, too (leakage), repeated ones, equal ones of
             different classes, uneven classes, classes that are not in both or whose names are nearly alike, columns
@@ -43,6 +43,8 @@ class Look:
 
     def counts(self, classes: Sequence[str]) -> str:
         """How many examples there are of each class, in words; `classes` are their names."""
+        if not classes:
+            return ""
         held = self.valid or (0,) * len(self.train)
         parts = zip(classes, self.train, held, self.test, strict=True)
         told = [
@@ -54,10 +56,11 @@ class Look:
 
 def look_at(dataset: Dataset) -> Look:
     """Look at a data set; examples are equal where all their features are."""
-    classes = len(dataset.classes)
-    train, test = (np.bincount(y, minlength=classes) for y in (dataset.train_y, dataset.test_y))
-    valid = None if dataset.valid is None else np.bincount(dataset.train_y[dataset.valid], minlength=classes)
-    classes_found = _classes(dataset.classes, train, test, valid)
+    classes, numbers = len(dataset.classes), dataset.is_of_numbers
+    train_y, test_y = (np.zeros(len(y), np.int64) if numbers else y for y in (dataset.train_y, dataset.test_y))
+    train, test = (np.bincount(y, minlength=classes) for y in (train_y, test_y))
+    valid = None if dataset.valid is None else np.bincount(train_y[dataset.valid], minlength=classes)
+    classes_found = () if numbers else _classes(dataset.classes, train, test, valid)
     findings = [
         *_equal(dataset),
         *classes_found,
@@ -110,7 +113,7 @@ def _equal(dataset: Dataset) -> Iterator[str]:
             f"example in train and in valid ({_listed(pairs, len(repeats))})"
         )
         torn = np.flatnonzero(dataset.train_y[repeats] != dataset.train_y[earlier])
-        if len(torn):
+        if len(torn) and dataset.classes:
             i, k = repeats[torn[0]], earlier[torn[0]]
             a, b = (dataset.classes[dataset.train_y[row]] for row in (k, i))
             yield (

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from droplab.config import Task
 from droplab.data import npy
 from droplab.data.arrays import KEYS, Labelled, held_out_of, to_dataset
 from droplab.data.dataset import Dataset
@@ -23,7 +24,12 @@ FEATURES = ("x", "X")
 """How features may be called where train and test are not kept apart."""
 
 
-def load_npz(path: str | Path, test: str | None = None, notify: Callable[[str], None] = lambda _: None) -> Dataset:
+def load_npz(
+    path: str | Path,
+    test: str | None = None,
+    notify: Callable[[str], None] = lambda _: None,
+    task: Task = "auto",
+) -> Dataset:
     """Load a data set from an npz file with the arrays `train_x`, `train_y`, `test_x`, `test_y`, or `x` and `y`.
 
     Their shapes and dtypes are those of `arrays.to_dataset`.
@@ -32,6 +38,7 @@ def load_npz(path: str | Path, test: str | None = None, notify: Callable[[str], 
         path: of the file.
         test: of `x` and `y` alone, another such file, or the share of the examples to test on.
         notify: told what is assumed.
+        task: as that of `arrays.targets_of`.
 
     Raises:
         ConfigError: if `test` is no share, or the file has a test part of its own.
@@ -51,10 +58,10 @@ def load_npz(path: str | Path, test: str | None = None, notify: Callable[[str], 
                 )
             arrays = [members.read(key) for key in KEYS]
     if examples is not None:
-        return held_out_of(path, f"file {path}", examples, test, _read_labelled, notify)
+        return held_out_of(path, f"file {path}", examples, test, _read_labelled, notify, task)
     if test is not None:
         raise ConfigError(f"{path}: has a test part of its own (test_x, test_y), so test cannot act. Leave it out.")
-    return to_dataset(path, f"file {path}", arrays, [f"{path}: {key}" for key in KEYS])
+    return to_dataset(path, f"file {path}", arrays, [f"{path}: {key}" for key in KEYS], task=task, notify=notify)
 
 
 def _read_labelled(text: str) -> Labelled:
@@ -79,7 +86,8 @@ def _features_of(members: Members) -> str | None:
 def write_npz(dataset: Dataset, path: str | Path) -> None:
     """Write a data set as the npz of the original post: scaled `float32` features, images as (examples, rows, columns).
 
-    Labels are `uint8` where there are at most 256 classes, else `int64`. The file is written whole or not at all.
+    Labels are `uint8` where there are at most 256 classes, else `int64`; numbers are `float64`. The file is
+    written whole or not at all.
 
     Raises:
         DataError: if the file cannot be written.
@@ -89,7 +97,7 @@ def write_npz(dataset: Dataset, path: str | Path) -> None:
         scaled = x.astype(np.float32) * np.float32(dataset.scale)
         return scaled.reshape(len(x), *(dataset.image_shape or (-1,)))
 
-    labels = np.uint8 if len(dataset.classes) <= 256 else np.int64
+    labels = np.float64 if dataset.is_of_numbers else np.uint8 if len(dataset.classes) <= 256 else np.int64
     with write_atomically(Path(path)) as handle:
         np.savez_compressed(
             handle,

@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from droplab.config import Task
 from droplab.data import idx, npy
 from droplab.data.arrays import Labelled, held_out_of
 from droplab.data.dataset import Dataset
@@ -29,7 +30,7 @@ def pair_of(text: str) -> tuple[Path, Path]:
     return Path(features), Path(labels)
 
 
-def load_pair(text: str, test: str | None, notify: Callable[[str], None]) -> Dataset:
+def load_pair(text: str, test: str | None, notify: Callable[[str], None], task: Task = "auto") -> Dataset:
     """Load a data set from two npy or IDX files, `FEATURES,LABELS`.
 
     Features that are read as they lie in their file stay mapped where `test` names two files of its own.
@@ -38,12 +39,13 @@ def load_pair(text: str, test: str | None, notify: Callable[[str], None]) -> Dat
         text: the two.
         test: two such files, or the share of the examples to test on.
         notify: told what is assumed.
+        task: as that of `arrays.targets_of`.
 
     Raises:
         ConfigError: if `test` is no share.
         DataError: if a file is not what it must be.
     """
-    return held_out_of(pair_of(text)[0], f"files {text}", _read(text), test, _read, notify)
+    return held_out_of(pair_of(text)[0], f"files {text}", _read(text), test, _read, notify, task)
 
 
 def open_array(path: Path) -> NDArray[Any]:

@@ -1,10 +1,11 @@
-"""Stratified splits in two parts, by example or by whole groups of them."""
+"""Splits in two parts, stratified where targets are classes, by example or by whole groups of them."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from droplab.errors import ConfigError, DataError
 
 _FOLDS = 10  # so many are enough for shares that people write; smaller shares take more
+_FEWEST = 4  # examples with numbers as targets that a split is of any use for
 _MOST_FOLDS = 100  # dividing groups among folds takes time by groups × folds
 
 
@@ -19,7 +21,7 @@ def nested_order(labels: ArrayLike, split_seed: int) -> NDArray[np.int64]:
     """An order of examples whose every beginning has about the share of each class that all of them have.
 
     Args:
-        labels: the class of each example, shape (examples,).
+        labels: the class of each example, shape (examples,); of numbers (`float64`) the order is random.
         split_seed: which of the possible orders.
 
     Returns:
@@ -30,7 +32,7 @@ def nested_order(labels: ArrayLike, split_seed: int) -> NDArray[np.int64]:
         >>> [int((labels[nested_order(labels, 1)[:count]] == 0).sum()) for count in (3, 6)]
         [2, 4]
     """
-    y = np.asarray(labels)
+    y = _strata(np.asarray(labels))
     shuffled = np.random.default_rng(split_seed).permutation(len(y))
     place = np.empty(len(y))
     for one in np.unique(y):
@@ -45,10 +47,10 @@ def train_valid_split(
     """Split examples so that each class has the same share in both parts; exactly scikit-learn's `train_test_split`.
 
     With groups, each is in one part as a whole, and the shares are about these: some of the folds of scikit-learn's
-    `StratifiedGroupKFold`.
+    `StratifiedGroupKFold`. Numbers (`float64`) are not stratified.
 
     Args:
-        labels: the class of each example, shape (examples,).
+        labels: the class of each example, or the number that is its target, shape (examples,).
         test_size: share of the examples that goes to valid, in (0, 1).
         random_state: which of the possible splits.
         groups: the group of each example, shape (examples,).
@@ -73,6 +75,8 @@ def train_valid_split(
         raise ConfigError(f"the valid share must lie between 0 and 1; found {test_size}. Choose e.g. 1/6.")
     if y.ndim != 1 or not len(y):
         raise DataError(f"labels must be one a example, shape (examples,); found shape {y.shape}. Reshape them.")
+    if y.dtype.kind == "f":
+        return _of_numbers(y, groups, test_size, random_state)
     classes, members = np.unique(y, return_counts=True)
     if len(classes) == 1:
         raise DataError(f"labels must have at least 2 classes; found only {classes[0]}. Add examples of another class.")
@@ -98,6 +102,25 @@ def train_valid_split(
         np.arange(len(y)), test_size=test_size, stratify=y, random_state=random_state
     )
     return train_indices, valid_indices
+
+
+def _of_numbers(
+    y: NDArray[np.floating], groups: NDArray[np.int64] | None, test_size: float, random_state: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """A split of examples whose targets are numbers; what has one or two examples cannot be split to any purpose."""
+    from sklearn.model_selection import train_test_split
+
+    if len(y) < _FEWEST:
+        raise DataError(f"a split needs {_FEWEST} examples or more; found {len(y)}. Add examples.")
+    if groups is not None:
+        return _by_group(_strata(y), groups, test_size, random_state)
+    train_indices, valid_indices = train_test_split(np.arange(len(y)), test_size=test_size, random_state=random_state)
+    return train_indices, valid_indices
+
+
+def _strata(y: NDArray[Any]) -> NDArray[Any]:
+    """The stratum of each example: its class; numbers are all of one."""
+    return np.zeros(len(y), np.int64) if y.dtype.kind == "f" else y
 
 
 def _by_group(

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from droplab.data.arrays import ROWS_A_CLASS
 from droplab.data.columns import FEW
 from droplab.data.look import alike
 from droplab.data.preprocessing import Category, Column, Preprocessing
 
 _SHARE = 0.5  # so many categories a row are identifiers, or a text by itself each
-_ROWS_A_CLASS = 50  # fewer rows a class, of many whole numbers, look like measured values
 _FEWEST = 8  # rows, below which anything looks like a pattern
 
 
 def look_at_columns(
     preprocessing: Preprocessing,
     numbers: NDArray[np.float64],
-    labels: NDArray[np.int64],
+    labels: NDArray[Any],
     classes: Sequence[str],
     target: str,
 ) -> tuple[str, ...]:
@@ -29,7 +30,7 @@ def look_at_columns(
         preprocessing: what made the numbers.
         numbers: as `Preprocessing.read` gives them, in the order of the file, shape (rows, columns).
         labels: the class of each row, shape (rows,).
-        classes: their names.
+        classes: their names; none where the target is a number, of which columns tell nothing.
         target: the column of the classes.
 
     Returns:
@@ -38,6 +39,7 @@ def look_at_columns(
         classes that look measured.
     """
     found = [*measured(classes, len(labels), target)]
+    labels = labels if classes else np.zeros(len(labels), np.int64)
     for place, column in enumerate(preprocessing.columns):
         values = numbers[:, place]
         if isinstance(column, Category):
@@ -98,8 +100,8 @@ def _parted(values: NDArray[np.float64], labels: NDArray[np.int64]) -> int:
 def measured(classes: Sequence[str], rows: int, target: str) -> Iterator[str]:
     """What is said of classes that look like measured values; arguments as those of `look_at_columns`."""
     whole = all(text.lstrip("-").removesuffix(".0").isdigit() for text in classes)
-    if whole and len(classes) > FEW and rows < _ROWS_A_CLASS * len(classes):
+    if whole and len(classes) > FEW and rows < ROWS_A_CLASS * len(classes):
         yield (
             f"{target!r} has {len(classes)} different whole numbers in {rows:,} rows, each a class by itself: this "
-            "looks like a regression; make a few classes of the values"
+            "looks like a regression: leave out --task classification, or make a few classes of the values"
         )

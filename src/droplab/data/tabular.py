@@ -1,4 +1,4 @@
-"""A table with a column of classes → Dataset."""
+"""A table with a column of classes, or of numbers, as targets → Dataset."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from droplab.config import ColumnKind, NumericEncoding
-from droplab.data.arrays import name_of
-from droplab.data.cells import TEXT, codes_of, group_of, numbers_of
+from droplab.config import ColumnKind, NumericEncoding, Task
+from droplab.data.arrays import look_measured, name_of
+from droplab.data.cells import TEXT, Spelling, codes_of, group_of, numbers_of
 from droplab.data.columns import check_told, decide, is_count
 from droplab.data.dataset import Dataset
 from droplab.data.held_out import hold_out
@@ -34,7 +34,7 @@ class Reading:
     """How a table is read.
 
     Attributes:
-        target: the column of the classes.
+        target: the column of the classes, or of numbers.
         test: a table of test rows, or the share of the rows to test on, each class by the same share; `None` for
             `TEST_SHARE`.
         groups: a column whose values no split parts, as that of a patient; it is no feature.
@@ -45,6 +45,8 @@ class Reading:
             preprocessing.
         split_seed: of that split.
         preprocessing: what makes the features, instead of what would be fitted.
+        task: `classification`, `regression`, or `auto`, which takes a target for a number that has fractions, or whole
+            numbers that look measured (`arrays.look_measured`).
     """
 
     target: str | None = None
@@ -56,6 +58,7 @@ class Reading:
     valid_fraction: float = 0.0
     split_seed: int = 1
     preprocessing: Preprocessing | None = None
+    task: Task = "auto"
 
 
 def load_tabular(path: Path, reading: Reading, notify: Callable[[str], None]) -> Dataset:
@@ -112,23 +115,36 @@ def table_dataset(
         raise DataError(f"{path}: groups and target must be two columns; found {groups!r} for both. Name another.")
     features = table if fitted else _features(table, (target, groups), reading.columns, notify)
     labels = _present(table, target, "class")
-    classes = _classes(table, target, labels)
+    spelling = _spelling(table, target, labels, reading.task)
+    classes: tuple[str, ...] = ()
+    if spelling is not None:
+        targets = strata = _numbers(table, target, labels, spelling)
+        if reading.task == "auto":
+            notify(f"{path}: {target!r} is taken for a number (regression); --task classification says otherwise")
+    else:
+        classes = _classes(table, target, labels)
+        targets = codes_of(labels, classes).astype(np.int64)
+        strata = _named(classes)[targets]
     members = None if groups is None else _members(table, groups)
-    codes = codes_of(labels, classes).astype(np.int64)
     try:
-        rows = hold_out(str(path), _named(classes)[codes], reading.test, notify, members)
+        rows = hold_out(str(path), strata, reading.test, notify, members)
     except DataError as error:
         raise DataError(" ".join([str(error), *measured(classes, len(table), target)])) from None
     if rows is None:
         train, held = features, read(str(reading.test))
         _column(held, "target", target, "the column of the classes")
-        train_y, test_y = codes, _known(held, target, classes)
+        train_y = targets
+        test_y = (
+            _known(held, target, classes)
+            if spelling is None
+            else _numbers(held, target, _present(held, target, "number"), spelling)
+        )
         if groups is not None:
             _check_apart(table, held, _column(held, "groups", groups, "a column"))
     else:
         chosen, left = rows
         train, held = features.take(chosen), features.take(left)
-        train_y, test_y, members = codes[chosen], codes[left], None if members is None else members[chosen]
+        train_y, test_y, members = targets[chosen], targets[left], None if members is None else members[chosen]
     for note in dict.fromkeys((*table.notes, *held.notes)):
         notify(note)
     if fitted is None:
@@ -203,24 +219,47 @@ def _present(table: Table, name: str, what: str) -> pa.Array:
     return texts
 
 
-def _classes(table: Table, target: str, labels: pa.Array) -> tuple[str, ...]:
-    """The different classes, in order: whole numbers by their size.
+def _spelling(table: Table, target: str, labels: pa.Array, task: Task) -> Spelling | None:
+    """How the numbers of a target are spelt; `None` where it has classes.
 
     Raises:
-        DataError: if they are measured values.
+        DataError: if numbers are asked for, and it has none; if classes are, and it has measured values.
     """
-    found = pc.unique(labels)
-    texts = found.to_pylist()
-    if len(texts) < 2:
-        raise DataError(f"{table.name}: {target!r} must have at least 2 classes; found only {texts[0]!r}. Add rows.")
     decided = decide(replace(table, columns={target: labels}, aside={}), {})[target]
-    values, fault = numbers_of(found, decided.spelling)
-    odd = np.flatnonzero(values != np.floor(values))
-    if decided.kind == "number" and fault is None and len(odd):
+    values, fault = numbers_of(labels, decided.spelling)
+    is_number = decided.kind == "number" and fault is None
+    if task == "regression":
+        if not is_number:
+            why = f" {decided.fault}" if decided.fault else f"; found {labels[0].as_py()!r}."
+            raise DataError(f"{table.name}: {target!r} must hold numbers{why}")
+        return decided.spelling
+    odd = np.flatnonzero(is_number & (values != np.floor(values)) & ~np.isnan(values))
+    if task == "classification" and len(odd):
         raise DataError(
             f"{table.name}: {target!r} must hold classes; found measured values, as for a regression "
-            f"({texts[int(odd[0])]}). Name another column, or make classes of the values."
+            f"({labels[int(odd[0])].as_py()}). Name another column, make classes of the values, or say --task "
+            "regression."
         )
+    return decided.spelling if task == "auto" and is_number and (len(odd) or look_measured(values)) else None
+
+
+def _numbers(table: Table, target: str, labels: pa.Array, spelling: Spelling) -> NDArray[np.float64]:
+    """The numbers that are the targets of rows."""
+    values, fault = numbers_of(labels, spelling)
+    if fault is not None or np.isnan(values).any():
+        place = fault.row if fault is not None else int(np.isnan(values).argmax())
+        raise DataError(
+            f"{table.name}: {target!r} must hold a finite number in each row; found {labels[place].as_py()!r} in row "
+            f"{table.rows[place]}. Correct it, or leave the row out."
+        )
+    return values
+
+
+def _classes(table: Table, target: str, labels: pa.Array) -> tuple[str, ...]:
+    """The different classes, in order: whole numbers by their size."""
+    texts = pc.unique(labels).to_pylist()
+    if len(texts) < 2:
+        raise DataError(f"{table.name}: {target!r} must have at least 2 classes; found only {texts[0]!r}. Add rows.")
     return tuple(sorted(texts, key=float) if all(map(_WHOLE, texts)) else sorted(texts))
 
 

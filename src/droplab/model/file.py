@@ -8,7 +8,7 @@ safetensors writes several in no fixed order, and the same network must give the
 
 Formats: 1 has no `format` and no hash, and is read as ever; 2 has both; 3 may tell how a table's numbers are spelt,
 what says that a value is missing, the card, and the channels and background of images; 4 may have a dropout rate a
-hidden layer; 5 may have what its sets of classes are made by.
+hidden layer; 5 may have no classes, since its network gives numbers, or what its answers are calibrated by.
 """
 
 from __future__ import annotations
@@ -28,7 +28,16 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError, model_validator
 from safetensors import numpy as safetensors
 
-from droplab.config import Activation, Dropout, Regularizers, RunSettings, Validated, Width, with_one_dropout
+from droplab.config import (
+    Activation,
+    Dropout,
+    RecipeLoss,
+    Regularizers,
+    RunSettings,
+    Validated,
+    Width,
+    with_one_dropout,
+)
 from droplab.data.disk import open_regular
 from droplab.data.preprocessing import Preprocessing
 from droplab.errors import ConfigError, DataError, ModelFileError, line, reading
@@ -37,6 +46,7 @@ _ENTRY = "droplab"
 _FORMAT = 5
 _OWN = ("format", "card", "sha256")  # what a file says of itself
 _LATER = (
+    "loss",
     "activation",
     "pieces",
     "regularizers",
@@ -85,7 +95,7 @@ class ModelInfo(Validated):
         widths: units of each hidden layer.
         dropout: drop probability it was trained with, or that of each hidden layer.
         features: features of an example.
-        classes: the name of each class, in the order of the logits.
+        classes: the name of each class, in the order of the logits; none where its one output is a number.
         scale: what a stored feature is multiplied by before the first layer.
         image_shape: (rows, columns) where the features are a grey image, (rows, columns, 3) where they are one in
             colour; `None` where they are no image, and for one in colour in files of old.
@@ -100,6 +110,7 @@ class ModelInfo(Validated):
         networks: how many there are, alike but for their seeds; their probabilities are averaged.
         plugin_noise: those of a plugin among them that act at inference, too, where dropout is left on; others of a
             plugin act in training alone, and need not be known to use the network.
+        loss: what it was trained by: outputs of `poisson` are the logarithms of numbers.
         background: what lies behind what its grey images show, 0 (black) … 255; `None` where that is not known.
         calibration: what makes its answers sets of classes; `None` where no rows were set apart for that.
     """
@@ -109,7 +120,7 @@ class ModelInfo(Validated):
     widths: tuple[Width, ...]
     dropout: Dropout
     features: int = Field(ge=1)
-    classes: tuple[str, ...] = Field(min_length=2)
+    classes: tuple[str, ...]
     scale: float
     image_shape: Annotated[tuple[Annotated[int, Field(ge=1)], ...], AfterValidator(_of_an_image)] | None
     data: str
@@ -121,6 +132,7 @@ class ModelInfo(Validated):
     regularizers: Regularizers = ()
     preprocessing: Preprocessing | None = None
     networks: int = Field(1, ge=1)
+    loss: RecipeLoss = "cross_entropy"
     background: int | None = Field(None, ge=0, le=255)
     plugin_noise: tuple[str, ...] = ()
     calibration: Calibration | None = None
@@ -137,11 +149,29 @@ class ModelInfo(Validated):
             raise ValueError(f"pieces={self.pieces} belongs to maxout; found activation={self.activation}")
         return self
 
+    @model_validator(mode="after")
+    def _classes_or_numbers(self) -> Self:
+        if len(self.classes) < 2 and (self.classes or self.loss == "cross_entropy"):
+            raise ValueError(f"a classifier has at least 2 classes; found {len(self.classes)}")
+        if self.classes and self.loss != "cross_entropy":
+            raise ValueError(f"loss={self.loss} belongs to numbers; found classes")
+        return self
+
+    @property
+    def is_of_numbers(self) -> bool:
+        """Whether its output is a number, in the unit of the targets that it was trained on."""
+        return not self.classes
+
+    @property
+    def outputs(self) -> int:
+        """How many there are: one a class, or one number."""
+        return len(self.classes) or 1
+
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name and shape of each tensor of the file."""
         stacked = (self.networks,) if self.networks > 1 else ()
-        units = (self.features, *self.widths, len(self.classes))
+        units = (self.features, *self.widths, self.outputs)
         shapes: dict[str, tuple[int, ...]] = {}
         for layer, (inputs, width) in enumerate(pairwise(units)):
             outputs = width * (self.pieces if layer < len(self.widths) else 1)
@@ -215,6 +245,7 @@ def settings_of(info: ModelInfo) -> RunSettings:
         widths=info.widths,
         dropout=info.dropout,
         activation=info.activation,
+        loss=info.loss,
         regularizers=tuple((name, strength) for name, strength in info.regularizers if name in TABLE),
         **pieces,
     )
@@ -223,7 +254,9 @@ def settings_of(info: ModelInfo) -> RunSettings:
 def _told(info: ModelInfo) -> dict[str, object]:
     """What is written of a network: of what came later only what is not as it was before."""
     later = {name for name in _LATER if getattr(info, name) == ModelInfo.model_fields[name].default}
-    return info.model_dump(mode="json", exclude=later) | {"format": _FORMAT}
+    return info.model_dump(mode="json", exclude=later) | {
+        "format": _FORMAT if info.is_of_numbers or info.calibration else 4
+    }
 
 
 def _hash(told: Mapping[str, object], weights: Mapping[str, NDArray[np.float32]]) -> str:

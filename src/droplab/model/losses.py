@@ -6,9 +6,11 @@ R networks, B examples, C classes, T targets, Q levels of quantiles.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, huber_loss, softplus
 
@@ -18,6 +20,29 @@ Output = Literal["softmax", "logistic", "identity", "exp", "ascending"]
 
 Loss = Literal["squared_error", "absolute_error", "huber", "poisson", "quantile"]
 """What numbers are trained by."""
+
+
+class Unit(NamedTuple):
+    """What numbers are trained in: (number − `centre`) / `scale`."""
+
+    centre: float
+    scale: float
+
+    @classmethod
+    def of(cls, loss: str, targets: NDArray[np.float64]) -> Unit:
+        """That of the targets that are trained on: their mean and standard deviation; of `poisson` 0 and their mean."""
+        centre, scale = float(targets.mean()), float(targets.std())
+        return cls(0.0, centre or 1.0) if loss == "poisson" else cls(centre, scale or 1.0)
+
+    def inside(self, numbers: Tensor) -> Tensor:
+        """Numbers as they are trained for."""
+        return (numbers - self.centre) / self.scale
+
+    def folded(self, weight: Tensor, bias: Tensor, output: Output) -> tuple[Tensor, Tensor]:
+        """The output layer, shapes (R, 1, I) and (R, 1), that gives the numbers themselves, or their logarithms."""
+        if output == "exp":
+            return weight, bias + float(np.log(self.scale))
+        return weight * self.scale, bias * self.scale + self.centre
 
 
 def output_of(loss: Loss) -> Output:

@@ -21,7 +21,7 @@ from torch.nn.functional import linear
 
 from droplab.config import Recipe, RunSettings
 from droplab.model.activations import activation_of
-from droplab.model.losses import Loss, Output, of_classes, of_labels, of_numbers
+from droplab.model.losses import Loss, Output, of_classes, of_labels, of_numbers, output_of
 from droplab.model.noise import LEVELS, Noise, is_fine, level_of
 from droplab.model.regularizers import DROPOUT, TABLE, Regularizer, strengths_of
 
@@ -93,8 +93,9 @@ class Network:
 
     @classmethod
     def of(cls, runs: Sequence[RunSettings], features: int, classes: int, precision: str) -> Network:
-        """What runs compute that may differ in strengths, rates and seeds."""
+        """What runs compute that may differ in strengths, rates and seeds; `classes` counts the outputs."""
         first = runs[0]
+        numbers = {} if first.loss == "cross_entropy" else {"loss": first.loss, "output": output_of(first.loss)}
         return cls.using(
             [used_by(run) for run in runs],
             sizes=(features, *first.widths, classes),
@@ -102,6 +103,7 @@ class Network:
             pieces=pieces_of(first),
             precision=precision,
             scaled=first.dropout_scaling == "training",
+            **numbers,
         )
 
     @classmethod

@@ -196,7 +196,7 @@ def _network(run: Run, info: ModelInfo, seeds: str) -> str:
     hidden = f"{len(settings.widths)}, {settings.activation}" if settings.widths else "0: a linear classifier"
     rest = {name: value for name, value in settings.told().items() if name not in ("widths", "seed")}
     rows = {
-        "units, layer by layer": " → ".join(map(str, (info.features, *settings.widths, len(info.classes)))),
+        "units, layer by layer": " → ".join(map(str, (info.features, *settings.widths, info.outputs))),
         "hidden layers": hidden,
         "parameters": f"{info.parameters:,}",
         "loss": "cross-entropy",

@@ -36,7 +36,7 @@ def study_figures(findings: Findings, exhibits: Exhibits | None = None) -> dict[
     """
     if not findings.done:
         raise DataError("a report needs at least one finished run; found none. Run the study first.")
-    layout = Layout(findings.plan, findings.features, len(findings.card.classes))
+    layout = Layout(findings.plan, findings.features, findings.card.outputs)
     results, curves, contrasts = findings.results, findings.curves, findings.contrasts
     figures: dict[str, Figure | None] = {}
     with debug_mode(False):  # Altair checks each part of a chart, which takes longer than all else; tests do that

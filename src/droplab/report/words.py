@@ -34,7 +34,7 @@ def arm_label(findings: Findings, arm: Arm) -> str:
     trained = "control" if arm.is_control else spaced(arm.trained)
     if len(settings.architectures) == 1:
         return trained
-    units = units_words(findings.features, arm.widths, len(findings.card.classes))
+    units = units_words(findings.features, arm.widths, findings.card.outputs)
     return f"{units}, {trained}" if arm.widths else units
 
 
@@ -43,7 +43,7 @@ def row_label(findings: Findings, arm: Arm) -> str:
     settings = findings.plan.settings
     if settings.vary or len(settings.architectures) == 1 or sum(map(bool, settings.dropout)) > 1:
         return arm_label(findings, arm)
-    return units_words(findings.features, arm.widths, len(findings.card.classes))
+    return units_words(findings.features, arm.widths, findings.card.outputs)
 
 
 def is_of_dropout_alone(arm: Arm) -> bool:

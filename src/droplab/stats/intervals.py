@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from droplab.stats.metrics import number_metrics
 from droplab.stats.variance import over_folds
 
 CONFIDENCE = 0.95
@@ -189,18 +190,16 @@ def metric_intervals(labels: NDArray[np.int64], log_probabilities: NDArray[np.fl
     ]
 
 
-def prediction_interval(
-    metric: str, labels: NDArray[np.integer], predictions: NDArray[np.integer]
-) -> tuple[float, float] | None:
+def prediction_interval(metric: str, labels: NDArray[Any], predictions: NDArray[Any]) -> tuple[float, float] | None:
     """Where a metric of predicted classes may be on other examples, as many as these, at `CONFIDENCE`.
 
-    Wilson's for accuracy; for the others percentiles of the bootstrap over examples, whose counts of (true, predicted)
-    are multinomial.
+    Wilson's for accuracy; for the others percentiles of the bootstrap over examples. Of classes, the counts of (true,
+    predicted) are then multinomial.
 
     Args:
-        metric: `accuracy`, `balanced_accuracy` or `macro_f1`.
-        labels: true classes, shape (N,), N ≥ 1.
-        predictions: predicted classes, shape (N,).
+        metric: `accuracy`, `balanced_accuracy` or `macro_f1` of classes; `rmse`, `mae` or `r2` of numbers.
+        labels: true classes or numbers, shape (N,), N ≥ 1.
+        predictions: predicted ones, shape (N,).
 
     Returns:
         Its ends; `None` where resamples show no spread.
@@ -211,16 +210,25 @@ def prediction_interval(
     examples = len(labels)
     if metric == "accuracy":
         return accuracy_interval(int((predictions == labels).sum()), examples)[2:]
+    random = np.random.default_rng(0)
+    if labels.dtype.kind == "f":
+        rows = (random.integers(0, examples, examples) for _ in range(RESAMPLES))
+        return _ends([number_metrics(labels[mine], predictions[mine])[metric] for mine in rows])
     classes = int(max(labels.max(), predictions.max())) + 1
     cells, counts = np.unique(labels.astype(np.int64) * classes + predictions, return_counts=True)
     true, said = np.divmod(cells, classes)
-    random, place = np.random.default_rng(0), ("balanced_accuracy", "macro_f1").index(metric)
+    place = ("balanced_accuracy", "macro_f1").index(metric)
     drawn = []
     for mine in random.multinomial(examples, counts / examples, RESAMPLES):
         right, truly, named = (
             np.bincount(of, mine * share, classes) for of, share in ((true, true == said), (true, 1), (said, 1))
         )
         drawn.append(_shares(right, truly, named)[place])
+    return _ends(drawn)
+
+
+def _ends(drawn: Sequence[float]) -> tuple[float, float] | None:
+    """The percentiles that an interval of the bootstrap ends at; `None` where resamples show no spread."""
     low, high = np.percentile(drawn, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
     return (float(low), float(high)) if low < high else None
 

@@ -122,6 +122,9 @@ MEASURES = {
     "balanced_accuracy": _share("balanced_accuracy", "balanced accuracy"),
     "f1": _share("macro_f1", "macro F1"),
     "nll": Measure("nll", "NLL", "nats", "nats", 1, 4, -1, 0.005),
+    "rmse": Measure("rmse", "RMSE", "", "", 1, None, -1, 0.01, is_of_targets=True),
+    "mae": Measure("mae", "MAE", "", "", 1, None, -1, 0.01, is_of_targets=True),
+    "r2": Measure("r2", "R²", "", "", 1, 4, 1, 0.01),
 }
 """By the value of the setting `metric`."""
 

@@ -6,6 +6,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def number_metrics(truth: NDArray[np.floating], predictions: NDArray[np.floating]) -> dict[str, float]:
+    """How far predicted numbers are off.
+
+    Args:
+        truth: shape (examples,), in any unit.
+        predictions: shape (examples,), likewise.
+
+    Returns:
+        `rmse` and `mae`, in that unit; `r2`, 1 − the squared error as a share of that of the mean of `truth`, NaN where
+        these are all one number.
+
+    >>> number_metrics(np.array([0.0, 2.0]), np.array([0.0, 1.0]))["r2"]
+    0.5
+    """
+    residuals = predictions.astype(np.float64) - truth
+    square, of_mean = float(np.mean(residuals**2)), float(np.var(truth))
+    r2 = 1 - square / of_mean if of_mean else float("nan")
+    return {"rmse": square**0.5, "mae": float(np.mean(np.abs(residuals))), "r2": r2}
+
+
 def classification_metrics(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: int) -> dict[str, float]:
     """Accuracy, and what it hides about single classes.
 

@@ -60,7 +60,7 @@ def regime(valid: ArrayLike, train: ArrayLike, classes: int) -> Regime | None:
     Args:
         valid: loss on valid with dropout off at evenly spread points, the last one at the end, in nats, shape (P,).
         train: the same on train.
-        classes: how many there are, ≥ 2.
+        classes: how many there are, ≥ 2; 1 where targets are numbers, of which a guess has half their variance, 0.5.
 
     Returns:
         `None` where it cannot be told: nothing was held out, or of fewer than `FEWEST_POINTS` points not each is lower
@@ -78,7 +78,8 @@ def regime(valid: ArrayLike, train: ArrayLike, classes: int) -> Regime | None:
     held_out = not np.isnan(on_valid).all()
     if not np.isfinite(on_train[-1]) or (held_out and not np.isfinite(on_valid[-1])):
         return "diverged"
-    if on_train[-1] >= GUESSING * math.log(classes) and not _falls(on_train[np.isfinite(on_train)]):
+    guess = math.log(classes) if classes > 1 else 0.5
+    if on_train[-1] >= GUESSING * guess and not _falls(on_train[np.isfinite(on_train)]):
         return "diverged" if len(on_train) > 1 else None
     losses = on_valid[np.isfinite(on_valid)]
     if _falls(losses) and not _has_risen(losses):

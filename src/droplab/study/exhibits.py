@@ -40,7 +40,7 @@ class Exhibits:
 
     Attributes:
         network: its arm and seed, in words.
-        confusion: of `confusion_frame` on test; `None` where the store has no test labels.
+        confusion: of `confusion_frame` on test; `None` where the store has no test labels, or targets are numbers.
         mistakes: what it gets wrong; `None` likewise.
         image_shape: (rows, columns) where the features are a grey image, (rows, columns, 3) where they are in colour;
             `None` for other data.
@@ -48,6 +48,8 @@ class Exhibits:
         first_layers: incoming weights of the first layer's strongest units, each of shape (units, features), of the
             control and of the best one beside it, by what they are trained with; empty where the data are no images.
         units: how many of how many units each of them shows.
+        predicted: where targets are numbers, those of test and what the network says: columns `true, predicted`; else
+            `None`.
         sparsity: the frames of `activation_frames` for the same networks; `None` without hidden layer or data.
         missing: what is not shown and why, in words; empty where all is.
     """
@@ -59,6 +61,7 @@ class Exhibits:
     images: Mapping[int, NDArray[np.generic]] = field(default_factory=dict)
     first_layers: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     units: tuple[int, int] = (0, 0)
+    predicted: pd.DataFrame | None = None
     sparsity: tuple[pd.DataFrame, pd.DataFrame] | None = None
     missing: str = ""
 
@@ -74,9 +77,12 @@ def collect_exhibits(findings: Findings, info: ModelInfo, weights: Weights, data
     """
     best = findings.best_run
     record = findings.records[best.key]
+    predicted = None
+    if record.test_labels is not None and not info.classes:
+        predicted = pd.DataFrame({"true": record.test_labels, "predicted": record.outcome.ledger["test"]})
     mistakes = find_mistakes(findings.plan, findings.records, best)
     confusion = None
-    if record.test_labels is not None:
+    if record.test_labels is not None and info.classes:
         confusion = confusion_frame(record.test_labels, record.outcome.ledger["test"], info.classes)
     beside = _beside(findings)
     images, sparsity, missing = {}, None, ""
@@ -97,7 +103,7 @@ def collect_exhibits(findings: Findings, info: ModelInfo, weights: Weights, data
             name: record if record in runs else runs[0] for name, runs in _two(beside, record, findings.measure).items()
         }
         first_layers = {name: _strongest(weights(run)["layers.0.weight"]) for name, run in two.items()}
-    units = best.settings.widths[0] if best.settings.widths else len(info.classes)
+    units = best.settings.widths[0] if best.settings.widths else info.outputs
     return Exhibits(
         network=f"{' = '.join(arm.name for arm in best.arms)}, seed {best.settings.seed}",
         confusion=confusion,
@@ -106,6 +112,7 @@ def collect_exhibits(findings: Findings, info: ModelInfo, weights: Weights, data
         images=images,
         first_layers=first_layers,
         units=(min(units, _MOST_UNITS), units),
+        predicted=predicted,
         sparsity=sparsity,
         missing=missing,
     )

@@ -83,7 +83,7 @@ class Ready:
         Raises:
             ConfigError: if its settings cannot be.
         """
-        return plan_run(settings, self.dataset.fingerprint, self.way)
+        return plan_run(settings.for_targets(self.dataset.is_of_numbers), self.dataset.fingerprint, self.way)
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ class Lab:
         precisions: tuple[Precision, ...] = tuple(p for p in PRECISIONS if self.precision in ("auto", p))
         with self.opened() as store:
             candidates = [
-                (plan_study(settings, card.fingerprint, Way("cpu", p), numerics), card)
+                (plan_study(settings.for_targets(not card.classes), card.fingerprint, Way("cpu", p), numerics), card)
                 for numerics in range(NUMERICS_VERSION, 0, -1)
                 for card in cards or store.datasets(dataset_name(settings.data))
                 for p in precisions
@@ -289,7 +289,8 @@ class Lab:
 
 def _plan(settings: StudySettings, ready: Ready, store: Store | None) -> Plan:
     """The plan of a study, with the looks at it that the store has."""
-    plan = plan_study(settings, ready.dataset.fingerprint, ready.way)
+    dataset = ready.dataset
+    plan = plan_study(settings.for_targets(dataset.is_of_numbers), dataset.fingerprint, ready.way)
     return plan.looked_at(store.looks(plan.identity) if store else [])
 
 

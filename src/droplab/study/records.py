@@ -24,6 +24,7 @@ from droplab.model.file import ModelInfo
 from droplab.model.regularizers import plugin_noise
 from droplab.stats.intervals import normal_interval, prediction_interval
 from droplab.stats.measure import Measure
+from droplab.stats.metrics import number_metrics
 from droplab.study.plan import Run
 from droplab.study.schema import arrays_table, datasets_table, is_sound, labels_table, plans_table, runs_table, sealed
 from droplab.train.outcome import Curves, Metric, Outcome, Way
@@ -48,8 +49,8 @@ class RunRecord:
         weights_hash: SHA-256 of its model file, in hexadecimal.
         weights_bytes: size of that file.
         finished: when it was saved, UTC.
-        test_labels: of its data set, shape (test examples,); `None` in a store whose runs are all older
-            than these.
+        test_labels: of its data set, or the numbers that are its targets, shape (test examples,); `None` in a
+            store whose runs are all older than these.
     """
 
     key: str
@@ -61,7 +62,7 @@ class RunRecord:
     weights_hash: str
     weights_bytes: int
     finished: datetime
-    test_labels: NDArray[np.unsignedinteger] | None = None
+    test_labels: NDArray[Any] | None = None
 
     @property
     def numerics(self) -> int | None:
@@ -70,13 +71,16 @@ class RunRecord:
 
     @property
     def disagrees(self) -> bool:
-        """Whether its accuracy on test is not that of its predictions: then one of the two is wrong."""
-        said = [one.value for one in self.outcome.metrics if one[:3] == ("off", "test", "accuracy")]
+        """Whether its accuracy (RMSE) on test is not that of its predictions: then one of the two is wrong."""
+        name = "rmse" if self.settings.is_of_numbers else "accuracy"
+        said = [one.value for one in self.outcome.metrics if one[:3] == ("off", "test", name)]
         if self.test_labels is None or not said:
             return False
         predicted = self.outcome.ledger["test"]
         if predicted.shape != self.test_labels.shape:
             return True
+        if self.settings.is_of_numbers:
+            return not math.isclose(said[0], number_metrics(self.test_labels, predicted)["rmse"], rel_tol=1e-4)
         return not math.isclose(said[0], np.mean(predicted == self.test_labels), abs_tol=1e-6)
 
     @property
@@ -104,8 +108,15 @@ class RunRecord:
 
     @property
     def right(self) -> NDArray[np.bool_] | None:
-        """Which test examples it classifies rightly with dropout off, shape (test examples,); `None` as the labels."""
-        return None if self.test_labels is None else self.outcome.ledger["test"] == self.test_labels
+        """Which test examples it classifies rightly with dropout off, shape (test examples,); `None` as the labels.
+
+        It is `None`, too, where targets are numbers.
+        """
+        return (
+            None
+            if self.test_labels is None or self.settings.is_of_numbers
+            else self.outcome.ledger["test"] == self.test_labels
+        )
 
 
 @dataclass(frozen=True)
@@ -279,15 +290,16 @@ def unpack_arrays(npz: bytes) -> tuple[Curves, dict[str, NDArray[Any]], NDArray[
 
 
 def pack_labels(dataset: Dataset) -> bytes:
-    """Return the test labels of a data set as the bytes of a compressed npz."""
-    return _packed({"test": dataset.test_y.astype(np.min_scalar_type(len(dataset.classes) - 1))})
+    """Return the test labels of a data set, or its test targets, as the bytes of a compressed npz."""
+    kind = np.dtype(np.float64) if dataset.is_of_numbers else np.min_scalar_type(len(dataset.classes) - 1)
+    return _packed({"test": dataset.test_y.astype(kind)})
 
 
-def labels_of(row: Row[Any]) -> NDArray[np.unsignedinteger]:
+def labels_of(row: Row[Any]) -> NDArray[Any]:
     """Return what `pack_labels` packed, from a row of `labels`; damage in it makes whatever its reader raises."""
     _check(is_sound(labels_table, row._mapping))
     with np.load(io.BytesIO(row.npz), allow_pickle=False) as arrays:
-        labels: NDArray[np.unsignedinteger] = arrays["test"]
+        labels: NDArray[Any] = arrays["test"]
     return labels
 
 
@@ -307,6 +319,7 @@ def model_info(run: Run, dataset: Dataset) -> ModelInfo:
         activation=run.settings.activation,
         pieces=run.settings.pieces if run.settings.activation == "maxout" else 1,
         regularizers=run.settings.regularizers,
+        loss=run.settings.loss,
         preprocessing=dataset.preprocessing,
         background=dataset.background,
         plugin_noise=plugin_noise(name for name, _ in run.settings.regularizers),

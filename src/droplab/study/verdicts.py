@@ -103,7 +103,7 @@ def verdicts(plan: Plan, records: Mapping[str, RunRecord], pairs: Pairs, stops: 
         stops: whether a pair stays as it was decided, so that seeds its arms have beyond that do not count.
     """
     walk = _Walk.of(plan, records, pairs, stops)
-    metric, margin, found = plan.settings.metric, plan.settings.measure.margin, []
+    metric, margin, found = plan.settings.metric, walk.margin, []
     for arm, against in pairs:
         pair = walk.places[arm], walk.places[against]
         shared = np.isfinite(walk.values[list(pair)]).all(axis=0)
@@ -208,7 +208,7 @@ class _Walk:
         rows = [[found.get((arm, seed)) for seed in plan.settings.seeds] for arm in places]
         measure = plan.settings.measure
         values = _metric(rows, "test", len(plan.settings.seeds), measure)
-        walk = cls(places, values, measure.margin, _right(rows) if measure == ACCURACY else None)
+        walk = cls(places, values, margin_of(plan, records), _right(rows) if measure == ACCURACY else None)
         walk.ends = np.full(len(places), len(plan.settings.seeds))
         twins, gone = plan.twins, {place for arm, place in places.items() if arm in lost}
         named = [(places[arm], places[other]) for arm, other in pairs if (arm.name, other.name) not in twins]
@@ -291,7 +291,7 @@ def contenders_of(
         leader, *others = left
         level = level_of(number, ERROR) * 2 / len(arms)
         judged = (
-            judge_family(list(valid[:, :seeds]), [(one, leader) for one in others], measure.margin, level)
+            judge_family(list(valid[:, :seeds]), [(one, leader) for one in others], margin_of(plan, records), level)
             if others
             else []
         )
@@ -299,6 +299,20 @@ def contenders_of(
         if all(one.verdict in ("hurts", "equivalent") for one in judged):
             break
     return [arms[place] for place in left], None
+
+
+def margin_of(plan: Plan, records: Mapping[str, RunRecord]) -> float:
+    """The largest difference of the study's metric that does not matter; of numbers by how far these are spread.
+
+    Args:
+        plan: the study's.
+        records: the finished runs by content key; one of them knows the targets of the test examples.
+    """
+    measure = plan.settings.measure
+    targets = next((run.test_labels for run in records.values() if run.test_labels is not None), None)
+    if not measure.is_of_targets or targets is None:
+        return measure.margin
+    return measure.margin * (float(targets.std()) or 1.0)
 
 
 def _metric(

@@ -71,7 +71,7 @@ def answers(
         scale = info.scale if info.scale != 1 else 1 / 255
     part = Part.of(features, np.zeros(len(features), np.int64), np.arange(len(features)), scale)
     settings = settings_of(info)
-    network = Network.of([settings], features.shape[1], len(info.classes), precision)
+    network = Network.of([settings], features.shape[1], info.outputs, precision)
     strengths = network.strengths([used_by(settings)]).float()
     said = [
         evaluate(

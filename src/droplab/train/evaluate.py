@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from droplab.model.losses import Unit, numbers_of
 from droplab.model.network import Layer, Network
 from droplab.model.noise import Noise, inference_keys
 from droplab.train.examples import Part
@@ -25,18 +26,19 @@ class Evaluation(NamedTuple):
     """What R networks say of N examples.
 
     Attributes:
-        accuracy: shape (R,), `float64`.
-        nll: mean negative log-likelihood in nats, shape (R,), `float64`.
-        nll_error: its standard error over the examples, shape (R,), `float64`.
-        predictions: the likeliest class, shape (R, N), `int64`.
+        score: accuracy, or of numbers the root of the mean squared error, in their own unit; shape (R,), `float64`.
+        loss: mean negative log-likelihood in nats, or of numbers the mean loss that they are trained by, in the unit
+            that they are trained in; shape (R,), `float64`.
+        loss_error: its standard error over the examples, shape (R,), `float64`.
+        predictions: the likeliest class, shape (R, N), `int64`; of numbers these, `float32`.
         kept: log-probabilities of the first n examples, shape (R, n, C), by the number of masks that they are the mean
             over, 0 where nothing is dropped; empty unless asked for.
         single: mean over the masks of the entropy under each, in nats, shape (R, n); `None` without masks or unasked.
     """
 
-    accuracy: Tensor
-    nll: Tensor
-    nll_error: Tensor
+    score: Tensor
+    loss: Tensor
+    loss_error: Tensor
     predictions: Tensor
     kept: Mapping[int, Tensor] = {}
     single: Tensor | None = None
@@ -53,6 +55,7 @@ def evaluate(
     samples: int = 1,
     keep: int = 0,
     first: int = 0,
+    unit: Unit | None = None,
 ) -> dict[Inference, Evaluation]:
     """Evaluate R networks on a part, in chunks, in all `modes` at once.
 
@@ -61,15 +64,17 @@ def evaluate(
         layers: their weights, normalization folded in.
         part: the examples.
         strengths: shape (K, R).
-        modes: `off`: nothing disturbed; `on`: one random mask; `mc`: the mean of the probabilities over masks, of which
-            that of `on` is the first. Where nothing is random the three are one.
+        modes: `off`: nothing disturbed; `on`: one random mask; `mc`: the mean of the probabilities, or numbers, over
+            masks, of which that of `on` is the first. Where nothing is random the three are one.
         seeds: of each network; needed for `on` and `mc`.
         split: which split the examples are; part of the masks' address.
         samples: masks that `mc` averages over.
         keep: of how many examples, the first ones, probabilities are kept; in `mc` also after the first `mc_points`
             masks.
         first: the number of the first example, by which masks are addressed, where the part is a piece of one.
+        unit: what numbers are trained in; without it that is their own.
     """
+    of_numbers = network.output != "softmax"
     device, dtype = part.rows.device, layers[0].weight.dtype
     noisy = any(entry.is_noise for entry, _ in network.used)
     masks = (samples if "mc" in modes else 1) if noisy and {"on", "mc"} & set(modes) else 0
@@ -77,8 +82,13 @@ def evaluate(
     points = mc_points(samples)
     scale = torch.tensor(part.scale, dtype=dtype, device=device)
     runs = layers[0].weight.shape[0]
-    tallies = {mode: _Tally(runs, len(part), device) for mode in (modes if masks else OFF_ONLY)}
-    kept = _Kept(runs, min(keep, len(part)), layers[-1].weight.shape[1], device)
+    tallies: dict[Inference, _Tally] = {
+        mode: _NumbersTally(runs, len(part), device, network, unit or Unit(0.0, 1.0))
+        if of_numbers
+        else _Tally(runs, len(part), device)
+        for mode in (modes if masks else OFF_ONLY)
+    }
+    kept = _Kept(runs, 0 if of_numbers else min(keep, len(part)), layers[-1].weight.shape[1], device)
     for start, stored, labels in part.chunks():
         truth = labels.expand(runs, -1)
         features = (stored.to(dtype) * scale).expand(runs, -1, -1)
@@ -87,7 +97,11 @@ def evaluate(
         def passed(noise: Noise | None, features: Tensor = features, products: Tensor = products) -> Tensor:
             if noise is not None and network.disturbs_input:
                 products = network.first(layers, network.disturbed(features, noise, strengths))
-            return torch.log_softmax(network.after_first(layers, products, noise, strengths)[1], dim=2)
+            outputs = network.after_first(layers, products, noise, strengths)[1]
+            return numbers_of(network.output, outputs) if of_numbers else torch.log_softmax(outputs, dim=2)
+
+        def mean(total: Tensor, count: int) -> Tensor:
+            return total / count if of_numbers else total - math.log(count)
 
         if "off" in tallies:
             logs = passed(None)
@@ -99,13 +113,13 @@ def evaluate(
             if total is None and "on" in tallies:
                 tallies["on"].add(start, logs, truth)
                 kept.add("on", 1, start, logs)
-            total = logs if total is None else torch.logaddexp(total, logs)
+            total = logs if total is None else total + logs if of_numbers else torch.logaddexp(total, logs)
             if "mc" in tallies:
                 kept.add_entropy(start, logs, masks)
                 if count in points:
-                    kept.add("mc", count, start, total - math.log(count))
+                    kept.add("mc", count, start, mean(total, count))
         if total is not None and "mc" in tallies:
-            tallies["mc"].add(start, total - math.log(masks), truth)
+            tallies["mc"].add(start, mean(total, masks), truth)
     said = {
         mode: tally.evaluation()._replace(kept=kept.of(mode), single=kept.single if mode == "mc" else None)
         for mode, tally in tallies.items()
@@ -158,21 +172,50 @@ class _Tally:
     """Sums over the chunks of a part."""
 
     def __init__(self, runs: int, examples: int, device: torch.device) -> None:
-        self.correct = torch.zeros(runs, dtype=torch.int64, device=device)
-        self.nll, self.squares = torch.zeros(2, runs, dtype=torch.float64, device=device)
+        self.scored, self.loss, self.squares = torch.zeros(3, runs, dtype=torch.float64, device=device)
         # One tensor for all: small ones, made between the large ones of each chunk, keep glibc from reusing those.
-        self.predictions = torch.empty(runs, examples, dtype=torch.int64, device=device)
+        self.predictions = torch.empty(runs, examples, dtype=self._kind, device=device)
+
+    _kind = torch.int64
 
     def add(self, start: int, log_probabilities: Tensor, truth: Tensor) -> None:
-        of_truth = log_probabilities.gather(2, truth.unsqueeze(2)).squeeze(2)
-        self.nll -= of_truth.sum(dim=1, dtype=torch.float64)
-        self.squares += of_truth.square().sum(dim=1, dtype=torch.float64)
+        """Count a chunk that begins at example `start`."""
+        self._lost(-log_probabilities.gather(2, truth.unsqueeze(2)).squeeze(2))
         predicted = self.predictions[:, start : start + truth.shape[1]]
         torch.argmax(log_probabilities, dim=2, out=predicted)
-        self.correct += (predicted == truth).sum(dim=1)
+        self.scored += (predicted == truth).sum(dim=1)
+
+    def _lost(self, losses: Tensor) -> None:
+        self.loss += losses.sum(dim=1, dtype=torch.float64)
+        self.squares += losses.square().sum(dim=1, dtype=torch.float64)
 
     def evaluation(self) -> Evaluation:
+        """What the chunks come to."""
         count = self.predictions.shape[1]
-        nll = self.nll / count
-        error = ((self.squares / count - nll**2).clamp(min=0) / max(count - 1, 1)).sqrt()
-        return Evaluation(self.correct.double() / count, nll, error, self.predictions)
+        loss = self.loss / count
+        error = ((self.squares / count - loss**2).clamp(min=0) / max(count - 1, 1)).sqrt()
+        return Evaluation(self._score(self.scored / count), loss, error, self.predictions)
+
+    def _score(self, mean: Tensor) -> Tensor:
+        return mean
+
+
+class _NumbersTally(_Tally):
+    """The same of numbers, whose loss is that of `network` in `unit`."""
+
+    _kind = torch.float32
+
+    def __init__(self, runs: int, examples: int, device: torch.device, network: Network, unit: Unit) -> None:
+        super().__init__(runs, examples, device)
+        self._network, self._unit = network, unit
+
+    def add(self, start: int, numbers: Tensor, truth: Tensor) -> None:
+        """Count a chunk, of numbers of shape (R, B, 1)."""
+        self.predictions[:, start : start + truth.shape[1]] = numbers.squeeze(2)
+        self.scored += (numbers.squeeze(2).double() - truth).square().sum(dim=1)
+        inside, aims = self._unit.inside(numbers.double()), self._unit.inside(truth).unsqueeze(2)
+        outputs = inside.clamp(min=1e-300).log() if self._network.output == "exp" else inside
+        self._lost(self._network.losses(outputs, aims))
+
+    def _score(self, mean: Tensor) -> Tensor:
+        return mean.sqrt()

@@ -36,7 +36,7 @@ class Part:
 
     Attributes:
         features: shape (N, F), `uint8` or `float32`.
-        labels: shape (N,), `int64`.
+        labels: shape (N,), `int64`; of numbers `float64`, as they were given.
         rows: which rows of the two belong to the part, in order, shape (n,), `int64`.
         scale: what a stored feature is multiplied by.
         files: what those of the three are mapped from that are, by their names.
@@ -49,7 +49,7 @@ class Part:
     files: Mapping[str, MappedFile] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, x: NDArray[Any], y: NDArray[np.int64], rows: NDArray[np.int64], scale: float) -> Part:
+    def of(cls, x: NDArray[Any], y: NDArray[Any], rows: NDArray[np.int64], scale: float) -> Part:
         """The examples `rows` of `x` and `y`, which nothing must write to."""
         files = {"features": x.file} if isinstance(x, MappedArray) and x.file else {}
         return cls(wrapped(x), wrapped(y), wrapped(rows), scale, files)
@@ -117,7 +117,10 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """The three splits, and the number of classes. `train` and `valid` are rows of the same table."""
+    """The three splits, and the number of classes (1 where targets are numbers: the outputs that a network has).
+
+    `train` and `valid` are rows of the same table.
+    """
 
     train: Part
     valid: Part
@@ -143,7 +146,7 @@ class Examples:
         train = Part.of(dataset.train_x, dataset.train_y, train_rows, dataset.scale)
         valid = train.with_rows(torch.tensor(valid_rows))
         test = Part.of(dataset.test_x, dataset.test_y, np.arange(len(dataset.test_y)), dataset.scale)
-        return cls(train, valid, test, len(dataset.classes))
+        return cls(train, valid, test, len(dataset.classes) or 1)
 
     @property
     def features(self) -> int:
@@ -156,16 +159,17 @@ class Examples:
         return parts[split]
 
     def fewer(self, count: int, split_seed: int) -> Examples:
-        """The same with only `count` training examples, some of each class as in all of them.
+        """The same with only `count` training examples, some of each class as in all of them; of numbers any.
 
         Raises:
             DataError: if there are fewer, or too few for one of each class.
         """
         labels = self.train.labels[self.train.rows].cpu().numpy()
-        classes = len(np.unique(labels))
+        classes = 1 if labels.dtype.kind == "f" else len(np.unique(labels))
         if not classes <= count <= len(labels):
+            each = ", one a class," if classes > 1 else ""
             raise DataError(
-                f"train_examples must lie between {classes}, one a class, and the {len(labels)} of the training part; "
+                f"train_examples must lie between {classes}{each} and the {len(labels)} of the training part; "
                 f"found {count}."
             )
         chosen = torch.from_numpy(nested_order(labels, split_seed)[:count]).to(self.train.rows.device)

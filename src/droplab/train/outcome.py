@@ -20,11 +20,13 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 class Metric(NamedTuple):
     """One number about one trained network.
 
-    `name` is `accuracy` or `nll` (nats an example); on valid and test `balanced_accuracy` and `macro_f1`. On test also
-    `accuracy_class_K`, `nll_error` (standard error of `nll` over the examples), `brier` (0 … 2), `ece` (expected
-    calibration error, 0 … 1), `entropy` and, in mode `mc`, `mutual_information` (both in nats, both also `…_right` and
-    `…_wrong`, over what is classified so); `accuracy_kK`, `nll_kK` and `ece_kK` of the mean over the first K masks;
-    and, with dropout off, `nll_calibrated` and `ece_calibrated` at the `temperature` that was fitted on valid.
+    Of numbers, `name` is `rmse`, `mae` (both in their unit) or `r2`.
+
+    Of classes it is `accuracy` or `nll` (nats an example); on valid and test `balanced_accuracy` and `macro_f1`. On
+    test also `accuracy_class_K`, `nll_error` (standard error of `nll` over the examples), `brier` (0 … 2), `ece`
+    (expected calibration error, 0 … 1), `entropy` and, in mode `mc`, `mutual_information` (both in nats, both also
+    `…_right` and `…_wrong`, over what is classified so); `accuracy_kK`, `nll_kK` and `ece_kK` of the mean over the
+    first K masks; and, with dropout off, `nll_calibrated` and `ece_calibrated` at the `temperature` fitted on valid.
     """
 
     inference: Inference
@@ -81,9 +83,10 @@ class Curves:
     Attributes:
         train_loss: mean loss of each epoch as trained (dropout on), in nats, shape (E,), `float32`.
         points: the epochs (1 … E) after which the network was evaluated with dropout off, shape (P,), `int32`.
-        losses: mean loss on (fixed part of train, valid) at these points, shape (2, P), `float32`; NaN on valid where
-            nothing was held out, as in the next.
-        accuracies: accuracy on (fixed part of train, valid) at these points, shape (2, P), `float32`.
+        losses: mean loss on (fixed part of train, valid) at these points, of numbers in the unit that they are trained
+            in, shape (2, P), `float32`; NaN on valid where nothing was held out, as in the next.
+        accuracies: accuracy on (fixed part of train, valid) at these points, of numbers RMSE in their own unit, shape
+            (2, P), `float32`.
     """
 
     train_loss: NDArray[np.float32]
@@ -100,7 +103,7 @@ class Outcome:
         metrics: the final ones, every inference mode and split.
         curves: how it got there.
         ledger: predicted class with dropout off, example by example, for `valid` (where it was
-            held out) and `test`, `uint8` or `uint16`.
+            held out) and `test`, `uint8` or `uint16`; of numbers these, `float32`.
         train_seconds: time in training steps.
         evaluate_seconds: time in evaluation, curves included.
         environment: device name, threads, versions: where it was trained.

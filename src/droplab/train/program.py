@@ -45,7 +45,7 @@ _LEFT = re.compile(r"[0-9a-f]{64}\.(lock|[0-9]+\.so)")  # what is left of a comp
 
 _SOURCES = (
     "random.py",
-    *(f"model/{name}.py" for name in ("activations", "network", "noise", "regularizers")),
+    *(f"model/{name}.py" for name in ("activations", "losses", "network", "noise", "regularizers")),
     *(f"train/{name}.py" for name in ("networks", "optimizers", "program", "step")),
 )
 
@@ -162,10 +162,13 @@ class Program:
     def example(self) -> list[Tensor]:
         """Tensors of the program's shapes."""
         runs, examples = (8, 64) if self.stacked else (1, 1024)
-        networks = Networks.blank(self.network, self.optimizer, range(runs))
+        networks, of_classes = (
+            Networks.blank(self.network, self.optimizer, range(runs)),
+            self.network.output == "softmax",
+        )
         inputs = Inputs(
             features=torch.zeros(runs, examples, self.network.sizes[0], dtype=getattr(torch, self.features)),
-            targets=torch.zeros(runs, examples, dtype=torch.int64),
+            targets=torch.zeros(runs, examples, dtype=torch.int64) if of_classes else torch.zeros(runs, examples, 1),
             scale=torch.ones(()),
             keys=torch.zeros(runs, dtype=torch.int64),
             numbers=torch.full((ROWS + self.network.rows, runs), 0.5),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from torch import Tensor
 from droplab.config import RunSettings, strength_words
 from droplab.errors import TrainingError
 from droplab.model.network import Layer, is_noisy
-from droplab.stats.metrics import classification_metrics
+from droplab.stats.metrics import classification_metrics, number_metrics
 from droplab.train.device import environment
 from droplab.train.evaluate import Evaluation, evaluate
 from droplab.train.examples import Examples
@@ -48,7 +48,9 @@ def finish(state: State, examples: Examples, way: Way, checkpoints: CheckpointCo
     final = [] if diverged.all() else _final_evaluation(state, layers, strengths, examples)
     state.evaluate_seconds += time.perf_counter() - started
     for index, one in enumerate(final):  # the last update, and valid, may show what no epoch's loss did
-        diverged[index] |= chosen[index] == 0 or not all(np.isfinite(m.value) for m in one.metrics if m.name == "nll")
+        diverged[index] |= chosen[index] == 0 or not all(
+            np.isfinite(m.value) for m in one.metrics if m.name in ("nll", "rmse")
+        )
     runs = len(state.settings)
     return [
         _divergence(run, losses[:, index])
@@ -85,32 +87,36 @@ class _Final(NamedTuple):
     """What the final evaluation says of one run."""
 
     metrics: list[Metric]
-    ledger: dict[str, NDArray[np.integer]]
-    reliability: NDArray[np.float32]
+    ledger: dict[str, NDArray[Any]]
+    reliability: NDArray[np.float32] | None
 
 
 def _final_evaluation(state: State, layers: Sequence[Layer], strengths: Tensor, examples: Examples) -> list[_Final]:
     """Evaluate each run on every split."""
     metrics: list[list[Metric]] = [[] for _ in state.settings]
-    ledgers: list[dict[str, NDArray[np.integer]]] = [{} for _ in state.settings]
+    ledgers: list[dict[str, NDArray[Any]]] = [{} for _ in state.settings]
     beliefs: dict[Split, Beliefs] = {}
     samples, network, seeds = state.settings[0].mc_samples, state.networks.network, state.networks.seeds
-    label_type = np.uint8 if examples.classes <= 256 else np.uint16
+    of_numbers = state.unit is not None
+    kind = np.float32 if of_numbers else np.uint8 if examples.classes <= 256 else np.uint16
     for split, modes in MODES.items():
         part = examples.part(split).first(TRAIN_EXAMPLES) if split == "train" else examples.part(split)
         if not len(part):  # nothing was held out
             continue
         keep = 0 if split == "train" else KEPT_PROBABILITIES // examples.classes
-        said = evaluate(network, layers, part, strengths, modes, seeds, split, samples, keep)
+        said = evaluate(network, layers, part, strengths, modes, seeds, split, samples, keep, unit=state.unit)
         labels = part.labels[part.rows].cpu().numpy()
         for inference in modes:
             for run, numbers in enumerate(_numbers(said[inference], split, labels, examples.classes)):
                 metrics[run] += [Metric(inference, split, name, value) for name, value in numbers.items()]
         if split != "train":
-            beliefs[split] = Beliefs(said, labels)
-            predictions = said["off"].predictions.cpu().numpy().astype(label_type)
+            if not of_numbers:
+                beliefs[split] = Beliefs(said, labels)
+            predictions = said["off"].predictions.cpu().numpy().astype(kind)
             for run, ledger in enumerate(ledgers):
                 ledger[split] = predictions[run]
+    if of_numbers:
+        return [_Final(said, ledger, None) for said, ledger in zip(metrics, ledgers, strict=True)]
     masked = [is_noisy(run) for run in state.settings]
     judged = [judge(place, acts, beliefs.get("valid"), beliefs["test"]) for place, acts in enumerate(masked)]
     return [
@@ -119,15 +125,17 @@ def _final_evaluation(state: State, layers: Sequence[Layer], strengths: Tensor, 
     ]
 
 
-def _numbers(said: Evaluation, split: Split, labels: NDArray[np.int64], classes: int) -> list[dict[str, float]]:
+def _numbers(said: Evaluation, split: Split, labels: NDArray[Any], classes: int) -> list[dict[str, float]]:
     """The metrics of each run by name."""
+    if labels.dtype.kind == "f":
+        return [number_metrics(labels, predicted) for predicted in said.predictions.cpu().numpy()]
     named = [
         {"accuracy": accuracy, "nll": nll}
-        for accuracy, nll in zip(said.accuracy.tolist(), said.nll.tolist(), strict=True)
+        for accuracy, nll in zip(said.score.tolist(), said.loss.tolist(), strict=True)
     ]
     if split != "train":
         predictions = said.predictions.cpu().numpy()
-        for numbers, predicted, error in zip(named, predictions, said.nll_error.tolist(), strict=True):
+        for numbers, predicted, error in zip(named, predictions, said.loss_error.tolist(), strict=True):
             by_class = classification_metrics(labels, predicted, classes)
             if split == "test":
                 numbers |= {"nll_error": error, **by_class}

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from droplab.config import RunSettings
 from droplab.model.initialise import initial_layers
+from droplab.model.losses import Unit
 from droplab.model.network import Layer, Network, pieces_of, used_by
 from droplab.model.noise import training_keys
 from droplab.model.regularizers import strengths_of
@@ -45,8 +46,8 @@ class Progress(NamedTuple):
         run: position in the pack.
         epoch: epochs done.
         loss: mean training loss of the last epoch, in nats.
-        accuracy: on valid with dropout off, in [0, 1], as last evaluated; `None` before that and
-            without valid.
+        accuracy: on valid with dropout off, in [0, 1], as last evaluated; of numbers their RMSE; `None` before that
+            and without valid.
     """
 
     run: int
@@ -62,11 +63,12 @@ class State:
         settings: of each run.
         epochs: most that one lasts.
         examples: of an epoch.
+        unit: what numbers are trained in; `None` where targets are classes.
         networks: theirs, those that have stopped behind the others.
         losses: mean training loss of each epoch done, E of shape (R,), in nats; infinite where it is
             no number any more, NaN for a run that had stopped.
         points: the epochs after which networks were evaluated.
-        evaluated: at each point, shape (train part and valid, nll and accuracy, R), `float64`; NaN likewise.
+        evaluated: at each point, shape (train part and valid, loss and accuracy or RMSE, R), `float64`; NaN likewise.
         watch: of early stopping, each run's lowest loss on valid and the epochs done then, shape (R, 2), `float64`.
         best: the networks of that time, values and statistics; empty where no run stops early.
         evaluate_seconds: time in evaluation so far.
@@ -82,6 +84,8 @@ class State:
         first, seeds = settings[0], [run.seed for run in settings]
         self.settings, self._examples = settings, examples
         self.epochs, self.examples = first.epochs, len(examples.train)
+        train = examples.train
+        self.unit = Unit.of(first.loss, train.labels[train.rows].cpu().numpy()) if first.is_of_numbers else None
         network = Network.of(settings, examples.features, examples.classes, precision)
         layers = initial_layers(
             examples.features, first.widths, examples.classes, seeds, device, first.initial_weights, pieces_of(first)
@@ -128,7 +132,10 @@ class State:
         noise = training_keys(networks.seeds, epoch, len(batches), device)
         numbers = self._numbers(networks, len(batches)).to(device)
         for step in range(self.networks.step, len(batches)):
-            yield Inputs(*train.batch(batches[step]), scale, noise[step], numbers[step])
+            features, targets = train.batch(batches[step])
+            if self.unit is not None:
+                targets = self.unit.inside(targets).float().unsqueeze(2)
+            yield Inputs(features, targets, scale, noise[step], numbers[step])
 
     def _numbers(self, networks: Networks, steps: int) -> Tensor:
         """What each step of an epoch takes, shape (S, ROWS + K, R)."""
@@ -190,16 +197,19 @@ class State:
         return chosen
 
     def final(self, networks: Networks) -> tuple[list[Layer], Tensor]:
-        """Layers as they are evaluated and kept, and their strengths."""
+        """Layers as they are evaluated and kept, which give numbers in the targets' own unit, and their strengths."""
         strengths = self.strengths[:, networks.places]
-        return networks.final(strengths), strengths
+        layers = networks.final(strengths)
+        if self.unit is not None:
+            layers[-1] = Layer(*self.unit.folded(*layers[-1], networks.network.output))
+        return layers, strengths
 
     def evaluate(self, networks: Networks, split: str) -> NDArray[np.float64]:
-        """Nll and accuracy of each with dropout off, on valid or a fixed part of train, shape (2, R)."""
+        """Loss and accuracy (RMSE) of each with dropout off, on valid or a fixed part of train, shape (2, R)."""
         part = self._examples.valid if split == "valid" else self._examples.train.first(CURVE_EXAMPLES)
         layers, strengths = self.final(networks)
-        said = evaluate(networks.network, layers, part, strengths)["off"]
-        return torch.stack([said.nll, said.accuracy]).cpu().numpy()
+        said = evaluate(networks.network, layers, part, strengths, unit=self.unit)["off"]
+        return torch.stack([said.loss, said.score]).cpu().numpy()
 
     def _add_point(self, networks: Networks, rows: Sequence[int] | None = None) -> None:
         """Evaluate all networks, or some alone."""
