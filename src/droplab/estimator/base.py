@@ -282,7 +282,7 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         except FloatingPointError as fault:
             raise DataError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
-                f"preprocessed; found {fault}. Scale the features (StandardScaler): "
+                f"preprocessed. Training must keep its loss and weights finite; found {fault}. Scale the features (StandardScaler): "
                 f"the largest is {largest(X, self._names)}. Or lower learning_rate_init ({given.learning_rate_init:g}) "
                 f"or alpha ({given.alpha:g})."
             ) from None
