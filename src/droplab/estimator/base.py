@@ -282,9 +282,9 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         except FloatingPointError as fault:
             raise DataError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
-                f"preprocessed. Training must keep its loss and weights finite; found {fault}. Scale the features (StandardScaler): "
-                f"the largest is {largest(X, self._names)}. Or lower learning_rate_init ({given.learning_rate_init:g}) "
-                f"or alpha ({given.alpha:g})."
+                f"preprocessed. Training must keep its loss and weights finite; found {fault}. Scale the features "
+                f"(StandardScaler): the largest is {largest(X, self._names)}. Or lower learning_rate_init "
+                f"({given.learning_rate_init:g}) or alpha ({given.alpha:g})."
             ) from None
 
     def _become(

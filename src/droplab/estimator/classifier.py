@@ -63,7 +63,7 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
         schedule_final: share of the learning rate that is left at the end of a schedule.
         warmup_epochs: epochs over which the learning rate first grows from 0.
         dropout: share of the hidden units dropped in training, in [0, 1), or one rate a hidden layer (Srivastava et al.
-            2014); what is kept is scaled up. `auto`: 0.5, but 0 with `lbfgs` or without a hidden layer.
+            2014); what is kept is scaled up. `auto`: 0.125, but 0 with `lbfgs` or without a hidden layer.
         input_dropout: share of the features dropped in training.
         regularizers: others by name, with a strength or one a layer: `{"max_norm": 3.0, "batch_norm": 1}`;
             `droplab regularizers` lists them.

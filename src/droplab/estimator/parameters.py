@@ -233,11 +233,13 @@ class Parameters(Validated):
 
 
 def default_dropout(given: Parameters) -> float:
-    """What `dropout="auto"` means: 0 where dropout cannot act, else the rate of Srivastava et al. (2014).
+    """What `dropout="auto"` means: 0 where dropout cannot act, else 0.125.
 
-    L-BFGS needs the same objective at every call, and without a hidden layer there is nothing to drop.
+    L-BFGS needs the same objective at every call, and without a hidden layer there is nothing to drop. Of 0, 0.1, 0.2,
+    0.35 and 0.5 on nine tables with the default layer of 100 units, 0.1 and 0.2 had the best accuracy and log-loss, at
+    500 rows as at all; 0.5 (Srivastava et al. 2014) was behind no dropout. Wider layers were hardly measured.
     """
-    return 0.0 if given.solver == "lbfgs" or not given.hidden_layer_sizes else 0.5
+    return 0.0 if given.solver == "lbfgs" or not given.hidden_layer_sizes else 0.125
 
 
 class ClassifierParameters(Parameters):
