@@ -331,7 +331,8 @@ def test_dropout_off_and_masks_give_the_same_mean_on_a_linear_path():
 def test_double_precision_is_for_what_only_rounding_could_change(given, narrow, wide):
     for dtype, expected in ((np.float32, narrow), (np.float64, wide)):
         clf = quick(**{"precision": "auto"} | given).fit(X.astype(dtype), y)
-        assert clf.coefs_[0].dtype == expected
+        assert clf.networks_[0].coefs[0].dtype == expected
+        assert clf.coefs_[0].dtype == np.result_type(dtype, expected)
         assert clf.predict_proba(X.astype(dtype)).dtype == dtype
         np.testing.assert_allclose(clf.predict_proba(X).sum(axis=1), 1, rtol=1e-12)
 
@@ -444,7 +445,7 @@ def test_it_is_silent_unless_verbose(capsys):
     quick(verbose=True, n_seeds=2, max_iter=2, early_stopping=True).fit(X, y)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
-    assert lines[0].startswith("network 0: iteration 1, loss = ")
+    assert lines[0].startswith("network 0: Iteration 1, loss = ")
     assert "validation score" in lines[0]
 
 
@@ -478,7 +479,7 @@ def test_ctrl_c_keeps_what_is_there(monkeypatch):
         ({"input_dropout": -0.1}, "input_dropout"),
         ({"hidden_layer_sizes": 0}, "hidden_layer_sizes"),
         ({"activation": "gelu"}, "activation"),
-        ({"solver": "lbfgs"}, "without chance.*found dropout.*dropout=0"),
+        ({"solver": "lbfgs", "dropout": 0.2}, "without chance.*found dropout.*dropout=0"),
         ({"solver": "lbfgs", "dropout": 0, "regularizers": {"max_norm": 3}}, "max_norm"),
         ({"solver": "lbfgs", "dropout": 0, "input_dropout": 0.1}, "input_dropout"),
         ({"regularizers": {"maxnorm": 3}}, "Did you mean 'max_norm'"),
@@ -516,7 +517,6 @@ def test_a_wrong_parameter_is_one_clear_error(given, words):
         (X[:0], y[:0], "0 sample"),
         (X[:, :0], y, "0 feature"),
         (X, y + 0.5, "continuous"),
-        (X, np.zeros(150), "2 classes; found 1 class"),
         (X, y[:-1], "inconsistent numbers"),
         (X, None, "y"),
     ],
@@ -530,7 +530,6 @@ def test_a_wrong_parameter_is_one_clear_error(given, words):
         "no rows",
         "no features",
         "continuous",
-        "one class",
         "short",
         "no y",
     ],
@@ -544,7 +543,7 @@ def test_what_cannot_act_says_so():
     with pytest.warns(UserWarning, match="momentum, power_t cannot act with solver='adam'"):
         quick(momentum=0.5, power_t=0.1).fit(X, y)
     with pytest.warns(UserWarning, match="dropout cannot act"):
-        quick(hidden_layer_sizes=()).fit(X, y)
+        quick(hidden_layer_sizes=(), dropout=0.2).fit(X, y)
     with pytest.warns(UserWarning, match="clipped to 150"):
         quick(batch_size=1000).fit(X, y)
     with pytest.warns(ConvergenceWarning, match="not converged"):

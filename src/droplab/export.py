@@ -66,7 +66,7 @@ class Whole(nn.Module):
         if info.is_of_numbers:
             raise ExportError("only classifiers are exported so far; found a network of numbers.")
         networks = separate(weights, info)
-        self.prepare = _Scale(info.scale) if info.preprocessing is None else _Columns(info.preprocessing)
+        self.prepare = _Scale(info.scale) if info.preprocessing is None else Columns(info.preprocessing)
         self.layers = nn.ModuleList(
             _Stacked(*(np.stack([one[f"layers.{k}.{part}"] for one in networks]) for part in Layer._fields))
             for k in range(len(info.widths) + 1)
@@ -103,7 +103,7 @@ class _Scale(nn.Module):
         return x * self.scale
 
 
-class _Columns(nn.Module):
+class Columns(nn.Module):
     """Columns of a table, categories as their numbers → features, in `float64` until they are centred.
 
     What is filled in and taken away is kept as tensors: a number in the code would be rounded to `float32` in ONNX.
@@ -127,6 +127,7 @@ class _Columns(nn.Module):
         self._columns = columns
 
     def forward(self, x: Tensor) -> Tensor:
+        """The features, shape (N, F)."""
         missing = torch.isnan(x)
         filled = torch.where(missing, self.fill, x)
         centred = (filled - self.mean) / self.deviation
@@ -166,7 +167,7 @@ def export(
     """
     example = torch.from_numpy(np.ascontiguousarray(np.concatenate([inputs, inputs])[:2]))
     told = json.dumps(description(info), ensure_ascii=False)
-    content, run = (_onnx if form == "onnx" else _torch)(Whole(weights, info).eval(), example, told)
+    content, run = (onnx_of if form == "onnx" else _torch)(Whole(weights, info).eval(), example, told)
     ours = np.exp(answers(weights, info.model_copy(update={"precision": "fp32"}), features)["off"].logs)
     alone = np.abs(run(inputs[:1]) - ours[:1]).max()  # the batch is free: one row, and all of them
     difference = float(max(np.abs(run(inputs) - ours).max(), alone))
@@ -269,10 +270,21 @@ def columns_table(preprocessing: Preprocessing) -> pd.DataFrame:
     return frame.astype({"number": "Int64"})
 
 
-_Run = Callable[[NDArray[np.floating]], NDArray[np.float32]]
+Run = Callable[[NDArray[np.floating]], NDArray[np.float32]]
 
 
-def _onnx(whole: Whole, example: Tensor, told: str) -> tuple[bytes, _Run]:
+def onnx_of(whole: nn.Module, example: Tensor, told: str, output: str = "probabilities") -> tuple[bytes, Run]:
+    """A program in ONNX, and a function that runs it in ONNX Runtime.
+
+    Args:
+        whole: what it computes.
+        example: of its input, shape (2, K).
+        told: what the file says of it.
+        output: the name of what it gives.
+
+    Raises:
+        ExportError: if what exports is not installed.
+    """
     try:
         import onnxruntime
         import onnxscript  # noqa: F401  # what torch exports with
@@ -290,7 +302,7 @@ def _onnx(whole: Whole, example: Tensor, told: str) -> tuple[bytes, _Run]:
             dynamo=True,
             verbose=False,
             input_names=["x"],
-            output_names=["probabilities"],
+            output_names=[output],
             dynamic_shapes={"x": {0: torch.export.Dim("rows")}},
         )
     assert program is not None
@@ -302,7 +314,7 @@ def _onnx(whole: Whole, example: Tensor, told: str) -> tuple[bytes, _Run]:
     return content, lambda rows: session.run(None, {"x": rows})[0]
 
 
-def _torch(whole: Whole, example: Tensor, told: str) -> tuple[bytes, _Run]:
+def _torch(whole: Whole, example: Tensor, told: str) -> tuple[bytes, Run]:
     program = torch.export.export(whole, (example,), dynamic_shapes={"x": {0: torch.export.Dim("rows")}})
     file = io.BytesIO()
     torch.export.save(program, file, extra_files={f"{_ENTRY}.json": told})

@@ -7,6 +7,7 @@ import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -18,11 +19,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_X_y, validate_data
 
 from droplab.config import TABULAR
+from droplab.data.disk import write_atomically
 from droplab.data.preprocessing import Preprocessing
 from droplab.data.unseen import Unseen
-from droplab.errors import ConfigError, DataError
-from droplab.estimator import lbfgs
+from droplab.errors import ConfigError, DataError, DeviceError
+from droplab.estimator import kept, lbfgs
 from droplab.estimator.columns import has_categories, preprocessing_of
+from droplab.estimator.exported import exported_of
 from droplab.estimator.parameters import Parameters
 from droplab.estimator.policy import Fit, History, check_finite, outputs_of
 from droplab.estimator.rows import Features, Rows, largest
@@ -176,13 +179,76 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         draft.t_ = fit.seen
         return self._become(draft, networks, histories, targets, given)
 
-    def _checked(self) -> Parameters:
-        given = self.get_params(deep=False)
+    def save(self, path: str | Path) -> None:
+        """Write the estimator into one safetensors file, without pickle: `load` gives it back bit for bit.
+
+        Raises:
+            ConfigError: if a parameter is an object, such as a `RandomState`.
+            DataError: if the file cannot be written.
+        """
+        check_is_fitted(self)
+        kept.write(Path(path), type(self).__name__, self.__getstate__())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """The estimator that `save` wrote.
+
+        Raises:
+            ModelFileError: if the file is none of an estimator of this class, or damaged.
+        """
+        made = cls.__new__(cls)
+        made.__setstate__(kept.read(Path(path), cls.__name__))
+        return made
+
+    def export_onnx(self, path: str | Path, X: Any) -> float:
+        """Write the estimator as an ONNX program: rows in, what `predict_proba` says, or `predict` of a regressor, out.
+
+        Its input `x` has the columns of `X`: in the networks' precision, or `float64` where `preprocessing_` is inside,
+        with each category as its number.
+
+        Args:
+            path: of the file.
+            X: rows that the program is compared on, as `predict` takes them.
+
+        Returns:
+            The largest difference to droplab, relative where a number is above 1.
+
+        Raises:
+            ExportError: if that is above 1e-5, or droplab[onnx] is not installed.
+            DataError: if the file cannot be written.
+        """
+        check_is_fitted(self)
+        columns = self._validated(X, reset=False)
+        if self.preprocessing_ is not None:
+            names = getattr(self, "feature_names_in_", None)
+            columns = self.preprocessing_.read(X if isinstance(X, pd.DataFrame) else pd.DataFrame(X, columns=names))
+        ours = self.predict_proba(X) if hasattr(self, "predict_proba") else self.predict(X)
+        exported = exported_of(self._networks, self.preprocessing_, self._targets, columns, ours)
+        with write_atomically(Path(path)) as file:
+            file.write(exported.content)
+        return exported.difference
+
+    def __copy__(self) -> Self:
+        made = type(self).__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: kept.plain(value) for name, value in self.__dict__.items() if name != "networks_"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({name: kept.restored(value) for name, value in state.items()})
+        if "_networks" in state:
+            self.networks_ = TrainedNetwork.each_of(self._networks, self._histories)
+
+    def _checked(self, **instead: Any) -> Parameters:
+        given = self.get_params(deep=False) | instead
         del given["random_state"]
         return self._parameters.checked(given, type(self).__name__)
 
     def _rows(self, X: Any, y: Any, targets: Targets, weights: NDArray[Any], given: Parameters, goes_on: bool) -> Rows:
         """Features, targets and weights as tensors."""
+        self._given_in = X.dtype
         numbers = targets.numbers(y)
         weights = self._weights(given, y, weights)
         dtype = self._networks.values.dtype if goes_on else given.dtype(X.dtype == np.float32, len(numbers))
@@ -216,6 +282,15 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         return torch.device(resolve_way(self.device, "fp32").device)
 
     @property
+    def _device_at_hand(self) -> torch.device:
+        """To predict on: what was trained on a GPU is of use without one."""
+        try:
+            return self._torch_device
+        except DeviceError as fault:
+            warnings.warn(f"{fault} Predicting on the CPU.", UserWarning, stacklevel=5)
+            return torch.device("cpu")
+
+    @property
     def _names(self) -> Sequence[str] | None:
         """Of the features, if they have any."""
         return self.preprocessing_.feature_names if self.preprocessing_ else getattr(self, "feature_names_in_", None)
@@ -231,9 +306,10 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
             yield
         except FloatingPointError as fault:
             raise DataError(
-                f"training must keep its loss and weights finite; found {fault}. Scale the features (StandardScaler): "
-                f"the largest is {largest(X, self._names)}. Or lower learning_rate_init ({given.learning_rate_init:g}) "
-                f"or alpha ({given.alpha:g})."
+                "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
+                f"preprocessed. Training must keep its loss and weights finite; found {fault}. Scale the features "
+                f"(StandardScaler): the largest is {largest(X, self._names)}. Or lower learning_rate_init "
+                f"({given.learning_rate_init:g}) or alpha ({given.alpha:g})."
             ) from None
 
     def _become(
@@ -242,6 +318,7 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         """Take over what a training that has succeeded leaves behind."""
         draft._networks, draft._histories = networks.copy(torch.device("cpu")), histories
         draft._targets, draft._fitted, draft._calibration = targets, given, None
+        draft.dropout_ = given.rates
         draft.out_activation_ = targets.output
         draft.n_outputs_, draft.n_layers_ = targets.outputs, len(networks.network.sizes)
         draft.networks_ = TrainedNetwork.each_of(draft._networks, histories)
@@ -258,7 +335,7 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
 
     def _said(self, X: Any, sample: int | None) -> NDArray[np.floating]:
         """Likewise, of features that are checked."""
-        device = self._torch_device
+        device = self._device_at_hand
         networks = self._networks if device.type == "cpu" else self._networks.copy(device)
         network, layers, strengths, parts = networks.network, networks.final(), None, []
         if sample is not None:
@@ -326,11 +403,11 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
             ConfigError: if one network has nothing random in it.
         """
         is_noisy = self._fitted.is_noisy
-        masks = self._checked().mc_samples if is_noisy else 1
+        masks = self._checked(device="cpu", precision="auto").mc_samples if is_noisy else 1
         if masks == 1 and len(self.networks_) == 1:
             raise ConfigError(
                 "uncertainty needs something random: dropout, another noise (with mc_samples above 1), or "
-                f"n_seeds above 1; found dropout={self._fitted.dropout}, mc_samples={self.mc_samples}, n_seeds=1."
+                f"n_seeds above 1; found dropout={self.dropout_}, mc_samples={self.mc_samples}, n_seeds=1."
             )
         return [self._passes(X, sample if is_noisy else None) for sample in range(masks)]
 

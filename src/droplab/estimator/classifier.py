@@ -33,7 +33,7 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
     Args:
         hidden_layer_sizes: units of each hidden layer.
         activation: `identity`, `logistic`, `tanh` or `relu`.
-        solver: `adam`, `sgd`, or `lbfgs` (SciPy's), which needs `dropout=0` and no other chance.
+        solver: `adam`, `sgd`, or `lbfgs` (SciPy's), which goes without dropout and all other chance.
         alpha: L2 term α/2 · Σw² / rows, biases free.
         batch_size: rows a step; `auto` is min(200, rows). Larger ones are clipped, with a warning.
         learning_rate: `constant`; of `sgd` also scikit-learn's `invscaling`, `learning_rate_init` / (rows seen + 1)^
@@ -63,7 +63,7 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
         schedule_final: share of the learning rate that is left at the end of a schedule.
         warmup_epochs: epochs over which the learning rate first grows from 0.
         dropout: share of the hidden units dropped in training, in [0, 1), or one rate a hidden layer (Srivastava et al.
-            2014); what is kept is scaled up.
+            2014); what is kept is scaled up. `auto`: 0.125, but 0 with `lbfgs` or without a hidden layer.
         input_dropout: share of the features dropped in training.
         regularizers: others by name, with a strength or one a layer: `{"max_norm": 3.0, "batch_norm": 1}`;
             `droplab regularizers` lists them.
@@ -88,6 +88,7 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
         networks_: each of the `n_seeds` networks.
         coefs_, intercepts_, loss_, loss_curve_, best_loss_, validation_scores_, best_validation_score_, n_iter_: of the
             first network, as scikit-learn has them; batch normalization is folded into weights and biases.
+        dropout_: the rate that was trained with, or those of the hidden layers.
         n_layers_, n_outputs_, out_activation_, t_, n_features_in_, feature_names_in_: as scikit-learn has them.
 
     Example:
@@ -128,7 +129,7 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
         max_fun: int = 15000,
         schedule_final: float = 0.01,
         warmup_epochs: float = 0.0,
-        dropout: float | Sequence[float] = 0.5,
+        dropout: str | float | Sequence[float] = "auto",
         input_dropout: float = 0.0,
         regularizers: Mapping[str, Any] | None = None,
         n_seeds: int = 1,
@@ -310,7 +311,7 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
 
     def _by_class(self, outputs: NDArray[np.floating]) -> NDArray[np.floating]:
         """Probabilities of all classes, where one output stands for two."""
-        return np.hstack([1 - outputs, outputs]) if self.n_outputs_ == 1 else outputs
+        return np.hstack([1 - outputs, outputs]) if self.n_outputs_ < len(self.classes_) else outputs
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -70,18 +70,9 @@ class Labels:
         Args:
             y: a class a row, shape (N,), or 0 and 1 for each label, shape (N, labels), perhaps sparse.
             classes: all that will ever come; those of `y` unless given.
-
-        Raises:
-            DataError: if there is one class alone.
         """
         several = has_several(y)
-        binarizer = LabelBinarizer().fit(y if several or classes is None else classes)
-        if len(binarizer.classes_) < 2:
-            raise DataError(
-                f"a classifier needs rows of at least 2 classes; found 1 class, {binarizer.classes_.tolist()[0]!r}. "
-                "Add rows of another class."
-            )
-        return cls(binarizer, several)
+        return cls(LabelBinarizer().fit(y if several or classes is None else classes), several)
 
     @property
     def classes(self) -> NDArray[Any]:
@@ -95,7 +86,7 @@ class Labels:
 
     @property
     def output(self) -> Output:
-        """What the outputs are."""
+        """What the outputs are; of one class alone, that of softmax is 1 whatever the weights."""
         return "logistic" if self.several or len(self.classes) == 2 else "softmax"
 
     @property
@@ -132,9 +123,12 @@ class Labels:
         Raises:
             DataError: if it has not.
         """
+        if not (self.several or has_several(y)) and (found := unique_labels(y)).tolist() != self.classes.tolist():
+            raise DataError(
+                "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously "
+                f"got {self.classes}, `y` has {found}. Fit anew."
+            )
         self.numbers(y)
-        if (found := unique_labels(y).tolist()) != self.classes.tolist():
-            raise DataError(f"warm_start goes on with the same classes, {self.classes.tolist()}; found {found}.")
 
     def check_classes(self, classes: Any) -> None:
         """Whether these are the classes.
@@ -149,8 +143,10 @@ class Labels:
             )
 
     def strata(self, y: Any) -> NDArray[np.integer] | None:
-        """The number of each row's class; `None` with several labels a row."""
-        return None if self.several else np.unique(y, return_inverse=True)[1]
+        """The number of each row's class, of two a truth value; `None` with several labels a row."""
+        if self.several:
+            return None
+        return np.unique(y, return_inverse=True)[1].astype(bool if len(self.classes) == 2 else int)
 
     def said(self, outputs: NDArray[np.floating]) -> NDArray[np.floating]:
         """Probabilities."""
@@ -160,4 +156,4 @@ class Labels:
         """The labels that probabilities of shape (N, O) say, as `y` was given: sparse where it was."""
         if self.several:
             return self.binarizer.inverse_transform(outputs)
-        return self.classes[outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0.5).astype(int)]
+        return self.classes[outputs.argmax(axis=1) if self.output == "softmax" else (outputs[:, 0] > 0.5).astype(int)]

@@ -14,8 +14,9 @@ from sklearn.exceptions import ConvergenceWarning
 from droplab.estimator.parameters import Parameters
 from droplab.estimator.policy import Fit, History
 from droplab.estimator.rows import Rows
-from droplab.train.networks import Networks, split, value_shapes
-from droplab.train.step import derived
+from droplab.train.networks import Networks
+from droplab.train.replay import replayed
+from droplab.train.step import Inputs, derived
 
 
 def minimize(networks: Networks, histories: Sequence[History], given: Parameters, rows: Rows) -> None:
@@ -31,20 +32,18 @@ def minimize(networks: Networks, histories: Sequence[History], given: Parameters
         FloatingPointError: as soon as the objective is not finite; SciPy would take such a point for a minimum.
     """
     whole = given.model_copy(update={"batch_size": len(rows), "shuffle": False})
-    inputs = next(Fit(networks.first(1), histories, 0, whole, rows).inputs(networks.first(1)))
+    first = networks.first(1).copy(networks.values.device)  # in whose place each is minimized
+    inputs = next(Fit(first, histories, 0, whole, rows).inputs(first))
+    step = replayed(_aim_and_gradient)
+
+    def objective(x: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        first.values.copy_(torch.from_numpy(x))
+        told = step(first, inputs).double().cpu().numpy()
+        if not np.isfinite(told).all():
+            raise FloatingPointError(f"a loss of {told[0]}, or a gradient that is not")
+        return told[0], told[1:]
+
     for values, history in zip(networks.values, histories, strict=True):
-        parts = split(values[None], value_shapes(networks.network))
-
-        def objective(
-            x: NDArray[np.float64], values: torch.Tensor = values, parts: list[torch.Tensor] = parts
-        ) -> tuple[float, NDArray[np.float64]]:
-            values.copy_(torch.from_numpy(x))
-            losses, gradients = derived(networks.network, parts, [], inputs)
-            loss, gradient = float(losses[1]), torch.cat([part.flatten() for part in gradients])
-            if not (np.isfinite(loss) and gradient.isfinite().all()):
-                raise FloatingPointError(f"a loss of {loss}, or a gradient that is not")
-            return loss, gradient.double().cpu().numpy()
-
         found = optimize.minimize(
             objective,
             values.double().cpu().numpy(),
@@ -63,3 +62,9 @@ def minimize(networks: Networks, histories: Sequence[History], given: Parameters
                 ConvergenceWarning,
                 stacklevel=3,
             )
+
+
+def _aim_and_gradient(networks: Networks, inputs: Inputs) -> torch.Tensor:
+    """What is minimized of one network, and its derivative by each of the P values, shape (1 + P,)."""
+    losses, gradients = derived(networks.network, networks.parts, [], inputs)
+    return torch.cat([losses[1], *(gradient.flatten() for gradient in gradients)])

@@ -408,4 +408,4 @@ def _say_if_untrained(histories: Sequence[History], rows: int, given: Parameters
 def _tell(network: int, history: History, said: HeldOut | None, of: int) -> None:
     name = f"network {network}: " if of > 1 else ""
     valid = f", validation score = {said.score:.6f}, validation loss = {said.loss:.8f}" if said else ""
-    print(f"{name}iteration {history.iterations}, loss = {history.losses[-1]:.8f}{valid}")
+    print(f"{name}Iteration {history.iterations}, loss = {history.losses[-1]:.8f}{valid}")

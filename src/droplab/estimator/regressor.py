@@ -82,7 +82,7 @@ class DropoutMLPRegressor(RegressorMixin, DropoutMLP):  # type: ignore[misc]  # 
         max_fun: int = 15000,
         schedule_final: float = 0.01,
         warmup_epochs: float = 0.0,
-        dropout: float | Sequence[float] = 0.5,
+        dropout: str | float | Sequence[float] = "auto",
         input_dropout: float = 0.0,
         regularizers: Mapping[str, Any] | None = None,
         n_seeds: int = 1,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from droplab.errors import ConfigError, DataError
 from droplab.estimator.policy import History
 from droplab.train.networks import Networks
 
@@ -58,16 +60,57 @@ class FirstNetwork:
     """The attributes of a fitted `MLPClassifier`, which has one network: those of the first of `networks_`."""
 
     networks_: list[TrainedNetwork]
+    _networks: Networks
+    _histories: list[History]
+    _given_in: np.dtype[Any]
 
     @property
     def coefs_(self) -> list[NDArray[np.floating]]:
-        """Weights of each layer of the first network, shape (inputs, outputs)."""
-        return self.networks_[0].coefs
+        """Weights of each layer of the first network, shape (inputs, outputs); set as a list, not within it."""
+        return self._wide(self.networks_[0].coefs)
+
+    @coefs_.setter
+    def coefs_(self, coefs: Sequence[NDArray[np.floating]]) -> None:
+        self._set(0, "coefs_", coefs)
 
     @property
     def intercepts_(self) -> list[NDArray[np.floating]]:
-        """Biases of each layer of the first network."""
-        return self.networks_[0].intercepts
+        """Biases of each layer of the first network, likewise."""
+        return self._wide(self.networks_[0].intercepts)
+
+    @intercepts_.setter
+    def intercepts_(self, intercepts: Sequence[NDArray[np.floating]]) -> None:
+        self._set(1, "intercepts_", intercepts)
+
+    def _wide(self, arrays: Sequence[NDArray[np.floating]]) -> list[NDArray[np.floating]]:
+        """In the dtype of the rows that were trained on, if it is the wider, as scikit-learn has them; read-only."""
+        wide = [array.astype(np.result_type(array, self._given_in)) for array in arrays]
+        for array in wide:
+            array.flags.writeable = False
+        return wide
+
+    def _set(self, part: int, name: str, given: Sequence[NDArray[np.floating]]) -> None:
+        """Give the first network other weights (part 0) or biases (part 1), of each layer.
+
+        Raises:
+            AttributeError: before `fit`.
+            ConfigError: with batch normalization.
+            DataError: if the arrays are not finite numbers of the shapes that are there.
+        """
+        if not hasattr(self, "networks_"):
+            raise AttributeError(f"{name} can be set once there are networks. Call fit or partial_fit first.")
+        if self._networks.network.is_normalized:
+            raise ConfigError(
+                f"{name} can be set where they are what is trained; found batch_norm, which is folded into them."
+            )
+        networks = self._networks.copy(torch.device("cpu"))
+        own, arrays = [each[0].t() for each in networks.parts[part::2]], [np.array(each, dtype=float) for each in given]
+        shapes, found = [tuple(each.shape) for each in own], [each.shape for each in arrays]
+        if shapes != found or not all(np.isfinite(each).all() for each in arrays):
+            raise DataError(f"{name} must be finite numbers of the shapes {shapes}; found {found}.")
+        for mine, array in zip(own, arrays, strict=True):
+            mine.copy_(torch.from_numpy(array))
+        self._networks, self.networks_ = networks, TrainedNetwork.each_of(networks, self._histories)
 
     @property
     def n_iter_(self) -> int:

@@ -36,8 +36,9 @@ def hold_out(rows: Rows, y: NDArray[np.integer] | None, share: float, seed: int)
     held = int(np.ceil(share * len(numbers)))
     if not 2 <= held < len(numbers):
         raise DataError(
-            f"early stopping needs at least 2 rows held out, and 1 to train on; found {held} and {len(numbers) - held} "
-            f"with validation_fraction={share:g}. Change validation_fraction, or add rows."
+            f"The validation set is too small: early stopping needs at least 2 rows held out, and 1 to train on; found "
+            f"{held} and {len(numbers) - held} with validation_fraction={share:g}. Change validation_fraction, or add "
+            f"rows. {_of_classes(y, numbers, held)}"
         )
     if y is None or _suffices(y[numbers], held):
         train, valid = train_test_split(
@@ -58,6 +59,15 @@ def hold_out(rows: Rows, y: NDArray[np.integer] | None, share: float, seed: int)
             stacklevel=3,
         )
     return rows.only(np.concatenate([train, np.flatnonzero(~has_weight)])), rows.only(valid)
+
+
+def _of_classes(y: NDArray[np.integer] | None, numbers: NDArray[np.integer], held: int) -> str:
+    """What scikit-learn says where it cannot hold out the same share of each class, in its words for classes."""
+    try:
+        train_test_split(numbers, test_size=max(held, 1), stratify=None if y is None else y[numbers].astype(str))
+    except ValueError as fault:
+        return str(fault)
+    return ""
 
 
 def _suffices(y: NDArray[np.integer], held: int) -> bool:

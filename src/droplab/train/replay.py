@@ -19,8 +19,8 @@ from droplab.train.networks import Networks
 from droplab.train.step import Inputs, Step, plain_step
 
 
-def replayed() -> Step:
-    """The step of one set of networks, recorded at its first call with so many of them and a batch of one size."""
+def replayed(step: Step = plain_step) -> Step:
+    """A step of one set of networks, recorded at its first call with so many of them and a batch of one size."""
     recorded: dict[tuple[int, int], Callable[..., Tensor]] = {}
 
     def run(networks: Networks, inputs: Inputs) -> Tensor:
@@ -29,9 +29,9 @@ def replayed() -> Step:
             with torch.no_grad():
                 return recorded[size](*tensors)
         with _Recorder(tensors) as recorder:
-            losses = plain_step(networks, inputs)
-        recorded[size] = recorder.function(losses)
-        return losses
+            result = step(networks, inputs)
+        recorded[size] = recorder.function(result)
+        return result
 
     return run
 
