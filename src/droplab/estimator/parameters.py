@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -57,12 +58,15 @@ class Parameters(Validated):
     momentum: Annotated[float, Field(ge=0, le=1)] = 0.9
     nesterovs_momentum: bool = True
     early_stopping: bool = False
+    stopping_metric: Literal["loss", "score"] = "loss"
     validation_fraction: Share = 0.1
     beta_1: Share = 0.9
     beta_2: Share = 0.999
     epsilon: Positive = 1e-8
     n_iter_no_change: Annotated[float, Field(ge=1, allow_inf_nan=True)] = 10
     max_fun: Count = 15000
+    time_limit: Positive | None = None
+    callbacks: tuple[Callable[..., Any], ...] = ()
     dropout: Dropout = 0.5
     input_dropout: Rate = 0.0
     regularizers: Regularizers = ()
@@ -177,6 +181,18 @@ class Parameters(Validated):
                 f"{', '.join(sorted(odd))}. Set dropout=0 and leave the others out, or use solver='adam'."
             )
 
+    def check_validation(self) -> None:
+        """Whether rows to stop by are of use.
+
+        Raises:
+            ConfigError: if not.
+        """
+        if not self.early_stopping or self.solver == "lbfgs":
+            raise ConfigError(
+                "X_val and y_val are rows to stop by: they need early_stopping=True and a solver that makes steps; "
+                f"found early_stopping={self.early_stopping}, solver={self.solver!r}."
+            )
+
     def check_partial(self) -> None:
         """Whether one epoch's rows suffice for all that is asked.
 
@@ -209,6 +225,9 @@ class Parameters(Validated):
             "learning_rate_init": steps,
             "early_stopping": steps,
             "n_iter_no_change": steps,
+            "time_limit": steps,
+            "callbacks": steps,
+            "stopping_metric": steps and self.early_stopping,
             "validation_fraction": steps and self.early_stopping,
         }
         idle = [n for n, does in acts.items() if not does and getattr(self, n) != type(self).model_fields[n].default]
