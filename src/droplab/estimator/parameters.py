@@ -175,7 +175,8 @@ class Parameters(Validated):
     def _check_lbfgs(self) -> None:
         """L-BFGS needs the same objective at every call."""
         used = map(entry_of, self.used)
-        if odd := [e.name for e in used if e.is_noise or e.before_update or e.after_update or e.name == "batch_norm"]:
+        alters = [e for e in used if e.is_noise or e.on_gradient or e.before_update or e.after_update]
+        if odd := [e.name for e in alters] + ["batch_norm"] * ("batch_norm" in self.used):
             raise ConfigError(
                 "solver='lbfgs' needs an objective without chance and updates of its own; found "
                 f"{', '.join(sorted(odd))}. Set dropout=0 and leave the others out, or use solver='adam'."
