@@ -39,6 +39,7 @@ RECIPES = {
     },
     "bounds": {"initial_weights": "he", "regularizers": {"max_norm": 1.1, "label_smoothing": 0.2, "weight_decay": 0.1}},
     "batch_norm": {"momentum": 0.9, "regularizers": {"batch_norm": 1}},
+    "clipped": {"momentum": 0.5, "regularizers": {"gradient_clipping": 0.3, "l2": 0.1}},
     "maxout": {"activation": "maxout", "pieces": 3, "dropout": 0.3},
     "early stopping": {"learning_rate": 2.0, "epochs": 4, "regularizers": {"early_stopping": 1}},
     "all": ADAM | {
@@ -169,6 +170,8 @@ class Plain(nn.Module):
             aim = aim + self.strength("kl_sparsity", k) * torch.distributions.kl_divergence(one, other).sum()
         self.optimizer.zero_grad()
         aim.backward()
+        if bound := self.strength("gradient_clipping", 0):
+            nn.utils.clip_grad_norm_(self.parameters(), bound)
         with torch.no_grad():
             weights = [linear.weight for linear in self.linears]
             if self.run.optimizer != "adamw":

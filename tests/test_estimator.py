@@ -129,6 +129,9 @@ def test_parameters_and_defaults_are_those_of_mlp_classifier_and_ours_after_them
     ours, theirs = DropoutMLPClassifier().get_params(), MLPClassifier().get_params()
     assert {name: ours[name] for name in theirs} == theirs
     assert set(ours) - set(theirs) == {
+        "stopping_metric",
+        "time_limit",
+        "callbacks",
         "schedule_final",
         "warmup_epochs",
         "dropout",

@@ -25,7 +25,6 @@ LEFT_OUT = {
     "test_n_iter_no_change": "reads _no_improvement_count",
     "test_n_iter_no_change_inf": "reads _no_improvement_count",
     "test_mlp_diverging_loss": "goes on with a loss that is not finite, which ours refuse",
-    "test_preserve_feature_names": "needs ties to go to the later epoch",
 }
 X, y = load_iris(return_X_y=True)
 

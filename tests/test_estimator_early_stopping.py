@@ -1,18 +1,24 @@
-"""Early stopping of `DropoutMLPClassifier`: what it stops by, what it keeps, and which rows it holds out."""
+"""Early stopping of `DropoutMLPClassifier`: what it stops by, what it keeps, which rows it holds out or is given."""
 
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
+from sklearn import config_context
 from sklearn.datasets import make_classification, make_multilabel_classification
 from sklearn.metrics import accuracy_score, log_loss
 from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 
 from droplab import DropoutMLPClassifier
 from droplab.errors import DataError
 from droplab.estimator import policy
+from droplab.estimator.history import Epoch, HeldOut, History
+from droplab.estimator.parameters import ClassifierParameters
 from droplab.estimator.validation import hold_out
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -22,7 +28,11 @@ X, y = make_classification(300, 8, n_informative=5, n_classes=3, random_state=0)
 
 def stopping(**given):
     usual = {"hidden_layer_sizes": (12,), "max_iter": 200, "random_state": 0, "precision": "fp64"}
-    return DropoutMLPClassifier(early_stopping=True, **usual | given)
+    return DropoutMLPClassifier(**usual | {"early_stopping": True} | given)
+
+
+def proba(clf):
+    return clf.predict_proba(X)
 
 
 def rows_held_out(seed=0, fraction=0.1):
@@ -36,9 +46,9 @@ def caught(monkeypatch):
     parts = []
     whole = policy.Fit.whole
 
-    def spied(fit, valid):
+    def spied(fit, valid, show):
         parts.append((fit._rows, valid))
-        return whole(fit, valid)
+        return whole(fit, valid, show)
 
     monkeypatch.setattr(policy.Fit, "whole", spied)
     return parts
@@ -78,6 +88,28 @@ def test_on_uneven_classes_what_is_kept_is_better_than_always_the_commonest(seed
     assert clf.score(data[1000:], labels[1000:]) > commonest + 0.02
 
 
+@pytest.mark.parametrize("metric", ["loss", "score"])
+def test_what_is_kept_is_the_latest_of_the_best(metric):
+    """Of a few rows the accuracy has few values, so that many epochs are alike."""
+    each = []
+    clf = stopping(stopping_metric=metric, learning_rate_init=0.01, callbacks=[lambda *_: each.append(proba(clf))])
+    clf.fit(X, y, X_val=X[:20], y_val=y[:20])
+    table = pd.DataFrame(clf.history_)
+    values = table.validation_loss if metric == "loss" else -table.validation_score
+    best = np.flatnonzero(values == values.min())
+    assert (len(best) > 1) == (metric == "score")
+    np.testing.assert_array_equal(clf.predict_proba(X), each[best[-1]])
+    assert len(values) == clf.n_iter_ < 200, "it stops"
+
+
+def test_equal_losses_are_ties_too():
+    given = ClassifierParameters(early_stopping=True, tol=0)
+    history = History()
+    for loss in (0.5, 0.4, 0.4, 0.6):
+        history.note(Epoch(1.0, HeldOut(0.9, loss), 0.1, 0.0), given)
+    assert history.best == 3
+
+
 def test_a_network_whose_first_epoch_was_the_best_is_told():
     with pytest.warns(UserWarning, match=r"network 0 from the first epoch.*30 rows.*Lower learning_rate_init \(1000\)"):
         clf = stopping(solver="sgd", learning_rate_init=1000, dropout=0).fit(X * 100, y)
@@ -100,6 +132,62 @@ def test_networks_side_by_side_stop_each_for_itself():
     alone = stopping(learning_rate_init=0.02).fit(X, y)
     assert len({network.n_iter for network in together.networks_}) > 1
     np.testing.assert_allclose(together.networks_[0].coefs[0], alone.coefs_[0], atol=1e-9)
+
+
+# --- the rows it is given
+
+
+@pytest.mark.parametrize("kind", [np.asarray, pd.DataFrame, sparse.csr_matrix])
+def test_rows_that_are_given_are_stopped_by_and_none_held_out(kind, monkeypatch):
+    parts, weights = caught(monkeypatch), np.linspace(0.5, 2, 60)
+    clf = stopping(max_iter=5).fit(
+        kind(X[60:]), y[60:], X_val=kind(X[:60]), y_val=y[:60].tolist(), sample_weight_val=weights
+    )
+    assert [len(part) for part in parts[0]] == [240, 60]
+    found = log_loss(y[:60], proba(clf)[:60], sample_weight=weights)
+    assert found == pytest.approx(min(clf.validation_loss_curve_))
+    assert clf.networks_[0].validation_losses == clf.validation_loss_curve_
+    assert stopping(early_stopping=False, max_iter=2).fit(X, y).validation_loss_curve_ is None
+
+
+def test_weights_of_classes_count_on_the_rows_given():
+    weights = {0: 1.0, 1: 5.0, 2: 0.5}
+    clf = stopping(max_iter=3, class_weight=weights).fit(X[60:], y[60:], X_val=X[:60], y_val=y[:60])
+    found = log_loss(y[:60], proba(clf)[:60], sample_weight=[weights[label] for label in y[:60]])
+    assert found == pytest.approx(min(clf.validation_loss_curve_))
+
+
+def test_a_pipeline_transforms_the_rows_given():
+    with config_context(enable_metadata_routing=True):
+        clf = stopping(max_iter=3).set_fit_request(X_val=True, y_val=True)
+        pipe = make_pipeline(StandardScaler(), clf, transform_input=["X_val"])
+        pipe.fit(X[60:] * 100, y[60:], X_val=X[:60] * 100, y_val=y[:60])
+    found = log_loss(y[:60], pipe.predict_proba(X[:60] * 100))
+    assert found == pytest.approx(min(pipe[-1].validation_loss_curve_))
+
+
+@pytest.mark.parametrize(
+    ("given", "rows", "told"),
+    [
+        ({}, {"X_val": X}, "X_val and y_val go together; found no y_val"),
+        ({}, {"y_val": y}, "X_val and y_val go together; found no X_val"),
+        ({}, {"sample_weight_val": y}, "X_val and y_val go together; found no X_val"),
+        ({"early_stopping": False}, {"X_val": X, "y_val": y}, "need early_stopping=True .* found early_stopping=False"),
+        (
+            {},
+            {"X_val": X, "y_val": y + 1},
+            r"X_val, y_val .* as those to train on: .*classes \[0, 1, 2\]; found \[3\]",
+        ),
+        ({}, {"X_val": X[:, :3], "y_val": y}, "X_val, y_val .* 3 features, but DropoutMLPClassifier is expecting 8"),
+        ({}, {"X_val": X * np.nan, "y_val": y}, "X_val, y_val .* as those to train on: .* NaN"),
+        ({}, {"X_val": X[:9], "y_val": y}, r"X_val, y_val .* as those to train on: .* \[9, 300\]"),
+    ],
+)
+def test_rows_that_cannot_be_stopped_by_are_an_error(given, rows, told):
+    clf = stopping(**given)
+    with pytest.raises(ValueError, match=told):
+        clf.fit(X, y, **rows)
+    assert not hasattr(clf, "networks_")
 
 
 # --- which rows it holds out
@@ -167,7 +255,7 @@ def test_too_few_rows_with_a_weight_are_an_error():
 def test_what_is_not_finite_on_the_rows_held_out_is_an_error(monkeypatch):
     """It could never be the best, and the last epoch would be taken instead."""
     monkeypatch.setattr(policy, "held_out", lambda *_: [policy.HeldOut(0.9, float("nan"))])
-    with pytest.raises(DataError, match="finite; found a log-loss of nan on the rows held out after epoch 1"):
+    with pytest.raises(DataError, match="finite; found a loss of nan on the rows held out after epoch 1"):
         stopping().fit(X, y)
 
 

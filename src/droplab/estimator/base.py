@@ -26,8 +26,9 @@ from droplab.errors import ConfigError, DataError, DeviceError
 from droplab.estimator import kept, lbfgs
 from droplab.estimator.columns import has_categories, preprocessing_of
 from droplab.estimator.exported import exported_of
+from droplab.estimator.history import History
 from droplab.estimator.parameters import Parameters
-from droplab.estimator.policy import Fit, History, check_finite, outputs_of
+from droplab.estimator.policy import Fit, check_finite, outputs_of
 from droplab.estimator.rows import Features, Rows, largest
 from droplab.estimator.targets import Targets
 from droplab.estimator.trained import FirstNetwork, TrainedNetwork
@@ -125,8 +126,15 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         """The weight of each row, shape (rows,)."""
         return sample_weight
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any) -> Self:
-        """Train the networks until they stop; what fails leaves the estimator as it was."""
+    def _fit(self, X: Any, y: Any, sample_weight: Any, *validation: Any) -> Self:
+        """Train the networks until they stop; what fails leaves the estimator as it was.
+
+        Args:
+            X: features.
+            y: targets.
+            sample_weight: of the rows, or `None`.
+            validation: the same three of the rows to stop by; all `None` to hold some out.
+        """
         draft = copy.copy(self)
         given = draft._checked()
         given.warn_of_idle()
@@ -136,21 +144,28 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         targets = self._targets if goes_on else draft._targets_of(y, weights, None)
         if goes_on:
             targets.check_same(y)
-        rows = draft._rows(X, y, targets, weights, given, goes_on)
+        dtype = draft._dtype(X, given, goes_on)
+        rows, valid = draft._rows(X, y, targets, weights, given, dtype), None
         random = check_random_state(self.random_state)
         split = random.randint(2**31 - 1)
+        if any(part is not None for part in validation):
+            valid = draft._validation(validation, targets, given, dtype)
+        elif given.early_stopping and given.solver != "lbfgs":
+            rows, valid = hold_out(rows, targets.strata(y), given.validation_fraction, split)
         networks, histories = draft._begun(rows, targets, random, given, goes_on)
         networks = networks.begun_anew(networks.network, given.optimizer)
-        with draft._finite(X, given):
+        with self._restored(), draft._finite(X, given):
             if given.solver == "lbfgs":
                 lbfgs.minimize(networks, histories, given, rows)
             else:
-                train, valid = rows, None
-                if given.early_stopping:
-                    train, valid = hold_out(rows, targets.strata(y), given.validation_fraction, split)
-                _say_if_clipped(given, len(train))
-                fit = Fit(networks, histories, draft.t_, given, train)
-                fit.whole(valid)
+                _say_if_clipped(given, len(rows))
+                fit = Fit(networks, histories, draft.t_, given, rows)
+
+                def show() -> None:
+                    draft.t_ = fit.seen
+                    self._become(draft, networks, histories, targets, given)
+
+                fit.whole(valid, show)
                 draft.t_ = fit.seen
             check_finite(networks)
         return self._become(draft, networks, histories, targets, given)
@@ -167,7 +182,7 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         targets = self._targets if begun else draft._targets_of(y, weights, classes)
         if classes is not None:
             targets.check_classes(classes)
-        rows = draft._rows(X, y, targets, weights, given, begun)
+        rows = draft._rows(X, y, targets, weights, given, draft._dtype(X, given, begun))
         random = check_random_state(self.random_state)
         random.randint(2**31 - 1)  # the split that `fit` would make: the same seeds follow
         networks, histories = draft._begun(rows, targets, random, given, begun)
@@ -246,13 +261,36 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         del given["random_state"]
         return self._parameters.checked(given, type(self).__name__)
 
-    def _rows(self, X: Any, y: Any, targets: Targets, weights: NDArray[Any], given: Parameters, goes_on: bool) -> Rows:
+    def _dtype(self, X: Any, given: Parameters, goes_on: bool) -> torch.dtype:
+        """Of weights and rows."""
+        return self._networks.values.dtype if goes_on else given.dtype(X.dtype == np.float32, X.shape[0])
+
+    def _rows(
+        self, X: Any, y: Any, targets: Targets, weights: NDArray[Any], given: Parameters, dtype: torch.dtype
+    ) -> Rows:
         """Features, targets and weights as tensors."""
         self._given_in = X.dtype
         numbers = targets.numbers(y)
         weights = self._weights(given, y, weights)
-        dtype = self._networks.values.dtype if goes_on else given.dtype(X.dtype == np.float32, len(numbers))
         return Rows.of(Features.of(X, dtype, self._torch_device, self._names), numbers, weights)
+
+    def _validation(self, parts: Sequence[Any], targets: Targets, given: Parameters, dtype: torch.dtype) -> Rows:
+        """The rows to stop by that `fit` was given: features, targets, weights.
+
+        Raises:
+            ConfigError: if nothing stops by them, or one of the first two is missing.
+            DataError: if they are not like those to train on.
+        """
+        given.check_validation()
+        X, y, weight = parts
+        if X is None or y is None:
+            raise ConfigError(f"X_val and y_val go together; found no {'X_val' if X is None else 'y_val'}. Give both.")
+        try:
+            X, y = self._read(X, y, reset=False)
+            weights = _check_sample_weight(weight, X, dtype=X.dtype, ensure_non_negative=True)
+            return self._rows(X, y, targets, weights, given, dtype)
+        except ValueError as fault:
+            raise DataError(f"X_val, y_val and sample_weight_val must be as those to train on: {fault}") from fault
 
     def _begun(
         self, rows: Rows, targets: Targets, random: Any, given: Parameters, goes_on: bool
@@ -296,6 +334,16 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         return self.preprocessing_.feature_names if self.preprocessing_ else getattr(self, "feature_names_in_", None)
 
     @contextlib.contextmanager
+    def _restored(self) -> Iterator[None]:
+        """What fails leaves the estimator as it was, whatever callbacks saw it become."""
+        before = self.__dict__
+        try:
+            yield
+        except BaseException:
+            self.__dict__ = before
+            raise
+
+    @contextlib.contextmanager
     def _finite(self, X: Any, given: Parameters) -> Iterator[None]:
         """Say what to do where training meets a number that is not finite.
 
@@ -317,6 +365,7 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
     ) -> Self:
         """Take over what a training that has succeeded leaves behind."""
         draft._networks, draft._histories = networks.copy(torch.device("cpu")), histories
+        draft._networks.sort()
         draft._targets, draft._fitted, draft._calibration = targets, given, None
         draft.dropout_ = given.rates
         draft.out_activation_ = targets.output
@@ -325,6 +374,20 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         draft._became()
         self.__dict__ = draft.__dict__
         return self
+
+    @property
+    def history_(self) -> list[dict[str, Any]]:
+        """A record for each network and epoch of all trainings, as `pandas.DataFrame` takes them.
+
+        network: its place in `networks_`; epoch: from 1; loss: what was minimized, the mean over the epoch;
+        validation_loss, validation_score: on the rows held out, after it (`None` without early stopping);
+        learning_rate: of its last step; seconds: that the epoch took, for all networks together.
+        """
+        return [
+            {"network": network, "epoch": number} | epoch.record()
+            for network, history in enumerate(self._histories)
+            for number, epoch in enumerate(history.epochs, 1)
+        ]
 
     def _became(self) -> None:
         """Set what one kind of estimator has beside."""

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from droplab.config import InitialWeights, NumericEncoding
 from droplab.errors import ConfigError
 from droplab.estimator.base import DropoutMLP
+from droplab.estimator.callbacks import OnEpoch
 from droplab.estimator.labels import Labels, check_cells, has_several
 from droplab.estimator.parameters import ClassifierParameters, Parameters
 from droplab.estimator.uncertainty import Uncertainty
@@ -52,7 +53,8 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
         momentum: of `sgd`, 0 … 1.
         nesterovs_momentum: whether it is Nesterov's.
         early_stopping: whether to hold out `validation_fraction` of the rows (the same share of each class, where there
-            are enough), stop by the log-loss on them, and keep the network with the lowest. (scikit-learn's: accuracy.)
+            are enough), unless `fit` is given some, stop by `stopping_metric` on them, and keep each network as it was
+            when that was best, the later of two that are alike.
         validation_fraction: in [0, 1).
         beta_1: decay of Adam's first moment.
         beta_2: decay of its second.
@@ -60,6 +62,10 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
         n_iter_no_change: epochs without improvement that are waited for. With dropout or noise it is the mean training
             loss over as many epochs that has to improve, since masks alone make single ones rise and fall.
         max_fun: most evaluations of L-BFGS.
+        stopping_metric: `loss` (log-loss), or `score`: accuracy, which scikit-learn stops by.
+        time_limit: seconds of training, after which it ends with the epoch under way and a `ConvergenceWarning`.
+        callbacks: called after each epoch of each network, as `droplab.estimator.OnEpoch` says; one that returns true
+            stops that network.
         schedule_final: share of the learning rate that is left at the end of a schedule.
         warmup_epochs: epochs over which the learning rate first grows from 0.
         dropout: share of the hidden units dropped in training, in [0, 1), or one rate a hidden layer (Srivastava et al.
@@ -86,9 +92,11 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
         preprocessing_: what makes features of columns; `None` where `X` is taken as it is.
         classes_: the classes, or with several labels a row the labels' numbers.
         networks_: each of the `n_seeds` networks.
+        history_: a record for each network and epoch: `pd.DataFrame(clf.history_)`.
         coefs_, intercepts_, loss_, loss_curve_, best_loss_, validation_scores_, best_validation_score_, n_iter_: of the
             first network, as scikit-learn has them; batch normalization is folded into weights and biases.
         dropout_: the rate that was trained with, or those of the hidden layers.
+        validation_loss_curve_: of the first network, on the rows held out; `None` without early stopping.
         n_layers_, n_outputs_, out_activation_, t_, n_features_in_, feature_names_in_: as scikit-learn has them.
 
     Example:
@@ -127,6 +135,9 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        stopping_metric: str = "loss",
+        time_limit: float | None = None,
+        callbacks: Sequence[OnEpoch] = (),
         schedule_final: float = 0.01,
         warmup_epochs: float = 0.0,
         dropout: str | float | Sequence[float] = "auto",
@@ -163,6 +174,9 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
+        self.stopping_metric = stopping_metric
+        self.time_limit = time_limit
+        self.callbacks = callbacks
         self.schedule_final = schedule_final
         self.warmup_epochs = warmup_epochs
         self.dropout = dropout
@@ -176,7 +190,16 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
         self.numeric_encoding = numeric_encoding
         self.initial_weights = initial_weights
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
         """Train the networks.
 
         Args:
@@ -185,12 +208,16 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
             y: a class a row, shape (rows,), of any type; or for several labels a row 0 and 1, shape (rows, labels),
                 perhaps sparse.
             sample_weight: shape (rows,), at least 0.
+            X_val: rows for early stopping, which then holds none out; as `HistGradientBoostingClassifier` has it, they
+                need `early_stopping=True`. `Pipeline(…, transform_input=["X_val"])` transforms them as `X`.
+            y_val: their classes, of those in `y`.
+            sample_weight_val: their weights, which `class_weight` multiplies, too.
 
         Raises:
             ValueError: if data or parameters are not what they must be (`ConfigError` for parameters), or if a loss or
                 a weight does not stay finite.
         """
-        return self._fit(X, y, sample_weight)
+        return self._fit(X, y, sample_weight, X_val, y_val, sample_weight_val)
 
     @available_if(DropoutMLP._is_stochastic)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:

@@ -22,10 +22,10 @@ from droplab import __version__
 from droplab.data.disk import open_regular, write_atomically
 from droplab.data.preprocessing import Preprocessing
 from droplab.errors import ConfigError, DataError, ModelFileError
+from droplab.estimator.history import Epoch, HeldOut, History
 from droplab.estimator.labels import Labels
 from droplab.estimator.numbers import Numbers
 from droplab.estimator.parameters import ClassifierParameters, Parameters, RegressorParameters
-from droplab.estimator.policy import History
 from droplab.model.file import weights_hash
 from droplab.model.network import Network
 from droplab.train.networks import Networks
@@ -34,7 +34,7 @@ from droplab.train.optimizers import Optimizer
 _KINDS: dict[str, Any] = {
     kind.__name__: kind
     for kind in (
-        *(Networks, Network, Optimizer, History, Labels, Numbers),
+        *(Networks, Network, Optimizer, History, Epoch, HeldOut, Labels, Numbers),
         *(ClassifierParameters, RegressorParameters, Preprocessing, LabelBinarizer),
     )
 }
@@ -53,7 +53,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, Preprocessing):
         return {_KIND: name, "json": value.model_dump_json()}
     if _KINDS.get(name) is type(value):
-        names = [each.name for each in fields(value)] if is_dataclass(value) else vars(value)
+        names = (
+            [each.name for each in fields(value)]
+            if is_dataclass(value)
+            else getattr(value, "_fields", None) or vars(value)
+        )
         return {_KIND: name} | {each: plain(getattr(value, each)) for each in names}
     if isinstance(value, dict):
         return {key: plain(each) for key, each in value.items()}

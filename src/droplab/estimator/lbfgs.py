@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from scipy import optimize
 from sklearn.exceptions import ConvergenceWarning
 
+from droplab.estimator.history import History
 from droplab.estimator.parameters import Parameters
-from droplab.estimator.policy import Fit, History
+from droplab.estimator.policy import Fit
 from droplab.estimator.rows import Rows
 from droplab.train.networks import Networks
 from droplab.train.replay import replayed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
@@ -61,12 +62,15 @@ class Parameters(Validated):
     momentum: Annotated[float, Field(ge=0, le=1)] = 0.9
     nesterovs_momentum: bool = True
     early_stopping: bool = False
+    stopping_metric: Literal["loss", "score"] = "loss"
     validation_fraction: Share = 0.1
     beta_1: Share = 0.9
     beta_2: Share = 0.999
     epsilon: Positive = 1e-8
     n_iter_no_change: Annotated[float, Field(ge=1, allow_inf_nan=True)] = 10
     max_fun: Count = 15000
+    time_limit: Positive | None = None
+    callbacks: tuple[Callable[..., Any], ...] = ()
     dropout: Literal["auto"] | Dropout = "auto"
     input_dropout: Rate = 0.0
     regularizers: Regularizers = ()
@@ -182,10 +186,23 @@ class Parameters(Validated):
     def _check_lbfgs(self) -> None:
         """L-BFGS needs the same objective at every call."""
         used = map(entry_of, self.used)
-        if odd := [e.name for e in used if e.is_noise or e.before_update or e.after_update or e.name == "batch_norm"]:
+        alters = [e for e in used if e.is_noise or e.on_gradient or e.before_update or e.after_update]
+        if odd := [e.name for e in alters] + ["batch_norm"] * ("batch_norm" in self.used):
             raise ConfigError(
                 "solver='lbfgs' needs an objective without chance and updates of its own; found "
                 f"{', '.join(sorted(odd))}. Set dropout=0 and leave the others out, or use solver='adam'."
+            )
+
+    def check_validation(self) -> None:
+        """Whether rows to stop by are of use.
+
+        Raises:
+            ConfigError: if not.
+        """
+        if not self.early_stopping or self.solver == "lbfgs":
+            raise ConfigError(
+                "X_val and y_val are rows to stop by: they need early_stopping=True and a solver that makes steps; "
+                f"found early_stopping={self.early_stopping}, solver={self.solver!r}."
             )
 
     def check_partial(self) -> None:
@@ -220,6 +237,9 @@ class Parameters(Validated):
             "learning_rate_init": steps,
             "early_stopping": steps,
             "n_iter_no_change": steps,
+            "time_limit": steps,
+            "callbacks": steps,
+            "stopping_metric": steps and self.early_stopping,
             "validation_fraction": steps and self.early_stopping,
         }
         idle = [n for n, does in acts.items() if not does and getattr(self, n) != type(self).model_fields[n].default]

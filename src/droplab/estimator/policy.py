@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import math
 import os
+import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import chain, islice
-from statistics import fmean
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +20,7 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from droplab.config import FALLING
+from droplab.estimator.history import Epoch, HeldOut, History
 from droplab.estimator.parameters import Parameters
 from droplab.estimator.rows import Rows
 from droplab.model.losses import numbers_of
@@ -35,10 +34,6 @@ from droplab.train.optimizers import ROWS, adam_numbers, factor_at, warmth_at
 from droplab.train.replay import replayed
 from droplab.train.step import Inputs, plain_step
 
-_LEAST_RATE = 1e-6
-"""Below this, `adaptive` stops instead of dividing the learning rate by `_FACTOR`."""
-_FACTOR = 5
-
 _ONE_THREAD = 3_000_000
 """A step with fewer multiplications runs on one thread: another gains it a tenth at most, and loses it a third where
 other threads want the cores, as those of NumPy do for a while after each product (docs/log.md)."""
@@ -47,52 +42,6 @@ _NUMBERS_AT_ONCE = 2**18
 """Features taken from the table in one go: many small steps share the calls, large ones do not need to."""
 
 _EPOCHS_AT_ONCE = 32
-
-
-@dataclass
-class History:
-    """How the training of one network went, in epochs; beside curves, what stopping and learning rate go on from.
-
-    Attributes:
-        losses: what was minimized, the mean over each epoch.
-        scores: accuracy on the rows held out, after each epoch; empty without early stopping.
-        held_out_losses: log-loss on the rows held out, likewise.
-        rate: the learning rate as it is now.
-        lowest: the lowest loss that stopping looked at.
-        waited: epochs in a row without improvement.
-        iterations: epochs of the last `fit`; with L-BFGS its iterations.
-        best: the epoch of the last `fit` with the lowest log-loss on the rows held out; 0 before the first.
-        final_loss: the last loss.
-    """
-
-    losses: list[float] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    held_out_losses: list[float] = field(default_factory=list)
-    rate: float = 0.0
-    lowest: float = math.inf
-    waited: int = 0
-    iterations: int = 0
-    best: int = 0
-    final_loss: float = math.nan
-
-    def add(self, loss: float) -> None:
-        """Add an epoch.
-
-        Raises:
-            FloatingPointError: if its loss is not finite.
-        """
-        self.losses.append(loss)
-        self.iterations += 1
-        self.final_loss = loss
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"a loss of {loss} in epoch {self.iterations}")
-
-
-class HeldOut(NamedTuple):
-    """What a network says of the rows held out, by their weights: accuracy or R², and the mean loss."""
-
-    score: float
-    loss: float
 
 
 class Fit:
@@ -117,33 +66,43 @@ class Fit:
         self._kept: dict[int, list[Tensor]] = {}
         self._made_for: object = None
         self._steps: Iterator[Inputs] = iter(())
+        self._began = self._clock = time.perf_counter()
+        self._is_late = False
 
-    def whole(self, valid: Rows | None) -> None:
+    def whole(self, valid: Rows | None, show: Callable[[], object]) -> None:
         """Train for at most `max_iter` epochs; a network that stops earlier keeps what it has then.
 
-        With `valid`, each ends as it was when its log-loss on these rows was lowest. Accuracy takes few values there,
-        and on uneven classes it is for many epochs that of always saying the commonest. Ctrl-C ends the training with a
-        warning and keeps what is there.
+        With `valid`, each ends as it was when it was best on these rows, by its loss unless asked otherwise: accuracy
+        takes few values there, and on uneven classes it is for many epochs that of always saying the commonest. Ctrl-C
+        ends the training with a warning and keeps what is there, as `time_limit` does.
 
         Args:
             valid: to stop by.
+            show: called before callbacks are, so that they find the estimator as it is.
 
         Raises:
             FloatingPointError: as soon as the loss of a network that has not stopped is not finite.
         """
-        networks, given, self._valid = self.networks, self._given, valid
+        networks, given, self._valid, self._show = self.networks, self._given, valid, show
         for history in self.histories:
             history.rate, history.iterations, history.best = given.learning_rate_init, 0, 0
         if valid is not None:
             before = held_out(networks, valid) if networks.epoch else None  # on a warm start
             for r, history in enumerate(self.histories):
-                history.lowest, history.waited = (before[r].loss if before else math.inf), 0
+                history.begin(given, before[r] if before else None)
                 if before:
                     self._keep(networks, r)
         try:
             with _threads_for(networks.values.numel() * self._size):
                 train(networks, self, replayed())
-            if networks.active and given.schedule not in FALLING:  # such a schedule is over then, and so is training
+            if self._is_late:
+                warnings.warn(
+                    f"time_limit ({given.time_limit:g} s) is passed and the training has not converged. Raise it, or "
+                    "train fewer or smaller networks.",
+                    ConvergenceWarning,
+                    stacklevel=3,
+                )
+            elif networks.active and given.schedule not in FALLING:  # such a schedule is over then, and so is training
                 warnings.warn(
                     f"max_iter ({given.max_iter}) epochs are done and the training has not converged. Raise max_iter, "
                     "or scale the features.",
@@ -172,12 +131,13 @@ class Fit:
         self.epochs = self.networks.epoch + 1
         for history in self.histories:
             history.rate, history.iterations = history.rate or self._given.learning_rate_init, 0
-        aims = run_epoch(self.networks, self, plain_step)[:, 1].tolist()
+        losses = run_epoch(self.networks, self, plain_step)
+        epochs = self._epochs(self.networks, losses, None)
         self._count()
-        for history, loss in zip(self.histories, aims, strict=True):
-            history.add(loss)
+        for history, epoch in zip(self.histories, epochs, strict=True):
+            history.add(epoch)
             if self._given.verbose:
-                print(f"loss = {loss:.8f}")
+                print(f"loss = {epoch.loss:.8f}")
 
     def inputs(self, networks: Networks) -> Iterator[Inputs]:
         """The steps of an epoch: every row once."""
@@ -193,18 +153,42 @@ class Fit:
             networks: those under training.
             losses: loss and aim of each, shape (R, 2).
         """
-        self._count()
-        aims, stops, given = losses[:, 1].tolist(), [], self._given
         said = held_out(networks, self._valid) if self._valid is not None else None
-        for place, row in sorted(zip(networks.places, range(len(networks)), strict=True)):
+        epochs, given = self._epochs(networks, losses, said), self._given
+        self._count()
+        stops, rows = set[int](), sorted(range(len(networks)), key=networks.places.__getitem__)
+        for row in rows:
+            place = networks.places[row]
             history = self.histories[place]
-            if _note(history, aims[row], said[row] if said else None, given):
-                stops.append(row)
+            if history.note(epochs[row], given):
+                stops.add(row)
             if history.best == history.iterations:
                 self._keep(networks, row)
             if given.verbose:
-                _tell(place, history, said[row] if said else None, len(self.histories))
-        return stops
+                _tell(place, history, len(self.histories))
+        if given.callbacks:
+            self._show()
+            stops |= {row for row in rows if self._is_stopped(networks.places[row])}
+        if given.time_limit is not None and time.perf_counter() - self._began >= given.time_limit:
+            self._is_late = len(stops) < len(rows)
+            return rows
+        return list(stops)
+
+    def _is_stopped(self, place: int) -> bool:
+        """Tell all callbacks of a network's epoch; whether one of them stops it."""
+        epochs = self.histories[place].epochs
+        score, loss = epochs[-1].held_out or (None, epochs[-1].loss)
+        asked = [call(place, len(epochs), loss, score) for call in self._given.callbacks]
+        return any(asked)
+
+    def _epochs(self, networks: Networks, losses: NDArray[np.float64], said: list[HeldOut] | None) -> list[Epoch]:
+        """What the epoch just done came to, of each network."""
+        rates = self._factors(np.array([self.networks.updates - 1])) * self._rates(networks)
+        began, self._clock = self._clock, time.perf_counter()
+        return [
+            Epoch(float(losses[row, 1]), said[row] if said else None, float(rate), self._clock - began)
+            for row, rate in enumerate(rates)
+        ]
 
     def _count(self) -> None:
         self.seen += self.examples
@@ -264,27 +248,35 @@ class Fit:
 
     def _numbers(self, networks: Networks, steps: int) -> Tensor:
         """What the optimizer takes in the next steps, shape (S, ROWS, R)."""
-        given, rates = self._given, [self.histories[place].rate for place in networks.places]
-        updates = self.networks.updates + np.arange(steps)
-        an_epoch = math.ceil(self.examples / self._size)
-        factors = factor_at(given.schedule, updates / an_epoch, given.max_iter, given.schedule_final)
-        factors = factors * warmth_at(updates, given.warmup_epochs * an_epoch)
+        given, updates = self._given, self.networks.updates + np.arange(steps)
+        factors = self._factors(updates)
         if given.solver == "adam":
             numbers = adam_numbers(factors, given.beta_1, given.beta_2, updates, given.epsilon, corrected=False)
-            rates = [given.learning_rate_init] * len(networks)
         else:
             numbers = np.outer(factors, [1.0, 1.0, 0.0, 0.0, 0.0])
             numbers[:, 2] = given.momentum
         table = torch.from_numpy(numbers)[:, :, None].repeat(1, 1, len(networks))
-        table[:, :2] *= torch.tensor(rates, dtype=torch.float64)
+        table[:, :2] *= torch.from_numpy(self._rates(networks))
         return table
+
+    def _factors(self, updates: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The share of the learning rate that the schedule leaves each update, shape (S,)."""
+        given, an_epoch = self._given, math.ceil(self.examples / self._size)
+        factors = factor_at(given.schedule, updates / an_epoch, given.max_iter, given.schedule_final)
+        return np.asarray(factors * warmth_at(updates, given.warmup_epochs * an_epoch))
+
+    def _rates(self, networks: Networks) -> NDArray[np.float64]:
+        """The learning rate of each network, shape (R,); the schedule aside."""
+        if self._given.solver == "adam":
+            return np.full(len(networks), self._given.learning_rate_init)
+        return np.array([self.histories[place].rate for place in networks.places])
 
 
 def held_out(networks: Networks, rows: Rows) -> list[HeldOut]:
     """Each network on rows, dropout off; right is a row with several labels if all of them are."""
     network, said, losses = networks.network, [], []
     layers = networks.final()
-    shares = rows.weights / rows.weights.sum()
+    weights = rows.weights.double()  # where all are 1, equally many right rows are a tie to the last bit
     with torch.no_grad():
         for start, features in rows.features.chunks():
             truth = rows.targets[None, start : start + features.shape[1]]
@@ -294,13 +286,12 @@ def held_out(networks: Networks, rows: Rows) -> list[HeldOut]:
             said.append(_errors(network, outputs, truth))
         errors = torch.cat(said, dim=1)
         if network.output in ("softmax", "logistic"):
-            scores = 1 - (errors * shares).sum(dim=1)
+            scores = (~errors * weights).sum(dim=1) / weights.sum()
         else:  # R², the mean over the targets
-            spread = (shares[:, None] * (rows.targets - (shares[:, None] * rows.targets).sum(dim=0)).square()).sum(
-                dim=0
-            )
-            scores = (1 - (errors * shares[:, None]).sum(dim=1) / spread).mean(dim=1)
-    means = (torch.cat(losses, dim=1) * shares).sum(dim=1)
+            middle = (weights @ rows.targets.double()) / weights.sum()
+            spread = weights @ (rows.targets - middle).square()
+            scores = 1 - (weights @ errors.double() / spread).mean(dim=1)
+    means = (torch.cat(losses, dim=1) * (rows.weights / rows.weights.sum())).sum(dim=1)
     return [HeldOut(*both) for both in zip(scores.tolist(), means.tolist(), strict=True)]
 
 
@@ -361,51 +352,21 @@ def _keys(networks: Networks, purpose: Purpose, epochs: Tensor) -> Tensor:
     return fold(key_tensor([stream_key(seed, purpose) for seed in networks.seeds], epochs.device), epochs[:, None])
 
 
-def _note(history: History, loss: float, said: HeldOut | None, given: Parameters) -> bool:
-    """Add an epoch to a network's history, and say whether the network stops.
-
-    Where masks or noise make the loss of single epochs rise and fall, its mean over as many epochs as are waited for
-    has to improve: a lucky epoch would be the best for long. (On iris scikit-learn's rule then stops too early by two
-    points of accuracy.) Without chance the rule is scikit-learn's.
-    """
-    history.add(loss)
-    if said is None:
-        window = min(given.n_iter_no_change, len(history.losses)) if given.is_noisy else 1
-        looked_at = fmean(history.losses[-int(window) :])
-    else:
-        looked_at = said.loss
-        history.scores.append(said.score)
-        history.held_out_losses.append(said.loss)
-        if not math.isfinite(looked_at):
-            raise FloatingPointError(f"a log-loss of {looked_at} on the rows held out after epoch {history.iterations}")
-        if looked_at < history.lowest:
-            history.best = history.iterations
-    better = looked_at <= history.lowest - given.tol
-    history.lowest = min(history.lowest, looked_at)
-    history.waited = 0 if better else history.waited + 1
-    if history.waited <= given.n_iter_no_change:
-        return False
-    if given.solver == "sgd" and given.learning_rate == "adaptive" and history.rate > _LEAST_RATE:
-        history.rate /= _FACTOR
-        history.waited = 0
-        return False
-    return True
-
-
 def _say_if_untrained(histories: Sequence[History], rows: int, given: Parameters) -> None:
     untrained = [str(r) for r, history in enumerate(histories) if history.best <= 1 < history.iterations]
     if untrained:
         warnings.warn(
             f"early stopping kept {'network' if len(untrained) == 1 else 'networks'} {', '.join(untrained)} from the "
-            f"first epoch or before: the log-loss on the {rows} rows held out rose from there, so that training has "
-            f"hardly begun. Lower learning_rate_init ({given.learning_rate_init:g}), scale the features, or raise "
-            f"validation_fraction ({given.validation_fraction:g}).",
+            f"first epoch or before: the {given.stopping_metric} on the {rows} rows held out was best there, so that "
+            f"training has hardly begun. Lower learning_rate_init ({given.learning_rate_init:g}), scale the features, "
+            "or stop by more rows (validation_fraction, or X_val).",
             UserWarning,
             stacklevel=4,
         )
 
 
-def _tell(network: int, history: History, said: HeldOut | None, of: int) -> None:
-    name = f"network {network}: " if of > 1 else ""
+def _tell(network: int, history: History, of: int) -> None:
+    name, epoch = f"network {network}: " if of > 1 else "", history.epochs[-1]
+    said = epoch.held_out
     valid = f", validation score = {said.score:.6f}, validation loss = {said.loss:.8f}" if said else ""
-    print(f"{name}Iteration {history.iterations}, loss = {history.losses[-1]:.8f}{valid}")
+    print(f"{name}Iteration {history.iterations}, loss = {epoch.loss:.8f}{valid}")

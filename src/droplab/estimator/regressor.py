@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from droplab.config import InitialWeights, NumericEncoding
 from droplab.estimator.base import DropoutMLP
+from droplab.estimator.callbacks import OnEpoch
 from droplab.estimator.numbers import Numbers
 from droplab.estimator.parameters import RegressorParameters
 from droplab.estimator.uncertainty import Spread
@@ -80,6 +81,9 @@ class DropoutMLPRegressor(RegressorMixin, DropoutMLP):  # type: ignore[misc]  # 
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        stopping_metric: str = "loss",
+        time_limit: float | None = None,
+        callbacks: Sequence[OnEpoch] = (),
         schedule_final: float = 0.01,
         warmup_epochs: float = 0.0,
         dropout: str | float | Sequence[float] = "auto",
@@ -118,6 +122,9 @@ class DropoutMLPRegressor(RegressorMixin, DropoutMLP):  # type: ignore[misc]  # 
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
         self.max_fun = max_fun
+        self.stopping_metric = stopping_metric
+        self.time_limit = time_limit
+        self.callbacks = callbacks
         self.schedule_final = schedule_final
         self.warmup_epochs = warmup_epochs
         self.dropout = dropout
@@ -132,19 +139,31 @@ class DropoutMLPRegressor(RegressorMixin, DropoutMLP):  # type: ignore[misc]  # 
         self.quantiles = quantiles
         self.scale_targets = scale_targets
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
         """Train the networks.
 
         Args:
             X: as in `DropoutMLPClassifier.fit`.
             y: finite numbers, shape (rows,) or (rows, targets).
             sample_weight: shape (rows,), at least 0.
+            X_val: rows for early stopping, as in `DropoutMLPClassifier.fit`.
+            y_val: their numbers.
+            sample_weight_val: their weights.
 
         Raises:
             ValueError: if data or parameters are not what they must be (`ConfigError` for parameters), or if a loss or
                 a weight does not stay finite.
         """
-        return self._fit(X, y, sample_weight)
+        return self._fit(X, y, sample_weight, X_val, y_val, sample_weight_val)
 
     @available_if(DropoutMLP._is_stochastic)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:

@@ -10,20 +10,20 @@ import torch
 from numpy.typing import NDArray
 
 from droplab.errors import ConfigError, DataError
-from droplab.estimator.policy import History
+from droplab.estimator.history import History
 from droplab.train.networks import Networks
 
 
 class TrainedNetwork(NamedTuple):
-    """One of a classifier's networks.
+    """One of an estimator's networks.
 
     Attributes:
         seed: fixed its initial weights, batch order and masks.
         coefs: weights of each layer, shape (inputs, outputs), as scikit-learn has them.
         intercepts: biases of each layer, shape (outputs,).
         loss_curve: what was minimized, the mean over each epoch; empty with L-BFGS.
-        validation_scores: accuracy on the rows held out, after each epoch; `None` without early stopping.
-        validation_losses: log-loss on them, by which it stops, likewise.
+        validation_scores: accuracy or R² on the rows held out, after each epoch; `None` without early stopping.
+        validation_losses: log-loss, or the loss of numbers, on them, likewise.
         loss: the last loss.
         n_iter: epochs of the last `fit`, or iterations of L-BFGS.
     """
@@ -46,9 +46,9 @@ class TrainedNetwork(NamedTuple):
                 seed,
                 [layer.weight[r].numpy().T for layer in layers],
                 [layer.bias[r].numpy() for layer in layers],
-                history.losses,
-                history.scores or None,
-                history.held_out_losses or None,
+                [epoch.loss for epoch in history.epochs],
+                [epoch.held_out.score for epoch in history.epochs if epoch.held_out] or None,
+                [epoch.held_out.loss for epoch in history.epochs if epoch.held_out] or None,
                 history.final_loss,
                 history.iterations,
             )
@@ -134,13 +134,18 @@ class FirstNetwork:
 
     @property
     def validation_scores_(self) -> list[float] | None:
-        """The first network's accuracy on the rows held out, after each epoch; `None` without early stopping."""
+        """The first network's accuracy or R² on the rows held out, after each epoch; `None` without early stopping."""
         return self.networks_[0].validation_scores
+
+    @property
+    def validation_loss_curve_(self) -> list[float] | None:
+        """The first network's loss on the rows held out, after each epoch; `None` without early stopping."""
+        return self.networks_[0].validation_losses
 
     @property
     def best_validation_score_(self) -> float | None:
         """The highest of `validation_scores_`; `None` without early stopping.
 
-        What is kept has the lowest log-loss, and perhaps not this accuracy.
+        What is kept has the lowest loss, and perhaps not this score, unless `stopping_metric` is `score`.
         """
         return max(self.validation_scores_) if self.validation_scores_ else None

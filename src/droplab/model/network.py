@@ -265,6 +265,13 @@ class Network:
         )
         return products.to(bias.dtype) + bias[:, None]
 
+    def gradients(self, gradients: Sequence[Tensor], strengths: Tensor) -> Sequence[Tensor]:
+        """What regularizers make of the gradients, each with R first."""
+        for entry, rows in self.used:
+            if entry.on_gradient is not None:
+                gradients = entry.on_gradient(gradients, tuple(strengths[rows]))
+        return gradients
+
     def update(self, layers: Sequence[Layer], strengths: Tensor, rate: Tensor | None) -> None:
         """What regularizers do to the weights themselves: before an update at learning rates (R,), or after it."""
         for entry, rows in self.used:

@@ -58,6 +58,7 @@ class Regularizer:
             one network ().
         smooth: (strength, classes) → the probability of the true class that the loss aims at, elementwise, shape (R,)
             in either case; where several do so, the last counts.
+        on_gradient: (gradients of all that is trained, strengths) → gradients; without gradient.
         before_update: (weights in place, strengths, learning rate); without gradient.
         after_update: (weights in place, strengths); without gradient.
         drops: whether it sets units to 0 and the share kept may be made up for at inference.
@@ -73,6 +74,7 @@ class Regularizer:
     on_hidden: Callable[[Tensor, int, Values, Noise], Tensor] | None = None
     penalty: Callable[[Sequence[Layer], Sequence[Tensor], Values], Tensor] | None = None
     smooth: Callable[[Tensor, int], Tensor] | None = None
+    on_gradient: Callable[[Sequence[Tensor], Values], Sequence[Tensor]] | None = None
     before_update: Callable[[Sequence[Layer], Values, Tensor], None] | None = None
     after_update: Callable[[Sequence[Layer], Values], None] | None = None
     drops: bool = False
@@ -122,6 +124,16 @@ def _sum(parts: Iterable[Tensor]) -> Tensor:
 def _decay(layers: Sequence[Layer], strengths: Values, learning_rate: Tensor) -> None:
     for each, layer in zip(strengths, layers, strict=True):
         layer.weight.mul_(_wide(1 - learning_rate * each))
+
+
+def _clip(gradients: Sequence[Tensor], strengths: Values) -> Sequence[Tensor]:
+    """As `torch.nn.utils.clip_grad_norm_` does."""
+    import torch
+
+    norm = _sum(gradient.flatten(1).square().sum(dim=1) for gradient in gradients).sqrt()
+    most = torch.where(strengths[0] > 0, strengths[0], torch.inf)  # 0 is none
+    factor = (most / (norm + 1e-6)).clamp_max(1)
+    return [gradient * factor.view(-1, *[1] * (gradient.dim() - 1)) for gradient in gradients]
 
 
 def _bound(layers: Sequence[Layer], strengths: Values) -> None:
@@ -228,6 +240,14 @@ _ENTRIES = (
         after_update=_bound,
     ),
     Regularizer(
+        "gradient_clipping",
+        "Pascanu, Mikolov & Bengio 2013: the gradient of a step has a norm of at most c",
+        1.0,
+        1e6,
+        "c",
+        on_gradient=_clip,
+    ),
+    Regularizer(
         "kl_sparsity",
         f"Lee et al. 2007; Ng 2011: β · Σ KL({SPARSITY_TARGET} ‖ mean activation)",
         1e-3,
@@ -307,6 +327,10 @@ def _for_many(entry: Regularizer) -> Regularizer:
         changed["penalty"] = lambda layers, hidden, s: many(
             lambda s, layers, hidden: penalty(layers, hidden, s), s, list(layers), list(hidden)
         ).view(-1)
+    if (on_gradient := entry.on_gradient) is not None:
+        changed["on_gradient"] = lambda gradients, s: many(
+            lambda s, gradients: on_gradient(gradients, s), s, list(gradients)
+        )
     if (before := entry.before_update) is not None:
         changed["before_update"] = lambda layers, s, rate: many(
             lambda s, layers, rate: (before(layers, s, rate.squeeze(0)), rate)[1], s, list(layers), rate
@@ -316,7 +340,7 @@ def _for_many(entry: Regularizer) -> Regularizer:
     return replace(entry, **changed)
 
 
-def _many(name: str, call: Callable[..., Tensor], strengths: Values, *parts: Any) -> Tensor:
+def _many(name: str, call: Callable[..., Any], strengths: Values, *parts: Any) -> Any:
     """Call what is written for one network for each of R, all at once.
 
     Args:

@@ -136,6 +136,7 @@ def train_step(
     rate, strengths = inputs.numbers[0], inputs.numbers[ROWS:]
     losses, gradients = derived(network, parts, statistics, inputs)
     with torch.no_grad():
+        gradients = network.gradients(gradients, strengths)
         layers, _ = assemble(network, parts, statistics)
         network.update(layers, strengths, rate)
         if len(values) < len(parts):
