@@ -212,6 +212,8 @@ def test_every_inference_mode_split_and_metric_is_there():
     of_classes = ["balanced_accuracy", "macro_f1", *(f"accuracy_class_{k}" for k in range(4))]
     expected |= {("mc", "test", m) for m in ("accuracy", "nll")}
     expected |= {(i, "test", m) for i in ("off", "on", "mc") for m in of_classes}
+    expected |= {(i, "valid", m) for i in ("off", "on") for m in of_classes[:2]}
+    expected |= {(i, "test", "nll_error") for i in ("off", "on", "mc")}
     of_belief = ["brier", "ece", "entropy", "entropy_right", "entropy_wrong"]
     expected |= {(i, "test", m) for i in ("off", "on", "mc") for m in of_belief}
     expected |= {("off", "valid", "temperature"), ("off", "test", "nll_calibrated"), ("off", "test", "ece_calibrated")}
