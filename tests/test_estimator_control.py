@@ -162,10 +162,10 @@ def test_training_ends_with_the_epoch_in_which_its_time_is_over():
 
 def test_the_best_weights_are_kept_when_the_time_is_over():
     def slow(network, epoch, loss, score):
-        time.sleep(0.3 if epoch == 4 else 0)
+        time.sleep(2 if epoch == 4 else 0)
 
-    given = {"early_stopping": True, "learning_rate_init": 0.3, "random_state": 3, "precision": "fp64"}
-    clf = quick(time_limit=0.3, callbacks=[slow], **given)
+    given = {"early_stopping": True, "learning_rate_init": 0.3, "random_state": 3, "precision": "fp64", "dropout": 0.5}
+    clf = quick(time_limit=2, callbacks=[slow], **given)
     with pytest.warns(ConvergenceWarning, match="time_limit"):
         clf.fit(X, y, **HELD)
     losses = clf.validation_loss_curve_

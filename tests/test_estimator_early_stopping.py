@@ -92,7 +92,9 @@ def test_on_uneven_classes_what_is_kept_is_better_than_always_the_commonest(seed
 def test_what_is_kept_is_the_latest_of_the_best(metric):
     """Of a few rows the accuracy has few values, so that many epochs are alike."""
     each = []
-    clf = stopping(stopping_metric=metric, learning_rate_init=0.01, callbacks=[lambda *_: each.append(proba(clf))])
+    clf = stopping(
+        dropout=0.5, stopping_metric=metric, learning_rate_init=0.01, callbacks=[lambda *_: each.append(proba(clf))]
+    )
     clf.fit(X, y, X_val=X[:20], y_val=y[:20])
     table = pd.DataFrame(clf.history_)
     values = table.validation_loss if metric == "loss" else -table.validation_score
