@@ -68,8 +68,6 @@ class Whole(nn.Module):
 
     def __init__(self, weights: Mapping[str, NDArray[np.float32]], info: ModelInfo) -> None:
         super().__init__()
-        if info.is_of_numbers:
-            raise ExportError("only classifiers are exported so far; found a network of numbers.")
         networks = separate(weights, info)
         self.prepare = _Scale(info.scale) if info.preprocessing is None else Columns(info.preprocessing)
         self.layers = nn.ModuleList(

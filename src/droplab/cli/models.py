@@ -133,8 +133,6 @@ def _check_fits(info: ModelInfo, dataset: Dataset, model: Path) -> None:
     """Raise unless the network takes such examples."""
     from droplab.errors import ModelFileError
 
-    if info.is_of_numbers:
-        raise ModelFileError(f"{model}: only classifiers are evaluated so far; this network gives numbers.")
     if (info.preprocessing is None) != (dataset.preprocessing is None):
         wanted = "a table with columns as those it was trained on" if info.preprocessing else "arrays or images"
         raise ModelFileError(f"{model}: takes {wanted}, as {info.data} was; {dataset.name} is another kind of data.")

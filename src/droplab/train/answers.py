@@ -59,8 +59,6 @@ def answers(
         DataError: if there is no row, or the network has no finite answer for one.
         ModelFileError: if a mode needs the noise of a plugin that is not loaded.
     """
-    if info.is_of_numbers:
-        raise ModelFileError("only classifiers are asked about rows so far; found a network of numbers.")
     if not len(features):
         raise DataError("there must be at least one row to predict; found none.")
     if set(modes) != {"off"} and (lacking := [name for name in info.plugin_noise if name not in TABLE]):
