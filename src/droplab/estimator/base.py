@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_X_y, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, check_X_y, validate_data
 
 from droplab.config import TABULAR
 from droplab.data.disk import write_atomically
@@ -110,7 +110,7 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         for words in unseen.words:
             warnings.warn(f"{words}.", UserWarning, stacklevel=4)
         how: dict[str, Any] = {"multi_output": True, "y_numeric": y_numeric, "dtype": np.float32, "estimator": self}
-        return check_X_y(features, *y, **how) if y else features
+        return check_X_y(features, *y, **how) if y else check_array(features, dtype=np.float32, estimator=self)
 
     def _targets_of(self, y: Any, weights: NDArray[np.floating], classes: Any) -> Targets:
         """What the first rows' targets settle.
@@ -122,7 +122,7 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         """
         raise NotImplementedError
 
-    def _weights(self, given: Parameters, y: Any, sample_weight: NDArray[Any]) -> NDArray[Any]:
+    def _weights(self, given: Parameters, targets: Targets, y: Any, sample_weight: NDArray[Any]) -> NDArray[Any]:
         """The weight of each row, shape (rows,)."""
         return sample_weight
 
@@ -226,7 +226,7 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
             X: rows that the program is compared on, as `predict` takes them.
 
         Returns:
-            The largest difference to droplab, relative where a number is above 1.
+            The largest difference to droplab, relative where a number, or a target's deviation, is above 1.
 
         Raises:
             ExportError: if that is above 1e-5, or droplab[onnx] is not installed.
@@ -271,7 +271,7 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         """Features, targets and weights as tensors."""
         self._given_in = X.dtype
         numbers = targets.numbers(y)
-        weights = self._weights(given, y, weights)
+        weights = self._weights(given, targets, y, weights)
         return Rows.of(Features.of(X, dtype, self._torch_device, self._names), numbers, weights)
 
     def _validation(self, parts: Sequence[Any], targets: Targets, given: Parameters, dtype: torch.dtype) -> Rows:
@@ -305,7 +305,7 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
             layers = initial_layers(features, widths, targets.outputs, seeds, device, given.initial_weights)
             networks = Networks.initial(network, given.optimizer, seeds, layers, rows.features.dtype)
             return networks, [History() for _ in seeds]
-        for name in ("hidden_layer_sizes", "n_seeds", "precision", "numeric_encoding"):
+        for name in ("hidden_layer_sizes", "n_seeds", "precision", "numeric_encoding", *given.of_targets):
             if (old := getattr(self._fitted, name)) != (new := getattr(given, name)):
                 raise ConfigError(f"training can go on with the same {name} only, {old}; found {new}. Fit anew.")
         if network.is_normalized != self._networks.network.is_normalized:
@@ -410,13 +410,15 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
                 parts.append(outputs_of(network, layers, rows, noise, strengths).cpu().numpy())
         with np.errstate(over="ignore"):
             said = np.concatenate(parts, axis=1).astype(X.dtype, copy=False)  # first: they sum to 1 in that dtype
-        if not (is_finite := np.isfinite(said).all(axis=(0, 2))).all():
+            told = np.asarray(self._targets.said(said))
+        is_finite = np.isfinite(said).all(axis=(0, 2)) & np.isfinite(told).all(axis=(0, *range(2, told.ndim)))
+        if not is_finite.all():
             row = int(is_finite.argmin())
             raise DataError(
                 f"what the networks say must be finite; found that it is not of the row that has "
                 f"{largest(X, self._names, row)}. Correct it, or scale it as the rows were that the networks know."
             )
-        return np.asarray(self._targets.said(said))
+        return told
 
     def calibrate(self, X: Any, y: Any) -> Self:
         """Find how wrong the networks are on rows that they were not trained on: what sets and intervals are made by.

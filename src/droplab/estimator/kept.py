@@ -60,7 +60,8 @@ def plain(value: Any) -> Any:
         )
         return {_KIND: name} | {each: plain(getattr(value, each)) for each in names}
     if isinstance(value, dict):
-        return {key: plain(each) for key, each in value.items()}
+        told = {key: plain(each) for key, each in value.items()}
+        return {_KIND: "dict", "pairs": list(told.items())} if _KIND in told else told  # a class may have that name
     return type(value)(plain(each) for each in value) if type(value) in (list, tuple) else value
 
 
@@ -78,6 +79,8 @@ def restored(value: Any) -> Any:
     if _KIND not in parts:
         return parts
     name = parts.pop(_KIND)
+    if name == "dict":
+        return dict(parts["pairs"])
     if name == "Tensor":
         return torch.from_numpy(parts["array"])
     if name == "dtype":
