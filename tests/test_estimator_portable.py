@@ -97,14 +97,16 @@ def test_a_class_may_have_the_name_that_marks_droplabs_own(tmp_path):
     assert through_file(model, tmp_path).get_params() == model.get_params()
 
 
-def test_a_damaged_file_or_that_of_another_class_is_refused(fitted, tmp_path):
+def test_a_damaged_or_edited_file_or_that_of_another_class_is_refused(fitted, tmp_path):
     model, path = fitted[0], tmp_path / "model"
     model.save(path)
     content = path.read_bytes()
     other = {DropoutMLPClassifier, DropoutMLPRegressor} - {type(model)}
     with pytest.raises(ModelFileError, match="must be a whole"):
         other.pop().load(path)
-    for damaged in (content[:-1], content[:50], content[:-9] + b"x" * 9, b""):
+    edited = content.replace(b"max_iter", b"may_iter")
+    assert edited != content
+    for damaged in (content[:-1], content[:50], content[:-9] + b"x" * 9, edited, b""):
         path.write_bytes(damaged)
         with pytest.raises(ModelFileError, match="must be a"):
             type(model).load(path)

@@ -24,7 +24,7 @@ from droplab.data.preprocessing import Preprocessing
 from droplab.data.unseen import Unseen
 from droplab.errors import ConfigError, DataError, DeviceError
 from droplab.estimator import kept, lbfgs
-from droplab.estimator.columns import has_categories, preprocessing_of
+from droplab.estimator.columns import as_pandas, has_categories, preprocessing_of
 from droplab.estimator.exported import exported_of
 from droplab.estimator.history import History
 from droplab.estimator.parameters import Parameters
@@ -89,6 +89,7 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         That is fitted where `reset` says that these are the first rows. Later ones' columns are found by name where
         both have names; what they have that the first ones lacked is a warning.
         """
+        X = as_pandas(X)
         if reset:
             self.preprocessing_ = None
         if not (has_categories(X) or self.numeric_encoding if reset else self.preprocessing_):
@@ -233,6 +234,7 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
             DataError: if the file cannot be written.
         """
         check_is_fitted(self)
+        X = as_pandas(X)
         columns = self._validated(X, reset=False)
         if self.preprocessing_ is not None:
             names = getattr(self, "feature_names_in_", None)

@@ -85,8 +85,9 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
             `None` takes numbers as they are, unless there are categories.
         initial_weights: `pytorch`; or `he`, `glorot`, `fan_in`, as in studies, of which biases begin at 0.
 
-    DataFrames may have columns of texts or pandas categories: these become a feature a category, and then numbers are
-    centred and scaled, missing ones filled and marked, as `droplab fit` has it. Later rows' columns are found by name.
+    DataFrames (pandas, polars, Arrow) may have columns of texts or categories: these become a feature a category, and
+    then numbers are centred and scaled, missing ones filled and marked, as `droplab fit` has it. Later rows' columns
+    are found by name.
 
     Attributes:
         preprocessing_: what makes features of columns; `None` where `X` is taken as it is.

@@ -10,6 +10,11 @@ from droplab.config import ColumnKind, NumericEncoding
 from droplab.data.preprocessing import Preprocessing
 
 
+def as_pandas(X: Any) -> Any:
+    """DataFrames of polars and Arrow as pandas has them; everything else as it is."""
+    return X.to_pandas() if hasattr(X, "to_pandas") else X
+
+
 def has_categories(X: Any) -> bool:
     """Whether it is a DataFrame with columns of texts, objects or pandas' categories; truth values are numbers."""
     return isinstance(X, pd.DataFrame) and any(not pd.api.types.is_numeric_dtype(kind) for kind in X.dtypes)

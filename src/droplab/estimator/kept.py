@@ -6,6 +6,7 @@ so that no file names a class of its own.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -93,7 +94,15 @@ def restored(value: Any) -> Any:
         made = LabelBinarizer()
         vars(made).update(parts)
         return made
-    return kind.model_construct(**parts) if issubclass(kind, Parameters) else kind(**parts)
+    if issubclass(kind, Parameters):
+        return kind.model_construct(**parts)
+    try:
+        return kind(**parts)
+    except TypeError as fault:
+        raise ModelFileError(
+            f"an estimator must be made as droplab {__version__} makes it; found another {name}: {fault}. Use the "
+            "droplab that fitted it, or fit anew."
+        ) from None
 
 
 def write(path: Path, owner: str, state: dict[str, Any]) -> None:
@@ -105,7 +114,7 @@ def write(path: Path, owner: str, state: dict[str, Any]) -> None:
     """
     arrays: dict[str, NDArray[Any]] = {}
     told = {"format": _FORMAT, "version": __version__, "class": owner, "state": _written(state, "", arrays)}
-    content = safetensors.save(arrays, {_ENTRY: json.dumps(told | {"arrays": weights_hash(arrays)})})
+    content = safetensors.save(arrays, {_ENTRY: json.dumps(told | {"digest": _digest(told, arrays)})})
     with write_atomically(path) as file:
         file.write(content)
 
@@ -122,13 +131,18 @@ def read(path: Path, owner: str) -> dict[str, Any]:
         arrays = safetensors.load(content)
         length = int.from_bytes(content[:8], "little")
         told = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][_ENTRY])
-        if told["format"] != _FORMAT or told["class"] != owner or told["arrays"] != weights_hash(arrays):
+        if told["format"] != _FORMAT or told["class"] != owner or told["digest"] != _digest(told, arrays):
             found = f"format {told['format']} of {told['class']}"
             raise ModelFileError(f"{path}: must be a whole {owner} of format {_FORMAT}; found {found}, or damage.")
         state: dict[str, Any] = _read(told["state"], arrays)
     except (DataError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as fault:
         raise ModelFileError(f"{path}: must be a file that an estimator's save wrote; found {fault}.") from None
     return state
+
+
+def _digest(told: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> str:
+    """Of all that a file holds: parameters are restored as they are, so nothing in it may have been changed."""
+    return hashlib.sha256((json.dumps(told["state"]) + weights_hash(arrays)).encode()).hexdigest()
 
 
 def _written(value: Any, place: str, arrays: dict[str, NDArray[Any]]) -> Any:
