@@ -479,7 +479,7 @@ def test_ctrl_c_keeps_what_is_there(monkeypatch):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"dropout": 1.0}, "dropout"),
+        ({"dropout": 1.0}, "r: dropout: input should be 'auto', or must be a rate in"),
         ({"dropout": [0.1, 0.2]}, "one for each of 1 hidden layers"),
         ({"dropout": float("nan")}, "dropout"),
         ({"input_dropout": -0.1}, "input_dropout"),
@@ -497,7 +497,7 @@ def test_ctrl_c_keeps_what_is_there(monkeypatch):
         ({"device": "tpu"}, "device"),
         ({"precision": "fp8"}, "precision"),
         ({"alpha": -1, "max_iter": 0}, "alpha.*max_iter"),
-        ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": 0}, "r: batch_size: input should be 'auto', or be greater than or equal to 1; found 0.$"),
         ({"learning_rate": "sine"}, "learning_rate"),
         ({"early_stopping": True, "validation_fraction": 0.0}, "found 0 and 150 with validation_fraction=0"),
         ({"early_stopping": True, "validation_fraction": 0.005}, "found 1 and 149 with validation_fraction=0.005"),

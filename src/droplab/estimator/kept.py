@@ -131,12 +131,15 @@ def read(path: Path, owner: str) -> dict[str, Any]:
         arrays = safetensors.load(content)
         length = int.from_bytes(content[:8], "little")
         told = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][_ENTRY])
-        if told["format"] != _FORMAT or told["class"] != owner or told["digest"] != _digest(told, arrays):
-            found = f"format {told['format']} of {told['class']}"
-            raise ModelFileError(f"{path}: must be a whole {owner} of format {_FORMAT}; found {found}, or damage.")
-        state: dict[str, Any] = _read(told["state"], arrays)
+        found = f"format {told['format']} of {told['class']}"
+        is_whole = found == f"format {_FORMAT} of {owner}" and told["digest"] == _digest(told, arrays)
+        state: dict[str, Any] = _read(told["state"], arrays) if is_whole else {}
     except (DataError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as fault:
-        raise ModelFileError(f"{path}: must be a file that an estimator's save wrote; found {fault}.") from None
+        raise ModelFileError(
+            f"{path}: must be a file that an estimator's save wrote; found {str(fault).rstrip('.')}."
+        ) from None
+    if not is_whole:
+        raise ModelFileError(f"{path}: must be a whole {owner} of format {_FORMAT}; found {found}, or damage.")
     return state
 
 
