@@ -95,7 +95,7 @@ def test_a_table_goes_through_onnx_with_its_columns_file_alone(table, tmp_path):
     weights, info = table
     said = droplab("export", tmp_path / "m.safetensors", "--to", "onnx", "--check", tmp_path / "people.csv")
     assert said.code == 0, said.errors
-    assert "largest difference of a probability from droplab's on 60 rows" in said.out
+    assert "largest difference of an answer from droplab's on 60 rows" in said.out
     assert "text cannot go inside: town" in said.out
     columns = pd.read_csv(tmp_path / "m.onnx.columns.csv")
     ODD.to_csv(tmp_path / "odd.csv", index=False)

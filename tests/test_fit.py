@@ -195,7 +195,7 @@ def test_sets_need_enough_rows_and_a_model_that_was_calibrated(fitted):
     assert "cannot act without it" in fitted("--by-class").errors
     assert fitted("--widths", "4").code == 0
     assert (
-        "sets need a model whose answers were calibrated"
+        "sets and intervals need a model whose answers were calibrated"
         in droplab("predict", "t.safetensors", "t.csv", "--sets").errors
     )
 

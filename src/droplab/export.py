@@ -30,6 +30,7 @@ from droplab.data.preprocessing import Number, Preprocessing
 from droplab.errors import ConfigError, ExportError
 from droplab.inputs import features_of, table_pieces
 from droplab.model.file import ModelInfo, separate, settings_of
+from droplab.model.losses import numbers_of
 from droplab.model.network import Layer, Network
 from droplab.train.answers import answers
 
@@ -38,7 +39,8 @@ FORMS = {"onnx": ".onnx", "torch": ".pt2", "safetensors": ".tensors.safetensors"
 """What a network can be exported to, each with the ending of its files."""
 
 LARGEST_DIFFERENCE = 1e-4
-"""A probability of an exported network differs from droplab's by at most so much, or nothing is exported."""
+"""A probability of an exported network differs from droplab's by at most so much, or nothing is exported; of numbers
+by such a share of the largest."""
 
 _ENTRY = "droplab"
 
@@ -49,7 +51,7 @@ class Exported:
 
     Attributes:
         content: of its file.
-        difference: the largest between its probabilities and droplab's in fp32.
+        difference: the largest between its probabilities and droplab's in fp32; of numbers as a share of the largest.
         rows: on how many rows that was found.
     """
 
@@ -59,12 +61,13 @@ class Exported:
 
 
 class Whole(nn.Module):
-    """All that a model does: input as a file has it, shape (N, K) or (N, F) → probabilities, shape (N, C)."""
+    """All that a model does: input as a file has it, shape (N, K) or (N, F) → probabilities, shape (N, C), or numbers.
+
+    Numbers have shape (N, 1).
+    """
 
     def __init__(self, weights: Mapping[str, NDArray[np.float32]], info: ModelInfo) -> None:
         super().__init__()
-        if info.is_of_numbers:
-            raise ExportError("only classifiers are exported so far; found a network of numbers.")
         networks = separate(weights, info)
         self.prepare = _Scale(info.scale) if info.preprocessing is None else Columns(info.preprocessing)
         self.layers = nn.ModuleList(
@@ -74,11 +77,12 @@ class Whole(nn.Module):
         self._network = Network.of([settings_of(info)], info.features, info.outputs, "fp32")
 
     def forward(self, x: Tensor) -> Tensor:
-        """The probabilities."""
+        """The probabilities, or numbers."""
         layers = [Layer(one.weight, one.bias) for one in cast("list[_Stacked]", self.layers)]
         features = self.prepare(x).expand(layers[0].weight.shape[0], -1, -1)
         _, logits = self._network.after_first(layers, self._network.first(layers, features))
-        return torch.softmax(logits, dim=2).mean(dim=0)
+        output = self._network.output
+        return (torch.softmax(logits, dim=2) if output == "softmax" else numbers_of(output, logits)).mean(dim=0)
 
 
 class _Stacked(nn.Module):
@@ -163,18 +167,20 @@ def export(
         features: the same rows as droplab takes them, shape (N, F).
 
     Raises:
-        ExportError: if a probability differs by more than `LARGEST_DIFFERENCE`, or what exports is not installed.
+        ExportError: if an answer differs by more than `LARGEST_DIFFERENCE`, or what exports is not installed.
     """
     example = torch.from_numpy(np.ascontiguousarray(np.concatenate([inputs, inputs])[:2]))
     told = json.dumps(description(info), ensure_ascii=False)
-    content, run = (onnx_of if form == "onnx" else _torch)(Whole(weights, info).eval(), example, told)
-    ours = np.exp(answers(weights, info.model_copy(update={"precision": "fp32"}), features)["off"].logs)
+    program = onnx_of if form == "onnx" else _torch
+    content, run = program(Whole(weights, info).eval(), example, told, output_name(info))
+    said = answers(weights, info.model_copy(update={"precision": "fp32"}), features)["off"]
+    ours = np.exp(said.logs) if said.numbers is None else said.numbers[:, None]
     alone = np.abs(run(inputs[:1]) - ours[:1]).max()  # the batch is free: one row, and all of them
-    difference = float(max(np.abs(run(inputs) - ours).max(), alone))
+    difference = float(max(np.abs(run(inputs) - ours).max(), alone) / max(1.0, np.abs(ours).max()))
     if not difference <= LARGEST_DIFFERENCE:
         raise ExportError(
             f"an exported network must say what droplab says, to {LARGEST_DIFFERENCE:g}; on {len(inputs)} rows the "
-            f"largest difference of a probability is {difference:.2g}. Nothing was written; please report it."
+            f"largest difference of an answer is {difference:.2g}. Nothing was written; please report it."
         )
     return Exported(content, difference, len(inputs))
 
@@ -240,7 +246,7 @@ def description(info: ModelInfo) -> dict[str, Any]:
     return {
         "droplab": __version__,
         "input": takes,
-        "output": "probabilities",
+        "output": output_name(info),
         "classes": list(info.classes),
         "networks": info.networks,
         "widths": list(info.widths),
@@ -249,6 +255,11 @@ def description(info: ModelInfo) -> dict[str, Any]:
         "data": info.data,
         "key": info.key,
     }
+
+
+def output_name(info: ModelInfo) -> str:
+    """What an exported network gives."""
+    return "numbers" if info.is_of_numbers else "probabilities"
 
 
 def columns_table(preprocessing: Preprocessing) -> pd.DataFrame:
@@ -273,7 +284,7 @@ def columns_table(preprocessing: Preprocessing) -> pd.DataFrame:
 Run = Callable[[NDArray[np.floating]], NDArray[np.float32]]
 
 
-def onnx_of(whole: nn.Module, example: Tensor, told: str, output: str = "probabilities") -> tuple[bytes, Run]:
+def onnx_of(whole: nn.Module, example: Tensor, told: str, output: str) -> tuple[bytes, Run]:
     """A program in ONNX, and a function that runs it in ONNX Runtime.
 
     Args:
@@ -314,7 +325,7 @@ def onnx_of(whole: nn.Module, example: Tensor, told: str, output: str = "probabi
     return content, lambda rows: session.run(None, {"x": rows})[0]
 
 
-def _torch(whole: Whole, example: Tensor, told: str) -> tuple[bytes, Run]:
+def _torch(whole: Whole, example: Tensor, told: str, _: str) -> tuple[bytes, Run]:
     program = torch.export.export(whole, (example,), dynamic_shapes={"x": {0: torch.export.Dim("rows")}})
     file = io.BytesIO()
     torch.export.save(program, file, extra_files={f"{_ENTRY}.json": told})

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from droplab.config import TABULAR, RunSettings, strength_words
 from droplab.data.dataset import Dataset
 from droplab.data.tables import is_table, listed
-from droplab.errors import DataError
+from droplab.errors import ConfigError, DataError
 from droplab.model.file import Calibration, ModelInfo, stacked, to_bytes, weights_hash
 from droplab.report.card import render_fitted_card
 from droplab.stats.calibration import calibration_error, reliability
-from droplab.stats.conformal import bounds_by_class, class_scores, class_sets, fewest_rows, score_bound
-from droplab.stats.intervals import Estimate, metric_intervals, set_intervals
+from droplab.stats.conformal import bounds_by_class, class_scores, class_sets, distance_scores, fewest_rows, score_bound
+from droplab.stats.intervals import Estimate, metric_intervals, number_intervals, set_intervals
 from droplab.stats.metrics import classification_metrics
 from droplab.study.lab import Lab, Ready
 from droplab.study.origin import Origin, split_counts
@@ -77,7 +77,8 @@ class Fitted:
         runs: its networks, alike but for their seeds.
         records: what came of each.
         summary: what was trained now, and what was said on the way.
-        log_probabilities: what it says of the test examples with dropout off, shape (examples, classes).
+        said: log-probabilities of the test examples with dropout off, shape (examples, classes), or numbers, shape
+            (examples,).
         rates: the dropout rates that valid chose among; `None` where the rate was given.
     """
 
@@ -87,7 +88,7 @@ class Fitted:
     runs: tuple[Run, ...]
     records: tuple[RunRecord, ...]
     summary: Summary
-    log_probabilities: NDArray[np.float32]
+    said: NDArray[np.float32]
     rates: Rates | None = None
 
     def content(self, card: str) -> bytes:
@@ -97,11 +98,11 @@ class Fitted:
     @cached_property
     def metrics(self) -> list[Estimate]:
         """How good it is on test, with intervals."""
-        labels, found = self.dataset.test_y, metric_intervals(self.dataset.test_y, self.log_probabilities)
-        if self.info.calibration:
-            sets = class_sets(np.exp(self.log_probabilities), self.info.calibration.bound)
-            found += set_intervals(sets, labels)
-        return found
+        truth, calibration = self.dataset.test_y, self.info.calibration
+        if self.info.is_of_numbers:
+            return number_intervals(truth, self.said, float(calibration.bound[0]) if calibration else None)
+        found = metric_intervals(truth, self.said)
+        return found + (set_intervals(class_sets(np.exp(self.said), calibration.bound), truth) if calibration else [])
 
     def card(self, data: str, file: str, command: str) -> str:
         """Its card as Markdown.
@@ -111,7 +112,11 @@ class Fitted:
             file: the name of the model file.
             command: what repeats it, as typed.
         """
-        labels, logs = self.dataset.test_y, self.log_probabilities
+        by_class, error = {}, None
+        if not self.info.is_of_numbers:
+            truth = self.dataset.test_y
+            by_class = classification_metrics(truth, self.said.argmax(axis=1), len(self.info.classes))
+            error = calibration_error(reliability(self.said, truth))
         valid = len(self.records[0].outcome.ledger.get("valid", ()))
         examples = split_counts(self.dataset.card, valid, self.runs[0].settings.train_examples)
         return render_fitted_card(
@@ -121,8 +126,8 @@ class Fitted:
             self.info,
             weights_hash(self.weights),
             self.metrics,
-            classification_metrics(labels, logs.argmax(axis=1), len(self.info.classes)),
-            calibration_error(reliability(logs, labels)),
+            by_class,
+            error,
             data,
             file,
             grouped=self.dataset.train_groups is not None,
@@ -142,9 +147,9 @@ def fit(
     """Train a network with each seed, and make one model of them; what the store has is not trained again.
 
     With `rates`, networks without dropout and with each of them are trained first, `settings.valid_fraction` of the
-    training examples held out. The rate with the highest accuracy on these is the model's, whose networks are trained
-    on all training examples. The test split chooses nothing. Where too few examples can be held out, or dropout cannot
-    act, that is said, and the rate is that of `settings`.
+    training examples held out. The rate with the highest accuracy on these, of numbers the lowest RMSE, is the model's,
+    whose networks are trained on all training examples. The test split chooses nothing. Where too few examples can be
+    held out, or dropout cannot act, that is said, and the rate is that of `settings`.
 
     Args:
         lab: where.
@@ -152,17 +157,20 @@ def fit(
         settings: of each network; `seed` aside.
         seeds: of the networks, each once.
         rates: dropout rates to compare with none; empty for that of `settings`.
-        confidence: how often sets of classes are to hold the true one; they are calibrated on `SET_APART` of the
-            training examples, which have no part in anything else. `None` for no sets.
+        confidence: how often sets of classes, or intervals of numbers, are to hold the true one; they are calibrated on
+            `SET_APART` of the training examples, which have no part in anything else. `None` for none.
         by_class: whether that is to hold within each class.
 
     Returns:
         `None` where it was interrupted; the same call goes on.
 
     Raises:
+        ConfigError: if `by_class` is asked of numbers.
         DataError: if too few examples can be set apart.
         DroplabError: if a network cannot be trained, or the store does not work.
     """
+    if by_class and ready.dataset.is_of_numbers:
+        raise ConfigError("by class is for classes alone; found numbers as targets. Leave it out.")
     apart = None
     if confidence is not None:
         ready, apart = _set_apart(ready, settings.split_seed, fewest_rows(confidence))
@@ -196,8 +204,9 @@ def fit(
         info = info.model_copy(update={"calibration": calibration})
         if lacking := [name for name, one in zip(info.classes, calibration.bounds, strict=False) if one is None]:
             lab.watcher.notice(f"too few examples to calibrate by: {listed(lacking)} will be in every set")
-    said = answers(weights, info, dataset.test_x, scale=dataset.scale, call=dataset.call_test)
-    return Fitted(weights, info, dataset, runs, records, summary, said["off"].logs, chosen)
+    said = answers(weights, info, dataset.test_x, scale=dataset.scale, call=dataset.call_test)["off"]
+    told = said.logs if said.numbers is None else said.numbers
+    return Fitted(weights, info, dataset, runs, records, summary, told, chosen)
 
 
 def _set_apart(ready: Ready, split_seed: int, fewest: int) -> tuple[Ready, Dataset]:
@@ -206,7 +215,7 @@ def _set_apart(ready: Ready, split_seed: int, fewest: int) -> tuple[Ready, Datas
     kept, apart = split_rows(dataset, SET_APART, split_seed)
     if len(apart) < fewest:
         raise DataError(
-            f"{dataset.name}: sets of such confidence need {fewest} examples set apart; found {len(apart)}. Ask for "
+            f"{dataset.name}: answers of such confidence need {fewest} examples set apart; found {len(apart)}. Ask for "
             "less confidence, or add examples."
         )
     return replace(ready, dataset=dataset.only(kept)), dataset.only(apart)
@@ -215,9 +224,12 @@ def _set_apart(ready: Ready, split_seed: int, fewest: int) -> tuple[Ready, Datas
 def _calibrated(
     weights: dict[str, NDArray[np.float32]], info: ModelInfo, apart: Dataset, confidence: float, by_class: bool
 ) -> Calibration:
-    """What the model's sets are made by, from examples that nothing was trained on."""
-    said = answers(weights, info, apart.train_x, scale=apart.scale)["off"].logs
-    scores = class_scores(np.exp(said), apart.train_y)
+    """What the model's sets or intervals are made by, from examples that nothing was trained on."""
+    said = answers(weights, info, apart.train_x, scale=apart.scale)["off"]
+    if said.numbers is None:
+        scores = class_scores(np.exp(said.logs), apart.train_y)
+    else:
+        scores = distance_scores(apart.train_y, said.numbers)
     if by_class:
         bounds = bounds_by_class(scores, apart.train_y, len(info.classes), confidence)
     else:
@@ -249,9 +261,13 @@ def _held_out(lab: Lab, dataset: Dataset, settings: RunSettings) -> NDArray[np.i
     return None
 
 
-def _compared(runs: Sequence[Run], records: Mapping[str, RunRecord], labels: NDArray[np.int64]) -> Rates:
-    """What networks of several rates come to on valid, whose classes are `labels`."""
-    right: dict[float, list[NDArray[np.bool_]]] = {}
+def _compared(runs: Sequence[Run], records: Mapping[str, RunRecord], truth: NDArray[Any]) -> Rates:
+    """What networks of several rates come to on valid, whose classes or numbers are `truth`."""
+    found: dict[float, list[NDArray[Any]]] = {}
+    of_numbers = runs[0].settings.is_of_numbers
     for run in runs:
-        right.setdefault(max(run.settings.rates), []).append(records[run.key].outcome.ledger["valid"] == labels)
-    return Rates.of({rate: np.stack(one) for rate, one in right.items()})
+        said = records[run.key].outcome.ledger["valid"]
+        each = (said - truth) ** 2 if of_numbers else said == truth
+        found.setdefault(max(run.settings.rates), []).append(each)
+    by_rate = {rate: np.stack(one) for rate, one in found.items()}
+    return Rates.of_errors(by_rate) if of_numbers else Rates.of(by_rate)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from droplab.errors import ConfigError
 from droplab.model.file import ModelInfo
 from droplab.stats.calibration import entropy
-from droplab.stats.conformal import class_sets
+from droplab.stats.conformal import class_sets, widened
 from droplab.train.answers import answers, has_noise, row_words
 from droplab.train.outcome import Inference
 
@@ -24,6 +24,7 @@ def predict(
     probabilities: bool = False,
     uncertainty: bool = False,
     sets: bool = False,
+    interval: bool = False,
     samples: int = 20,
     seed: int = 0,
     scale: float | None = None,
@@ -39,6 +40,7 @@ def predict(
         probabilities: whether each class's probability is told, dropout off.
         uncertainty: whether `samples` masks are asked, too.
         sets: whether the set of classes is told that holds the true one as often as the model was calibrated for.
+        interval: whether of numbers an interval is told, likewise.
         samples: how many.
         seed: of the masks.
         scale: what bytes are multiplied by; `None` for what `answers` says.
@@ -49,24 +51,34 @@ def predict(
         Columns `row` (from `first` + 1), `class` (the likeliest, dropout off); with probabilities `p_CLASS` each; with
         uncertainty `mc_class` and `mc_p` (the likeliest by the mean over masks, and its probability), `entropy` of that
         mean and `mutual_information`, in nats; with sets `set`, classes in their order with ` | ` between, empty where
-        none is likely enough.
+        none is likely enough. Of a network of numbers `row`, `prediction`, and with an interval `lower` and `upper`.
 
     Raises:
         ConfigError: if uncertainty is asked of a network in which nothing is random, or sets of one that was not
-            calibrated.
+            calibrated; if what classes have is asked of numbers, or the other way round.
         DataError: if there is no row, or the network has no finite answer for one.
     """
+    asked = {"probabilities": probabilities, "uncertainty": uncertainty, "sets": sets}
+    asked = asked if info.is_of_numbers else {"interval": interval}
+    if idle := [name for name, one in asked.items() if one]:
+        kinds = ("classes", "numbers") if info.is_of_numbers else ("numbers", "classes")
+        raise ConfigError(f"{idle[0]} can be asked of {kinds[0]} alone; this model says {kinds[1]}. Leave it out.")
     if uncertainty and not has_noise(info):
         raise ConfigError(
             "uncertainty needs a network with dropout or noise; this one was trained without. Leave it out."
         )
-    if sets and info.calibration is None:
+    if (sets or interval) and info.calibration is None:
         raise ConfigError(
-            "sets need a model whose answers were calibrated; this one's were not. Make it with droplab fit "
-            "--confidence 0.9."
+            "sets and intervals need a model whose answers were calibrated; this one's were not. Make it with droplab "
+            "fit --confidence 0.9."
         )
     modes: tuple[Inference, ...] = ("off", "mc") if uncertainty else ("off",)
     said = answers(weights, info, features, modes, samples, seed, scale, first, call)
+    if (numbers := said["off"].numbers) is not None:
+        frame = pd.DataFrame({"row": np.arange(first + 1, first + len(numbers) + 1), "prediction": numbers})
+        if interval and info.calibration:
+            frame["lower"], frame["upper"] = widened(numbers, numbers, info.calibration.bound[0])
+        return frame
     names = np.asarray(info.classes, dtype=object)
     off = said["off"].logs
     frame = pd.DataFrame({"row": np.arange(first + 1, first + len(off) + 1), "class": names[off.argmax(axis=1)]})

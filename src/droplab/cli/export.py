@@ -37,9 +37,9 @@ def export(
 ) -> None:
     """Write a network as an ONNX file, a torch.export program or plain tensors; scaling and filling gaps are inside.
 
-    It takes any number of rows as they are in the data (bytes not scaled) and gives the probability of each class. A
-    text column goes in as the number of its category; FILE.columns.csv, written beside, says which. What a program says
-    of real rows is compared with what droplab says before it is written.
+    It takes any number of rows as they are in the data (bytes not scaled) and gives the probability of each class, or
+    the number. A text column goes in as the number of its category; FILE.columns.csv, written beside, says which. What
+    a program says of real rows is compared with what droplab says before it is written.
 
     Example: droplab export wine.safetensors --to onnx --check wine.csv
     """
@@ -68,7 +68,7 @@ def export(
         made = export_network(weights, info, "onnx" if to == "onnx" else "torch", *rows)
         content = made.content
         lines.append(
-            f"largest difference of a probability from droplab's on {made.rows:,} rows, all at once and one alone: "
+            f"largest difference of an answer from droplab's on {made.rows:,} rows, all at once and one alone: "
             f"{made.difference:.1e}"
         )
     if info.precision == "bf16":

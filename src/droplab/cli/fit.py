@@ -27,7 +27,7 @@ def fit(
     ],
     confidence: Annotated[
         float | None,
-        typer.Option(metavar="SHARE", help="Calibrate sets of classes that hold the true one so often, as 0.9."),
+        typer.Option(metavar="SHARE", help="Calibrate sets, or intervals, that hold the truth so often, as 0.9."),
     ] = None,
     by_class: Annotated[bool, typer.Option("--by-class", help="So often within each class, too.")] = False,
     device: options.Device = "auto",
@@ -60,8 +60,11 @@ def fit(
     which the best on held-out examples counts; on other data they have 256 and 128 units, and 100 epochs. To compare
     other settings there is `droplab study`.
 
-    With --confidence 0.9 a sixth of the training examples is set apart, and calibrates sets of classes that hold the
-    true one nine times in ten: `droplab predict --sets`.
+    Where the target is a number, networks are trained by squared error unless --loss says otherwise, and RMSE, MAE
+    and R² are told.
+
+    With --confidence 0.9 a sixth of the training examples is set apart, and calibrates sets of classes (or intervals
+    of numbers) that hold the true one nine times in ten: `droplab predict --sets` (`--interval`).
 
     Example: droplab fit people.csv --target class --seeds 5
     """
@@ -111,7 +114,7 @@ def fit(
     if fitted.rates:
         say(fitted.rates.words)
     for one in fitted.metrics:
-        low, value, high = (f"{100 * x:.2f} %" if one.is_share else f"{x:.4f}" for x in (one.low, one.value, one.high))
+        low, value, high = (one.told(x) + one.is_share * " %" for x in (one.low, one.value, one.high))
         ends = "not known: no spread" if math.isnan(one.low) else f"{low} to {high}"
         say(f"test {one.name}: {value} (95 % interval {ends})")
     say(f"model: {out}\ncard: {card}")

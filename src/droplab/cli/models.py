@@ -94,6 +94,8 @@ def evaluate(
     from droplab.data.files import load_dataset
     from droplab.model.file import read
     from droplab.stats.calibration import mean_nll
+    from droplab.stats.measure import MEASURES
+    from droplab.stats.metrics import number_metrics
     from droplab.train.answers import answers, has_noise
     from droplab.train.device import has_bf16_units
 
@@ -108,7 +110,7 @@ def evaluate(
     _check_fits(info, dataset, model)
     if (samples is not None or seed is not None) and not has_noise(info):
         typer.echo("--samples and --seed do nothing: this network has no dropout or noise", err=True)
-    truth = dataset.test_labels(info.classes)
+    truth = dataset.test_y if info.is_of_numbers else dataset.test_labels(info.classes)
     if info.precision == "bf16" and not has_bf16_units("cpu"):
         typer.echo("trained in bf16, for which this processor has no units: evaluated in fp32", err=True)
     scale = dataset.scale
@@ -118,6 +120,11 @@ def evaluate(
     masks = (samples or 20, seed or 0)
     said = answers(weights, info, dataset.test_x, ("off", "on", "mc"), *masks, scale, call=dataset.call_test)
     for inference, answer in said.items():
+        if answer.numbers is not None:
+            found = number_metrics(dataset.test_y, answer.numbers)
+            told = ", ".join(f"{one.label} {one.value(found[name])}" for name, one in MEASURES.items() if name in found)
+            typer.echo(f"test, dropout {inference}: {told}")
+            continue
         accuracy = float(np.mean(answer.logs.argmax(axis=1) == truth))
         typer.echo(f"test, dropout {inference}: accuracy {accuracy:.4f}, nll {mean_nll(answer.logs, truth):.4f}")
 
@@ -126,8 +133,6 @@ def _check_fits(info: ModelInfo, dataset: Dataset, model: Path) -> None:
     """Raise unless the network takes such examples."""
     from droplab.errors import ModelFileError
 
-    if info.is_of_numbers:
-        raise ModelFileError(f"{model}: only classifiers are evaluated so far; this network gives numbers.")
     if (info.preprocessing is None) != (dataset.preprocessing is None):
         wanted = "a table with columns as those it was trained on" if info.preprocessing else "arrays or images"
         raise ModelFileError(f"{model}: takes {wanted}, as {info.data} was; {dataset.name} is another kind of data.")

@@ -26,6 +26,7 @@ def predict(
     ],
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Of each class, dropout off.")] = False,
     sets: Annotated[bool, typer.Option("--sets", help="Of classes, as droplab fit --confidence calibrated.")] = False,
+    interval: Annotated[bool, typer.Option("--interval", help="Of numbers: lower and upper, likewise.")] = False,
     uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Under many masks: entropy and more.")] = False,
     samples: Annotated[
         int | None, typer.Option(min=1, max=10_000, help="Masks of --uncertainty.", show_default="20")
@@ -42,7 +43,7 @@ def predict(
     force: outputs.Force = False,
     raw: outputs.Raw = False,
 ) -> None:
-    """Say the class of each row of a file, or of each image.
+    """Say the class of each row of a file, or of each image; or the number, where the network was trained for numbers.
 
     A network that was trained on a table takes one with the same columns, in any order; others are ignored, the column
     of the classes among them; it is read some rows at a time, so it may be larger than memory. Any other takes images
@@ -84,6 +85,7 @@ def predict(
                 probabilities=probabilities,
                 uncertainty=uncertainty,
                 sets=sets,
+                interval=interval,
                 samples=samples or 20,
                 seed=seed or 0,
                 scale=piece.scale,
@@ -98,7 +100,7 @@ def predict(
             yield said
 
     if form == "table":
-        _show(frames())
+        _show(frames(), ".6g" if info.is_of_numbers else ".4f")
     elif out is None:
         with io.TextIOWrapper(tempfile.TemporaryFile(), "utf-8", newline="") as spool:
             _write(spool.buffer, form, frames(), raw)  # nothing is said before all rows could be read
@@ -140,14 +142,14 @@ def _write(handle: BinaryIO, form: str, frames: Iterator[pd.DataFrame], raw: boo
     return rows
 
 
-def _show(frames: Iterator[pd.DataFrame]) -> None:
+def _show(frames: Iterator[pd.DataFrame], form: str) -> None:
     import pandas as pd
 
     from droplab.cli.tables import print_table
 
     said = pd.concat(list(frames))
     cells = [
-        [f"{value:.4f}" if isinstance(value, float) else str(value) for value in row]
+        [f"{value:{form}}" if isinstance(value, float) else str(value) for value in row]
         for row in said.to_numpy().tolist()
     ]
     print_table([str(name) for name in said.columns], cells)

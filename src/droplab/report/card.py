@@ -88,7 +88,7 @@ def render_fitted_card(
     weights: str,
     metrics: Sequence[Estimate],
     by_class: Mapping[str, float],
-    calibration_error: float,
+    calibration_error: float | None,
     data: str,
     file: str,
     grouped: bool = False,
@@ -103,18 +103,22 @@ def render_fitted_card(
         info: what its file says beside its weights.
         weights: their SHA-256, as `model.file.weights_hash` gives it.
         metrics: how good it is on test with dropout off.
-        by_class: the same as `stats.metrics.classification_metrics` has it, class by class.
-        calibration_error: of its probabilities there, a fraction.
+        by_class: the same as `stats.metrics.classification_metrics` has it, class by class; empty of numbers.
+        calibration_error: of its probabilities there, a fraction; `None` of numbers.
         data: the data as they were asked for.
         file: the name of its file.
         grouped: whether the splits were not to part groups.
         rates: the dropout rates that valid chose among; `None` where the rate was given.
     """
-    single, several = [100 * one.outcome.metric("off", "test", "accuracy") for one in records], len(runs) > 1
-    holds, spread = "a fully-connected classifier", "is not known: `--seeds 5` averages five, and says."
+    measure, several = runs[0].settings.usual, len(runs) > 1
+    single = sorted(one.outcome.metric("off", "test", measure.name) for one in records)
+    kind, answers = ("network", "numbers") if info.is_of_numbers else ("classifier", "probabilities")
+    holds, spread = f"a fully-connected {kind}", "is not known: `--seeds 5` averages five, and says."
     if several:
-        holds = f"{len(runs)} fully-connected classifiers, whose probabilities are averaged"
-        spread = f"is seen in the single networks: their test accuracies are {min(single):.2f} to {max(single):.2f} %."
+        holds = f"{len(runs)} fully-connected {kind}s, whose {answers} are averaged"
+        ends = f"{measure.value(single[0])} to {measure.value_words(single[-1])}"
+        spread = f"is seen in the single networks: their {measure.label} on test is {ends}."
+    said = "number" if info.is_of_numbers else "class"
     if rates is None:
         settled = "given, and compared with nothing"
         untried = "Whether dropout, or any other setting, helps on these data: nothing was trained without it. "
@@ -124,7 +128,12 @@ def render_fitted_card(
         untried = "Whether any other setting than the dropout rate helps on these data. `droplab study` compares what "
         untried += "you vary, and says which differences are real."
     calibration = info.calibration
-    apart = f" Another {calibration.rows:,} were set apart to calibrate sets." if calibration else ""
+    believed = [] if calibration_error is None else [f"{_calibration(calibration_error)}."]
+    apart = (
+        f" Another {calibration.rows:,} were set apart to calibrate {'intervals' if info.is_of_numbers else 'sets'}."
+        if calibration
+        else ""
+    )
     apart += " No group is on two sides of a split." if grouped else ""
     split = f"{_split(origin, runs[0].settings.split_seed)}, which chose nothing.{apart}"
     opening = (
@@ -138,17 +147,17 @@ def render_fitted_card(
         "Metrics": [
             table(Table(("test, dropout off at inference", "value", _INTERVAL), [_row(one) for one in metrics])),
             f"The intervals are for this model on other {origin.examples['test']:,} examples from where these come "
-            "from: Wilson's for accuracy, of the bootstrap over examples for the others. How much another seed would "
-            f"differ {spread}",
+            "from: Wilson's for accuracy and coverage, of the bootstrap over examples for the others. How much another "
+            f"seed would differ {spread}",
             _weakest_class(by_class, info.classes),
         ],
-        "Sets of classes": [_sets(calibration, file)] if calibration else [],
+        "Answers that hold the truth": [_sets(calibration, file, info)] if calibration else [],
         "What this says nothing about": [
-            bullets([*_unseen(info.classes), f"{_calibration(calibration_error)}.", untried]),
+            bullets([*_unseen(info.classes), *believed, untried]),
         ],
         "How to use it": [
-            f"`droplab predict {file} FILE` says the class of new rows; `droplab export {file} --to onnx --check FILE` "
-            "writes an ONNX file."
+            f"`droplab predict {file} FILE` says the {said} of new rows; `droplab export {file} --to onnx --check "
+            "FILE` writes an ONNX file."
         ],
         "How to repeat it": [code(origin.command)],
     }
@@ -231,18 +240,24 @@ def _choice(findings: Findings, seeds: Sequence[int]) -> str:
 def _chosen(rates: Rates) -> list[str]:
     """The comparison of dropout rates on valid: in words, as a table, and what it is worth."""
     found = next(iter(rates.against_none.values()))
-    rows = [("none", f"{100 * rates.accuracies[0.0]:.2f}", "–", "–")]
+    measure = rates.measure
+    rows = [("none", measure.value(rates.values[0.0]), "–", "–")]
     for rate, one in rates.against_none.items():
         ends = "– (no spread)" if one.low is None or one.high is None else f"{points(one.low)} to {points(one.high)}"
-        rows.append((f"{rate:g}", f"{100 * rates.accuracies[rate]:.2f}", points(one.difference), ends))
-    head = ("dropout", "valid accuracy (%)", "against none (points)", f"{percent(found.confidence)} interval")
+        rows.append((f"{rate:g}", measure.value(rates.values[rate]), points(one.difference), ends))
+    head = (
+        "dropout",
+        measure.headed(f"valid {measure.label}"),
+        f"against none ({rates.unit})",
+        f"{percent(found.confidence)} interval",
+    )
     seeds = "one seed" if found.seeds == 1 else f"the same {found.seeds} seeds"
     return [
         rates.words,
         table(Table(head, rows)),
         f"Networks of {seeds} each, compared on {found.examples:,} training examples that were held out; the model was "
-        f"then trained with dropout {rates.chosen:g} on all of them. The accuracy on valid is that of a winner and "
-        "therefore flatters. The intervals hold for all rates together.",
+        f"then trained with dropout {rates.chosen:g} on all of them. The {measure.label} on valid is that of a winner "
+        "and therefore flatters. The intervals hold for all rates together.",
     ]
 
 
@@ -267,7 +282,7 @@ def _metrics(findings: Findings) -> list[list[str]]:
 
 def _row(one: Estimate) -> tuple[str, str, str]:
     unit = " (%)" if one.is_share else " (nats)" if one.name == "NLL" else ""
-    low, value, high = _told(one.is_share, one.low, one.value, one.high)
+    low, value, high = map(one.told, (one.low, one.value, one.high))
     return f"{one.name}{unit}", value, "not known: no spread" if math.isnan(one.low) else f"{low} to {high}"
 
 
@@ -275,15 +290,19 @@ def _told(share: bool, *numbers: float) -> list[str]:
     return [f"{100 * number:.2f}" if share else f"{number:.4f}" for number in numbers]
 
 
-def _sets(calibration: Calibration, file: str) -> str:
-    """What a model's sets of classes promise, and on what conditions."""
+def _sets(calibration: Calibration, file: str, info: ModelInfo) -> str:
+    """What a model's sets of classes, or intervals of numbers, promise, and on what conditions."""
     share, within = percent(calibration.confidence), " within each class" if len(calibration.bounds) > 1 else ""
+    flag, kind, parts = ("--sets", "a set of classes", "sets")
+    if info.is_of_numbers:
+        flag, kind, parts = ("--interval", "an interval", "intervals")
+    empty = "" if info.is_of_numbers else " A set may be empty: no class is likely enough."
     return (
-        f"`droplab predict {file} FILE --sets` says a set of classes for each row. However good the model is, the sets "
-        f"hold the true class of at least {share} of rows{within}, as long as these come from where the "
+        f"`droplab predict {file} FILE {flag}` says {kind} for each row. However good the model is, the {parts} "
+        f"hold the truth of at least {share} of rows{within}, as long as these come from where the "
         f"{calibration.rows:,} rows come from that were set apart for that (split conformal prediction; Vovk, "
-        "Gammerman & Shafer 2005). It holds on average over such rows, not for each single one; how often it held on "
-        "test is among the metrics. A set may be empty: no class is likely enough."
+        "Gammerman & Shafer 2005; Lei et al. 2018). It holds on average over such rows, not for each single one; how "
+        f"often it held on test is among the metrics.{empty}"
     )
 
 

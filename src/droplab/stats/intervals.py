@@ -124,6 +124,9 @@ def corrected_interval(differences: Sequence[float] | NDArray[np.floating], fold
     return Interval(found.mean, _t_quantile(len(differences) - 1, CONFIDENCE) * math.sqrt(found.variance))
 
 
+_SHARES = ("accuracy", "balanced accuracy", "macro F1", "coverage of sets", "coverage of intervals")
+
+
 class Estimate(NamedTuple):
     """A metric of a model with its interval at `CONFIDENCE`; the ends are NaN where resamples show no spread."""
 
@@ -134,8 +137,14 @@ class Estimate(NamedTuple):
 
     @property
     def is_share(self) -> bool:
-        """Whether it is told in per cent; the others are nats, Brier's score, and sizes."""
-        return self.name not in ("NLL", "Brier", "classes in a set")
+        """Whether it is told in per cent."""
+        return self.name in _SHARES
+
+    def told(self, number: float) -> str:
+        """Its value, or an end of its interval, in words, without a unit."""
+        if self.is_share:
+            return f"{100 * number:.2f}"
+        return f"{number:.4f}" if self.name in ("NLL", "Brier", "R²") else f"{number:.4g}"
 
 
 def accuracy_interval(right: int, examples: int) -> Estimate:
@@ -210,10 +219,9 @@ def prediction_interval(metric: str, labels: NDArray[Any], predictions: NDArray[
     examples = len(labels)
     if metric == "accuracy":
         return accuracy_interval(int((predictions == labels).sum()), examples)[2:]
-    random = np.random.default_rng(0)
     if labels.dtype.kind == "f":
-        rows = (random.integers(0, examples, examples) for _ in range(RESAMPLES))
-        return _ends([number_metrics(labels[mine], predictions[mine])[metric] for mine in rows])
+        return _ends([one[metric] for one in _resampled(labels, predictions)])
+    random = np.random.default_rng(0)
     classes = int(max(labels.max(), predictions.max())) + 1
     cells, counts = np.unique(labels.astype(np.int64) * classes + predictions, return_counts=True)
     true, said = np.divmod(cells, classes)
@@ -225,6 +233,13 @@ def prediction_interval(metric: str, labels: NDArray[Any], predictions: NDArray[
         )
         drawn.append(_shares(right, truly, named)[place])
     return _ends(drawn)
+
+
+def _resampled(truth: NDArray[Any], predictions: NDArray[Any]) -> list[dict[str, float]]:
+    """The metrics of predicted numbers on resamples of the examples."""
+    random, examples = np.random.default_rng(0), len(truth)
+    rows = (random.integers(0, examples, examples) for _ in range(RESAMPLES))
+    return [number_metrics(truth[mine], predictions[mine]) for mine in rows]
 
 
 def _ends(drawn: Sequence[float]) -> tuple[float, float] | None:
@@ -246,6 +261,29 @@ def set_intervals(sets: NDArray[np.bool_], labels: NDArray[np.int64]) -> list[Es
         accuracy_interval(int(held.sum()), len(labels))._replace(name="coverage of sets"),
         Estimate("classes in a set", size.value, size.low, size.high),
     ]
+
+
+def number_intervals(
+    truth: NDArray[np.float64], predictions: NDArray[np.floating], reach: float | None = None
+) -> list[Estimate]:
+    """RMSE, MAE and R² of predicted numbers, with intervals of the bootstrap over examples.
+
+    Args:
+        truth: shape (N,), N ≥ 1, in any unit.
+        predictions: shape (N,), likewise.
+        reach: half the width of prediction intervals, of which coverage (with Wilson's interval) and width follow;
+            `None` for none.
+    """
+    found = []
+    drawn = _resampled(truth, predictions)
+    for label, (name, value) in zip(("RMSE", "MAE", "R²"), number_metrics(truth, predictions).items(), strict=True):
+        low, high = _ends([one[name] for one in drawn]) or (np.nan, np.nan)
+        found.append(Estimate(label, value, low, high))
+    if reach is not None:
+        held = int((np.abs(truth - predictions) <= reach).sum())
+        found.append(accuracy_interval(held, len(truth))._replace(name="coverage of intervals"))
+        found.append(Estimate("width of intervals", *3 * (2 * reach,)))
+    return found
 
 
 def next_seed_interval(values: ArrayLike) -> tuple[float, float] | None:

@@ -29,13 +29,15 @@ class Answer(NamedTuple):
     """What a model says of N rows in one inference mode, the mean over its networks.
 
     Attributes:
-        logs: log-probabilities, shape (N, classes).
+        logs: log-probabilities, shape (N, classes); (N, 0) where it says numbers.
         single_entropy: mean over networks and masks of the entropy of each, in nats, shape (N,); 0 where `mc` was not
             asked.
     """
 
     logs: NDArray[np.float32]
     single_entropy: NDArray[np.float32]
+    numbers: NDArray[np.float32] | None = None
+    """Of a network of numbers these, in the unit of its targets, shape (N,)."""
 
 
 def answers(
@@ -57,8 +59,6 @@ def answers(
         DataError: if there is no row, or the network has no finite answer for one.
         ModelFileError: if a mode needs the noise of a plugin that is not loaded.
     """
-    if info.is_of_numbers:
-        raise ModelFileError("only classifiers are asked about rows so far; found a network of numbers.")
     if not len(features):
         raise DataError("there must be at least one row to predict; found none.")
     if set(modes) != {"off"} and (lacking := [name for name in info.plugin_noise if name not in TABLE]):
@@ -71,7 +71,8 @@ def answers(
         scale = 1.0
     elif scale is None:
         scale = info.scale if info.scale != 1 else 1 / 255
-    part = Part.of(features, np.zeros(len(features), np.int64), np.arange(len(features)), scale)
+    unknown = np.zeros(len(features), np.float64 if info.is_of_numbers else np.int64)
+    part = Part.of(features, unknown, np.arange(len(features)), scale)
     settings = settings_of(info)
     network = Network.of([settings], features.shape[1], info.outputs, precision)
     strengths = network.strengths([used_by(settings)]).float()
@@ -91,7 +92,9 @@ def answers(
     ]
     found = {mode: _mean([each[mode] for each in said]) for mode in modes}
     for answer in found.values():
-        if not (finite := ~np.isnan(answer.logs).any(axis=1)).all():
+        numbers = answer.numbers
+        finite = ~np.isnan(answer.logs).any(axis=1) if numbers is None else np.isfinite(numbers)
+        if not finite.all():
             row = int(finite.argmin())
             column = int(np.abs(features[row].astype(np.float64)).argmax())
             names = info.preprocessing.feature_names if info.preprocessing else ()
@@ -105,6 +108,9 @@ def answers(
 
 def _mean(said: Sequence[Evaluation]) -> Answer:
     """The mean of what networks say, each of all its masks where it has some."""
+    if not said[0].kept:
+        numbers = torch.stack([one.predictions[0] for one in said]).mean(dim=0).numpy()
+        return Answer(np.empty((len(numbers), 0), np.float32), np.zeros(len(numbers), np.float32), numbers)
     logs = torch.stack([one.kept[max(one.kept)][0] for one in said]).logsumexp(dim=0) - math.log(len(said))
     entropies = [one.single[0] if one.single is not None else torch.zeros(len(logs)) for one in said]
     return Answer(logs.numpy(), torch.stack(entropies).mean(dim=0).numpy())
