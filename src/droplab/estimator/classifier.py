@@ -109,6 +109,7 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
     """
 
     _parameters = ClassifierParameters
+    _targets: Labels
 
     def __init__(
         self,

@@ -53,6 +53,7 @@ class DropoutMLPRegressor(RegressorMixin, DropoutMLP):  # type: ignore[misc]  # 
     """
 
     _parameters = RegressorParameters
+    _targets: Numbers
 
     def __init__(
         self,
