@@ -263,6 +263,9 @@ def test_class_weights_are_weights_of_rows():
     by_class = quick(dropout=0, class_weight={0: 5.0, 1: 1.0, 2: 0.5}).fit(X, y)
     by_row = quick(dropout=0).fit(X, y, np.array([5.0, 1.0, 0.5])[y])
     np.testing.assert_allclose(by_class.coefs_[0], by_row.coefs_[0])
+    for some in (by_class, by_row):  # rows may lack a class whose weight is 1 unless given
+        some.set_params(class_weight={0: 5.0, 2: 0.5}).partial_fit(X[y > 0], y[y > 0])
+    np.testing.assert_allclose(by_class.coefs_[0], by_row.coefs_[0])
 
 
 def test_rows_without_weight_do_not_count():
@@ -476,7 +479,7 @@ def test_ctrl_c_keeps_what_is_there(monkeypatch):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"dropout": 1.0}, "dropout"),
+        ({"dropout": 1.0}, "r: dropout: input should be 'auto', or must be a rate in"),
         ({"dropout": [0.1, 0.2]}, "one for each of 1 hidden layers"),
         ({"dropout": float("nan")}, "dropout"),
         ({"input_dropout": -0.1}, "input_dropout"),
@@ -494,7 +497,7 @@ def test_ctrl_c_keeps_what_is_there(monkeypatch):
         ({"device": "tpu"}, "device"),
         ({"precision": "fp8"}, "precision"),
         ({"alpha": -1, "max_iter": 0}, "alpha.*max_iter"),
-        ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": 0}, "r: batch_size: input should be 'auto', or be greater than or equal to 1; found 0.$"),
         ({"learning_rate": "sine"}, "learning_rate"),
         ({"early_stopping": True, "validation_fraction": 0.0}, "found 0 and 150 with validation_fraction=0"),
         ({"early_stopping": True, "validation_fraction": 0.005}, "found 1 and 149 with validation_fraction=0.005"),

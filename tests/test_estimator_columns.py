@@ -4,6 +4,8 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from scipy import sparse
 from sklearn.pipeline import make_pipeline
@@ -34,6 +36,10 @@ def test_a_table_goes_through_the_preprocessing_of_fit(encoding):
     with pytest.warns(UserWarning, match=r"1 of 9 rows have a category that training lacks.*'Rome'"):
         said = clf.predict_proba(new)
     np.testing.assert_array_equal(said, plain.predict_proba(made.transform(new)))
+    for frame in (pl.from_pandas(X), pa.Table.from_pandas(X)):
+        np.testing.assert_array_equal(quick(numeric_encoding=encoding).fit(frame, y).predict(frame), clf.predict(X))
+    with pytest.raises(ValueError, match=r"0 sample"):
+        clf.predict(X[:0])
     with pytest.raises(DataError, match=r"must have all 5 columns.*found no town"):
         clf.predict(X.drop(columns="town"))
 

@@ -84,14 +84,29 @@ def test_onnx_runtime_says_what_the_estimator_says(fitted, tmp_path):
     np.testing.assert_allclose(session.run(None, {"x": given[:7]})[0], said(model, rows)[:7], atol=1e-6, rtol=1e-6)
 
 
-def test_a_damaged_file_or_that_of_another_class_is_refused(fitted, tmp_path):
+def test_numbers_near_0_between_large_ones_are_no_difference_of_the_exported_program(tmp_path):
+    rows, numbers = X.astype("f4"), 1e6 * np.random.default_rng(2).normal(size=150)
+    model = DropoutMLPRegressor(solver="lbfgs", **SHORT).fit(rows, numbers)
+    assert np.abs(model.predict(rows)).min() < 1000
+    assert model.export_onnx(tmp_path / "model.onnx", rows) < 1e-6
+
+
+def test_a_class_may_have_the_name_that_marks_droplabs_own(tmp_path):
+    names = np.where(y > 1, "droplab", "other")
+    model = DropoutMLPClassifier(class_weight={"droplab": 2.0, "other": 1.0}, **SHORT).fit(X, names)
+    assert through_file(model, tmp_path).get_params() == model.get_params()
+
+
+def test_a_damaged_or_edited_file_or_that_of_another_class_is_refused(fitted, tmp_path):
     model, path = fitted[0], tmp_path / "model"
     model.save(path)
     content = path.read_bytes()
     other = {DropoutMLPClassifier, DropoutMLPRegressor} - {type(model)}
     with pytest.raises(ModelFileError, match="must be a whole"):
         other.pop().load(path)
-    for damaged in (content[:-1], content[:50], content[:-9] + b"x" * 9, b""):
+    edited = content.replace(b"max_iter", b"may_iter")
+    assert edited != content
+    for damaged in (content[:-1], content[:50], content[:-9] + b"x" * 9, edited, b""):
         path.write_bytes(damaged)
         with pytest.raises(ModelFileError, match="must be a"):
             type(model).load(path)

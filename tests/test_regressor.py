@@ -144,8 +144,21 @@ def test_sets_and_intervals_need_rows_that_the_networks_do_not_know():
     model.calibrate(X[:8], Y[:8])
     with pytest.warns(UserWarning, match="needs at least 9"):
         assert np.isinf(model.predict_interval(X)).all()
-    with pytest.raises(ConfigError, match="calibrate"):
-        model.fit(X, Y).predict_interval(X)
+    for odd in (1.0, "0.9", -1):
+        with pytest.raises(ConfigError, match="confidence must be a number between 0 and 1"):
+            model.predict_interval(X, odd)
+    for change in (lambda: model.fit(X, Y), lambda: setattr(model, "coefs_", model.coefs_)):
+        change()
+        with pytest.raises(ConfigError, match="calibrate"):
+            model.predict_interval(X)
+        model.calibrate(X, Y)
+
+
+def test_intervals_of_counts_begin_at_0_or_above():
+    counts = np.abs(Y) // 20
+    low, high = quick("poisson").fit(X, counts).calibrate(X, counts).predict_interval(X, 0.99).T
+    assert low.min() == 0
+    assert (high > low).all()
 
 
 @pytest.mark.parametrize(
@@ -158,6 +171,8 @@ def test_sets_and_intervals_need_rows_that_the_networks_do_not_know():
         ({"regularizers": {"label_smoothing": 0.1}}, Y, ConfigError, "smooths classes"),
         ({}, np.where(Y > 1e9, Y, np.nan), ValueError, "NaN"),
         ({"learning_rate_init": 1e30, "solver": "sgd", "max_iter": 30}, Y, DataError, "finite"),
+        ({"warm_start": True, "loss": "huber"}, Y, ConfigError, "same loss only, squared_error; found huber"),
+        ({"warm_start": True, "scale_targets": False}, Y, ConfigError, "same scale_targets only"),
     ],
 )
 def test_what_cannot_be_is_one_clear_error_and_leaves_the_model_as_it_was(given, y, fault, words):
@@ -178,3 +193,26 @@ def test_training_goes_on_with_the_first_rows_scale():
 
 def test_a_constant_target_is_predicted():
     assert quick().fit(X, np.full(len(X), 7.0)).predict(X) == pytest.approx(7.0, abs=0.2)
+
+
+@pytest.mark.parametrize("metric", ["loss", "score"])
+def test_rows_held_out_may_all_have_the_same_number(metric):
+    """R² is then 1 − the mean squared error of scaled targets, which falls as the loss rises."""
+    given = {"early_stopping": True, "stopping_metric": metric, "precision": "fp64"}
+    model = quick(**given).fit(X, BOTH, X_val=X[:20], y_val=np.full((20, 2), 0.1))
+    scores, losses = np.array(model.validation_scores_), np.array(model.validation_loss_curve_)
+    np.testing.assert_allclose(scores, 1 - losses)
+    wrong = ((model.predict(X[:20]) - 0.1) / model.target_scale_) ** 2
+    assert scores.max() == pytest.approx(1 - wrong.mean())
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e-30, 1e200, 1e304])
+def test_targets_may_be_tiny_or_huge(unit):
+    for loss, y in (("squared_error", Y), ("poisson", np.abs(Y))):
+        plain, other = (quick(loss).fit(X, y * factor).predict(X) / factor for factor in (1, unit))
+        np.testing.assert_allclose(other, plain, rtol=1e-3)
+
+
+def test_what_the_dtype_of_the_rows_cannot_hold_is_an_error():
+    with pytest.raises(DataError, match="must be finite"):
+        quick().fit(X.astype("f4"), Y * 1e45).predict(X.astype("f4"))

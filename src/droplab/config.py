@@ -853,7 +853,15 @@ def parse(model: type[Model], values: Mapping[str, Any], origin: str) -> Model:
         alike: dict[object, list[str]] = {}  # as those of many values in one list
         for item in error.errors():
             alike.setdefault((item["loc"][:1], item["msg"]), []).append(_fault(dict(item), model))
-        faults = [first + (f" (and {len(more)} more)" if more else "") for first, *more in alike.values()]
+        told = [first + (f" (and {len(more)} more)" if more else "") for first, *more in alike.values()]
+        faults: list[str] = []
+        for fault in told:  # of a setting that may be one thing or another, both, with what was found once
+            where, _, what = fault.partition(": ")
+            before, found, value = (faults or [""])[-1].partition("; found ")
+            if found and before.startswith(f"{where}: ") and fault.endswith(found + value):
+                faults[-1] = f"{before}, or {what.removeprefix('input should ')}"
+            else:
+                faults.append(fault)
         raise ConfigError(f"{origin}: " + "; ".join(faults) + ".") from None
 
 
@@ -917,8 +925,12 @@ def with_one_dropout(values: Any, several: bool = False) -> Any:
     return changed | {"dropout": (rates,) if several else rates}
 
 
+_ALTERNATIVE = re.compile(r"(literal|dict|tuple|list|union|constrained-\w+|function-\w+)(\[|$)|(bool|int|float|str)$")
+"""What pydantic puts into the place of a fault for each thing that a setting may be."""
+
+
 def _fault(item: dict[str, Any], model: type[BaseModel]) -> str:
-    where = ".".join(str(part) for part in item["loc"])
+    where = ".".join(str(part) for part in item["loc"] if not _ALTERNATIVE.match(str(part)))
     if item["type"] == "extra_forbidden":
         near = nearest(where, model.model_fields)
         return f"there is no setting {where!r}" + (f" (did you mean {near!r}?)" if near else "")

@@ -1,4 +1,4 @@
-"""What droplab's estimators share: the training of `n_seeds` networks by scikit-learn's protocol, and what they say."""
+"""What droplab's estimators share: the training of `n_seeds` networks by scikit-learn's protocol."""
 
 from __future__ import annotations
 
@@ -8,47 +8,35 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, check_X_y, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from droplab.config import TABULAR
 from droplab.data.disk import write_atomically
-from droplab.data.preprocessing import Preprocessing
-from droplab.data.unseen import Unseen
-from droplab.errors import ConfigError, DataError, DeviceError
+from droplab.errors import ConfigError, DataError
 from droplab.estimator import kept, lbfgs
-from droplab.estimator.columns import has_categories, preprocessing_of
+from droplab.estimator.answers import Answers
+from droplab.estimator.columns import as_pandas
 from droplab.estimator.exported import exported_of
 from droplab.estimator.history import History
 from droplab.estimator.parameters import Parameters
-from droplab.estimator.policy import Fit, check_finite, outputs_of
+from droplab.estimator.policy import Fit, check_finite
 from droplab.estimator.rows import Features, Rows, largest
 from droplab.estimator.targets import Targets
-from droplab.estimator.trained import FirstNetwork, TrainedNetwork
+from droplab.estimator.trained import TrainedNetwork
 from droplab.estimator.validation import hold_out
 from droplab.model.initialise import initial_layers
-from droplab.model.noise import Noise, inference_keys
-from droplab.stats.conformal import fewest_rows
-from droplab.train.device import resolve_way
 from droplab.train.networks import Networks
 
-_NUMBERS: dict[str, Any] = {"dtype": (np.float64, np.float32)}
-_TEST = 2  # the split that inference masks are addressed with, as in a study
 
-
-class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class DropoutMLP(Answers):
     """An estimator whose networks are trained by droplab; `_parameters` checks what it was given."""
-
-    _parameters: ClassVar[type[Parameters]]
-    preprocessing_: Preprocessing | None
-    _calibration: tuple[NDArray[np.float64], NDArray[np.integer]] | None
 
     @classmethod
     def tabular(cls, **changes: Any) -> Self:
@@ -79,39 +67,6 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
             raise AttributeError("partial_fit needs a solver that makes steps, adam or sgd; found solver='lbfgs'.")
         return True
 
-    def _read(self, X: Any, y: Any, reset: bool) -> tuple[Any, Any]:
-        """Features and targets as scikit-learn checks them."""
-        raise NotImplementedError
-
-    def _validated(self, X: Any, *y: Any, reset: bool, y_numeric: bool = False) -> Any:
-        """Features, with `y` targets, too, as scikit-learn checks them; columns go through `preprocessing_` if need be.
-
-        That is fitted where `reset` says that these are the first rows. Later ones' columns are found by name where
-        both have names; what they have that the first ones lacked is a warning.
-        """
-        if reset:
-            self.preprocessing_ = None
-        if not (has_categories(X) or self.numeric_encoding if reset else self.preprocessing_):
-            several = {"multi_output": True, "y_numeric": y_numeric} if y else {}
-            return validate_data(self, X, *y, accept_sparse=["csr", "csc"], reset=reset, **several, **_NUMBERS)
-        by_name = reset or hasattr(self, "feature_names_in_") or has_categories(X)
-        if by_name and isinstance(X, pd.DataFrame):
-            frame = validate_data(self, X, skip_check_array=True) if reset else X
-        else:
-            least = 2 if reset else 1  # in one row no column changes
-            gaps: dict[str, Any] = {"ensure_all_finite": "allow-nan", "ensure_min_samples": least}
-            array = validate_data(self, X, reset=reset, **gaps, **_NUMBERS)
-            frame = pd.DataFrame(array, columns=getattr(self, "feature_names_in_", None))
-        if reset:
-            self.preprocessing_ = preprocessing_of(frame, self.numeric_encoding)
-        assert self.preprocessing_ is not None
-        unseen = Unseen()
-        features = self.preprocessing_.transform(frame, unseen)
-        for words in unseen.words:
-            warnings.warn(f"{words}.", UserWarning, stacklevel=4)
-        how: dict[str, Any] = {"multi_output": True, "y_numeric": y_numeric, "dtype": np.float32, "estimator": self}
-        return check_X_y(features, *y, **how) if y else features
-
     def _targets_of(self, y: Any, weights: NDArray[np.floating], classes: Any) -> Targets:
         """What the first rows' targets settle.
 
@@ -122,7 +77,7 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         """
         raise NotImplementedError
 
-    def _weights(self, given: Parameters, y: Any, sample_weight: NDArray[Any]) -> NDArray[Any]:
+    def _weights(self, given: Parameters, targets: Targets, y: Any, sample_weight: NDArray[Any]) -> NDArray[Any]:
         """The weight of each row, shape (rows,)."""
         return sample_weight
 
@@ -226,13 +181,14 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
             X: rows that the program is compared on, as `predict` takes them.
 
         Returns:
-            The largest difference to droplab, relative where a number is above 1.
+            The largest difference to droplab, relative where a number, or a target's deviation, is above 1.
 
         Raises:
             ExportError: if that is above 1e-5, or droplab[onnx] is not installed.
             DataError: if the file cannot be written.
         """
         check_is_fitted(self)
+        X = as_pandas(X)
         columns = self._validated(X, reset=False)
         if self.preprocessing_ is not None:
             names = getattr(self, "feature_names_in_", None)
@@ -256,11 +212,6 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         if "_networks" in state:
             self.networks_ = TrainedNetwork.each_of(self._networks, self._histories)
 
-    def _checked(self, **instead: Any) -> Parameters:
-        given = self.get_params(deep=False) | instead
-        del given["random_state"]
-        return self._parameters.checked(given, type(self).__name__)
-
     def _dtype(self, X: Any, given: Parameters, goes_on: bool) -> torch.dtype:
         """Of weights and rows."""
         return self._networks.values.dtype if goes_on else given.dtype(X.dtype == np.float32, X.shape[0])
@@ -271,7 +222,7 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         """Features, targets and weights as tensors."""
         self._given_in = X.dtype
         numbers = targets.numbers(y)
-        weights = self._weights(given, y, weights)
+        weights = self._weights(given, targets, y, weights)
         return Rows.of(Features.of(X, dtype, self._torch_device, self._names), numbers, weights)
 
     def _validation(self, parts: Sequence[Any], targets: Targets, given: Parameters, dtype: torch.dtype) -> Rows:
@@ -305,7 +256,7 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
             layers = initial_layers(features, widths, targets.outputs, seeds, device, given.initial_weights)
             networks = Networks.initial(network, given.optimizer, seeds, layers, rows.features.dtype)
             return networks, [History() for _ in seeds]
-        for name in ("hidden_layer_sizes", "n_seeds", "precision", "numeric_encoding"):
+        for name in ("hidden_layer_sizes", "n_seeds", "precision", "numeric_encoding", *given.of_targets):
             if (old := getattr(self._fitted, name)) != (new := getattr(given, name)):
                 raise ConfigError(f"training can go on with the same {name} only, {old}; found {new}. Fit anew.")
         if network.is_normalized != self._networks.network.is_normalized:
@@ -314,24 +265,6 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
         if networks.optimizer != given.optimizer:
             networks = networks.begun_anew(network, given.optimizer)
         return replace(networks, network=network), copy.deepcopy(self._histories)
-
-    @property
-    def _torch_device(self) -> torch.device:
-        return torch.device(resolve_way(self.device, "fp32").device)
-
-    @property
-    def _device_at_hand(self) -> torch.device:
-        """To predict on: what was trained on a GPU is of use without one."""
-        try:
-            return self._torch_device
-        except DeviceError as fault:
-            warnings.warn(f"{fault} Predicting on the CPU.", UserWarning, stacklevel=5)
-            return torch.device("cpu")
-
-    @property
-    def _names(self) -> Sequence[str] | None:
-        """Of the features, if they have any."""
-        return self.preprocessing_.feature_names if self.preprocessing_ else getattr(self, "feature_names_in_", None)
 
     @contextlib.contextmanager
     def _restored(self) -> Iterator[None]:
@@ -391,94 +324,6 @@ class DropoutMLP(FirstNetwork, BaseEstimator):  # type: ignore[misc]  # scikit-l
 
     def _became(self) -> None:
         """Set what one kind of estimator has beside."""
-
-    def _passes(self, X: Any, sample: int | None) -> NDArray[np.floating]:
-        """What each network says, shape (networks, rows, outputs), under the `sample`-th masks if any."""
-        return self._said(self._validated(X, reset=False), sample)
-
-    def _said(self, X: Any, sample: int | None) -> NDArray[np.floating]:
-        """Likewise, of features that are checked."""
-        device = self._device_at_hand
-        networks = self._networks if device.type == "cpu" else self._networks.copy(device)
-        network, layers, strengths, parts = networks.network, networks.final(), None, []
-        if sample is not None:
-            keys = inference_keys(networks.seeds, _TEST, sample, device)
-            strengths = network.strengths([self._fitted.used] * len(networks)).to(networks.values)
-        with torch.no_grad():
-            for start, rows in Features.of(X, networks.values.dtype, device, self._names).chunks():
-                noise = None if sample is None else Noise(keys, fine=network.fine, first=start)
-                parts.append(outputs_of(network, layers, rows, noise, strengths).cpu().numpy())
-        with np.errstate(over="ignore"):
-            said = np.concatenate(parts, axis=1).astype(X.dtype, copy=False)  # first: they sum to 1 in that dtype
-        if not (is_finite := np.isfinite(said).all(axis=(0, 2))).all():
-            row = int(is_finite.argmin())
-            raise DataError(
-                f"what the networks say must be finite; found that it is not of the row that has "
-                f"{largest(X, self._names, row)}. Correct it, or scale it as the rows were that the networks know."
-            )
-        return np.asarray(self._targets.said(said))
-
-    def calibrate(self, X: Any, y: Any) -> Self:
-        """Find how wrong the networks are on rows that they were not trained on: what sets and intervals are made by.
-
-        Args:
-            X: features of these rows, as in `fit`; 9 are the fewest for a confidence of 0.9, some hundred are good.
-            y: what is true of them, as in `fit`.
-
-        Raises:
-            ValueError: if they are not what they must be.
-        """
-        check_is_fitted(self)
-        features, y = copy.copy(self)._read(X, y, reset=False)
-        self._targets.numbers(y)
-        self._calibration = self._scored(self._said(features, None).mean(axis=0), y)
-        return self
-
-    def _scored(self, said: NDArray[np.floating], y: Any) -> tuple[NDArray[np.float64], NDArray[np.integer]]:
-        """How wrong what networks say is, row by row, and the number of each row's class, 0 for numbers."""
-        raise NotImplementedError
-
-    def _calibrated(self, confidence: float) -> tuple[NDArray[np.float64], NDArray[np.integer]]:
-        """What `calibrate` found.
-
-        Raises:
-            ConfigError: if it was not called since the last training.
-        """
-        check_is_fitted(self)
-        if self._calibration is None:
-            raise ConfigError(
-                "sets and intervals need rows that were not trained on; found none since the last fit. Call "
-                "calibrate(X, y) with some first."
-            )
-        if len(self._calibration[0]) < (least := fewest_rows(confidence)):
-            warnings.warn(
-                f"calibrate had {len(self._calibration[0])} rows; a confidence of {confidence:g} needs at least "
-                f"{least}: everything is in the set. Calibrate on more rows.",
-                UserWarning,
-                stacklevel=3,
-            )
-        return self._calibration
-
-    def _draws(self, X: Any) -> list[NDArray[np.floating]]:
-        """What the networks say under each of `mc_samples` masks; once, where nothing is random.
-
-        Raises:
-            ConfigError: if one network has nothing random in it.
-        """
-        is_noisy = self._fitted.is_noisy
-        masks = self._checked(device="cpu", precision="auto").mc_samples if is_noisy else 1
-        if masks == 1 and len(self.networks_) == 1:
-            raise ConfigError(
-                "uncertainty needs something random: dropout, another noise (with mc_samples above 1), or "
-                f"n_seeds above 1; found dropout={self.dropout_}, mc_samples={self.mc_samples}, n_seeds=1."
-            )
-        return [self._passes(X, sample if is_noisy else None) for sample in range(masks)]
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = self.numeric_encoding is None
-        tags.input_tags.allow_nan = self.numeric_encoding is not None
-        return tags
 
 
 def _say_if_clipped(given: Parameters, rows: int) -> None:

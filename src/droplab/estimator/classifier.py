@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.utils import column_or_1d
-from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
@@ -85,8 +85,9 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
             `None` takes numbers as they are, unless there are categories.
         initial_weights: `pytorch`; or `he`, `glorot`, `fan_in`, as in studies, of which biases begin at 0.
 
-    DataFrames may have columns of texts or pandas categories: these become a feature a category, and then numbers are
-    centred and scaled, missing ones filled and marked, as `droplab fit` has it. Later rows' columns are found by name.
+    DataFrames (pandas, polars, Arrow) may have columns of texts or categories: these become a feature a category, and
+    then numbers are centred and scaled, missing ones filled and marked, as `droplab fit` has it. Later rows' columns
+    are found by name.
 
     Attributes:
         preprocessing_: what makes features of columns; `None` where `X` is taken as it is.
@@ -108,6 +109,7 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
     """
 
     _parameters = ClassifierParameters
+    _targets: Labels
 
     def __init__(
         self,
@@ -328,10 +330,13 @@ class DropoutMLPClassifier(ClassifierMixin, DropoutMLP):  # type: ignore[misc]  
     def _targets_of(self, y: Any, weights: NDArray[np.floating], classes: Any) -> Labels:
         return Labels.of(y, classes)
 
-    def _weights(self, given: Parameters, y: Any, sample_weight: NDArray[Any]) -> NDArray[Any]:
+    def _weights(self, given: Parameters, targets: Any, y: Any, sample_weight: NDArray[Any]) -> NDArray[Any]:
         if not isinstance(given, ClassifierParameters) or given.class_weight is None:
             return sample_weight
-        return np.asarray(sample_weight * compute_sample_weight(given.class_weight, y))
+        if given.class_weight == "balanced" or targets.several:
+            return np.asarray(sample_weight * compute_sample_weight(given.class_weight, y))
+        by_class = compute_class_weight(given.class_weight, classes=targets.classes, y=y)  # `y` may lack some
+        return np.asarray(sample_weight * by_class[np.searchsorted(targets.classes, y)])
 
     def _became(self) -> None:
         self.classes_ = self._targets.classes

@@ -6,6 +6,7 @@ so that no file names a class of its own.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -60,7 +61,8 @@ def plain(value: Any) -> Any:
         )
         return {_KIND: name} | {each: plain(getattr(value, each)) for each in names}
     if isinstance(value, dict):
-        return {key: plain(each) for key, each in value.items()}
+        told = {key: plain(each) for key, each in value.items()}
+        return {_KIND: "dict", "pairs": list(told.items())} if _KIND in told else told  # a class may have that name
     return type(value)(plain(each) for each in value) if type(value) in (list, tuple) else value
 
 
@@ -78,6 +80,8 @@ def restored(value: Any) -> Any:
     if _KIND not in parts:
         return parts
     name = parts.pop(_KIND)
+    if name == "dict":
+        return dict(parts["pairs"])
     if name == "Tensor":
         return torch.from_numpy(parts["array"])
     if name == "dtype":
@@ -90,7 +94,15 @@ def restored(value: Any) -> Any:
         made = LabelBinarizer()
         vars(made).update(parts)
         return made
-    return kind.model_construct(**parts) if issubclass(kind, Parameters) else kind(**parts)
+    if issubclass(kind, Parameters):
+        return kind.model_construct(**parts)
+    try:
+        return kind(**parts)
+    except TypeError as fault:
+        raise ModelFileError(
+            f"an estimator must be made as droplab {__version__} makes it; found another {name}: {fault}. Use the "
+            "droplab that fitted it, or fit anew."
+        ) from None
 
 
 def write(path: Path, owner: str, state: dict[str, Any]) -> None:
@@ -102,7 +114,7 @@ def write(path: Path, owner: str, state: dict[str, Any]) -> None:
     """
     arrays: dict[str, NDArray[Any]] = {}
     told = {"format": _FORMAT, "version": __version__, "class": owner, "state": _written(state, "", arrays)}
-    content = safetensors.save(arrays, {_ENTRY: json.dumps(told | {"arrays": weights_hash(arrays)})})
+    content = safetensors.save(arrays, {_ENTRY: json.dumps(told | {"digest": _digest(told, arrays)})})
     with write_atomically(path) as file:
         file.write(content)
 
@@ -119,13 +131,21 @@ def read(path: Path, owner: str) -> dict[str, Any]:
         arrays = safetensors.load(content)
         length = int.from_bytes(content[:8], "little")
         told = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][_ENTRY])
-        if told["format"] != _FORMAT or told["class"] != owner or told["arrays"] != weights_hash(arrays):
-            found = f"format {told['format']} of {told['class']}"
-            raise ModelFileError(f"{path}: must be a whole {owner} of format {_FORMAT}; found {found}, or damage.")
-        state: dict[str, Any] = _read(told["state"], arrays)
+        found = f"format {told['format']} of {told['class']}"
+        is_whole = found == f"format {_FORMAT} of {owner}" and told["digest"] == _digest(told, arrays)
+        state: dict[str, Any] = _read(told["state"], arrays) if is_whole else {}
     except (DataError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as fault:
-        raise ModelFileError(f"{path}: must be a file that an estimator's save wrote; found {fault}.") from None
+        raise ModelFileError(
+            f"{path}: must be a file that an estimator's save wrote; found {str(fault).rstrip('.')}."
+        ) from None
+    if not is_whole:
+        raise ModelFileError(f"{path}: must be a whole {owner} of format {_FORMAT}; found {found}, or damage.")
     return state
+
+
+def _digest(told: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> str:
+    """Of all that a file holds: parameters are restored as they are, so nothing in it may have been changed."""
+    return hashlib.sha256((json.dumps(told["state"]) + weights_hash(arrays)).encode()).hexdigest()
 
 
 def _written(value: Any, place: str, arrays: dict[str, NDArray[Any]]) -> Any:

@@ -56,11 +56,13 @@ class Numbers:
         if loss == "poisson":
             _check_counts(table)
         if scaled and weights.any():
-            middle = np.average(table, axis=0, weights=weights)
+            unit = np.maximum(np.abs(table).max(axis=0), np.finfo(np.float64).tiny)  # squares of 1e-200 would be 0
+            middle = np.average(table / unit, axis=0, weights=weights)
             if loss == "poisson":
-                scale = middle
+                scale = middle * unit
             else:
-                mean, scale = middle, np.sqrt(np.average((table - middle) ** 2, axis=0, weights=weights))
+                spread = np.average((table / unit - middle) ** 2, axis=0, weights=weights)
+                mean, scale = middle * unit, np.sqrt(spread) * unit
         constant = ~(scale > 10 * np.finfo(np.float64).eps * np.abs(table).max(axis=0))
         return cls(loss, levels, y.ndim == 1, mean, np.where(constant, 1.0, scale))
 

@@ -183,6 +183,11 @@ class Parameters(Validated):
         by_chance = self.is_noisy or not whole
         return torch.float32 if single or by_chance else torch.float64
 
+    @property
+    def of_targets(self) -> tuple[str, ...]:
+        """The parameters that decide, with the first rows, what networks are trained for."""
+        return ()
+
     def _check_lbfgs(self) -> None:
         """L-BFGS needs the same objective at every call."""
         used = map(entry_of, self.used)
@@ -299,6 +304,11 @@ class RegressorParameters(Parameters):
         if odd := [name for name in self.used if entry_of(name).smooth is not None]:
             raise ValueError(f"{', '.join(odd)} smooths classes: it does nothing for numbers; leave it out")
         return self
+
+    @property
+    def of_targets(self) -> tuple[str, ...]:
+        """The loss, of which quantiles, and whether targets are scaled."""
+        return ("loss", "scale_targets", *["quantiles"] * (self.loss == "quantile"))
 
     @property
     def levels(self) -> tuple[float, ...]:

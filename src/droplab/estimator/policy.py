@@ -273,7 +273,10 @@ class Fit:
 
 
 def held_out(networks: Networks, rows: Rows) -> list[HeldOut]:
-    """Each network on rows, dropout off; right is a row with several labels if all of them are."""
+    """Each network on rows, dropout off; right is a row with several labels if all of them are.
+
+    Of numbers that are all the same R² is taken against a deviation of 1, that of scaled targets in training.
+    """
     network, said, losses = networks.network, [], []
     layers = networks.final()
     weights = rows.weights.double()  # where all are 1, equally many right rows are a tie to the last bit
@@ -290,6 +293,8 @@ def held_out(networks: Networks, rows: Rows) -> list[HeldOut]:
         else:  # R², the mean over the targets
             middle = (weights @ rows.targets.double()) / weights.sum()
             spread = weights @ (rows.targets - middle).square()
+            is_constant = spread <= 1e-20 * (weights @ rows.targets.double().square())  # R² would be of a division by 0
+            spread = torch.where(is_constant, weights.sum(), spread)
             scores = 1 - (weights @ errors.double() / spread).mean(dim=1)
     means = (torch.cat(losses, dim=1) * (rows.weights / rows.weights.sum())).sum(dim=1)
     return [HeldOut(*both) for both in zip(scores.tolist(), means.tolist(), strict=True)]

@@ -36,7 +36,7 @@ class DropoutMLPRegressor(RegressorMixin, DropoutMLP):  # type: ignore[misc]  # 
             cross. Of no effect with another loss.
         scale_targets: whether targets are scaled; scikit-learn leaves them.
         hidden_layer_sizes, …: as in `DropoutMLPClassifier`; with early stopping the mean loss on the rows held out
-            decides, and `validation_scores_` are R².
+            decides, and `validation_scores_` are R², of rows held out with one number against a deviation of 1.
 
     Attributes:
         target_mean_, target_scale_: what is taken off each target, and what it is divided by, shape (targets,).
@@ -53,6 +53,7 @@ class DropoutMLPRegressor(RegressorMixin, DropoutMLP):  # type: ignore[misc]  # 
     """
 
     _parameters = RegressorParameters
+    _targets: Numbers
 
     def __init__(
         self,
@@ -224,7 +225,8 @@ class DropoutMLPRegressor(RegressorMixin, DropoutMLP):  # type: ignore[misc]  # 
             confidence: in (0, 1).
 
         Returns:
-            Lower and upper end, shape (rows, 2), or (rows, targets, 2); infinite where `calibrate` had too few rows.
+            Lower and upper end, shape (rows, 2), or (rows, targets, 2); infinite where `calibrate` had too few rows,
+            and with `poisson` not below 0.
 
         Raises:
             ConfigError: if `calibrate` was not called since the last `fit`.
@@ -234,6 +236,7 @@ class DropoutMLPRegressor(RegressorMixin, DropoutMLP):  # type: ignore[misc]  # 
         bounds = np.array([score_bound(scores[:, k], confidence) for k in range(scores.shape[1])])
         said = self._passes(X, None).mean(axis=0)
         ends = np.stack(widened(said[..., 0], said[..., -1], bounds), axis=-1)
+        ends = np.maximum(ends, 0) if self._targets.loss == "poisson" else ends
         return np.asarray(ends[:, 0] if self._targets.flat else ends)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:

@@ -63,6 +63,7 @@ class FirstNetwork:
     _networks: Networks
     _histories: list[History]
     _given_in: np.dtype[Any]
+    _calibration: Any
 
     @property
     def coefs_(self) -> list[NDArray[np.floating]]:
@@ -111,6 +112,7 @@ class FirstNetwork:
         for mine, array in zip(own, arrays, strict=True):
             mine.copy_(torch.from_numpy(array))
         self._networks, self.networks_ = networks, TrainedNetwork.each_of(networks, self._histories)
+        self._calibration = None
 
     @property
     def n_iter_(self) -> int:

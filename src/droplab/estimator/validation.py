@@ -38,7 +38,7 @@ def hold_out(rows: Rows, y: NDArray[np.integer] | None, share: float, seed: int)
         raise DataError(
             f"The validation set is too small: early stopping needs at least 2 rows held out, and 1 to train on; found "
             f"{held} and {len(numbers) - held} with validation_fraction={share:g}. Change validation_fraction, or add "
-            f"rows. {_of_classes(y, numbers, held)}"
+            f"rows.{_of_classes(y, numbers, held)}"
         )
     if y is None or _suffices(y[numbers], held):
         train, valid = train_test_split(
@@ -66,7 +66,7 @@ def _of_classes(y: NDArray[np.integer] | None, numbers: NDArray[np.integer], hel
     try:
         train_test_split(numbers, test_size=max(held, 1), stratify=None if y is None else y[numbers].astype(str))
     except ValueError as fault:
-        return str(fault)
+        return f" {fault}"
     return ""
 
 

@@ -36,8 +36,7 @@ def score_bound(scores: ArrayLike, confidence: float) -> float:
     (0.4, inf)
     """
     found = np.asarray(scores, dtype=np.float64)
-    if not 0 < confidence < 1:
-        raise ConfigError(f"confidence must lie between 0 and 1, as 0.9; found {confidence}.")
+    _check(confidence)
     if np.isnan(found).any():
         raise DataError(f"scores of rows must be numbers; found NaN in row {int(np.isnan(found).argmax())}.")
     rank = math.ceil(round((len(found) + 1) * confidence, 9))  # 100 · 0.07 is 7.000000000000001
@@ -47,9 +46,13 @@ def score_bound(scores: ArrayLike, confidence: float) -> float:
 def fewest_rows(confidence: float) -> int:
     """With how many calibration rows `score_bound` first says anything.
 
+    Raises:
+        ConfigError: as `score_bound`.
+
     >>> fewest_rows(0.9), fewest_rows(0.95)
     (9, 19)
     """
+    _check(confidence)
     return math.ceil(round(confidence / (1 - confidence), 9))
 
 
@@ -126,3 +129,8 @@ def widened(lower: ArrayLike, upper: ArrayLike, bound: float | _Floats) -> tuple
     low, high = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
     middle = (low + high) / 2
     return np.minimum(low - bound, middle), np.maximum(high + bound, middle)
+
+
+def _check(confidence: float) -> None:
+    if isinstance(confidence, str) or not 0 < confidence < 1:
+        raise ConfigError(f"confidence must be a number between 0 and 1, as 0.9; found {confidence!r}.")
