@@ -140,6 +140,8 @@ def test_the_words_of_a_user_are_kept_in_the_model(folder):
         "id=ignore",
         "--missing",
         "?",
+        "--numeric-encoding",
+        "standard",
     )
     info = read("t.safetensors")[1]
     assert info.preprocessing.feature_names == ("zip=1", "zip=2", "zip=3", "zip=4", "n", "n is missing")
