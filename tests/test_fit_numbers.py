@@ -51,7 +51,8 @@ def test_numbers_are_told_in_their_unit_and_held_by_intervals(fitted):
     weights, info = read("t.safetensors")
     assert (info.classes, info.loss, info.networks) == ((), "squared_error", 2)
     split = {"valid_fraction": SET_APART, "split_seed": 1}
-    whole = load_dataset("t.csv", target="price", **split, notify=lambda _: None)
+    encoded = {"numeric_encoding": "piecewise_linear"}  # as a table's numbers are
+    whole = load_dataset("t.csv", target="price", **split, **encoded, notify=lambda _: None)
     kept, apart = (np.sort(rows) for rows in split_rows(whole, *split.values()))
     assert info.fingerprint == whole.only(kept).fingerprint
     misses = np.sort(np.abs(whole.train_y[apart] - by_hand(weights, whole.train_x[apart])))
@@ -93,7 +94,7 @@ def test_counts_are_fitted_by_their_logarithms(fitted):
     assert said.code == 0, said.errors
     found = told().prediction
     assert (found > 0).all()
-    assert np.corrcoef(np.log(found), SIZE)[0, 1] > 0.95
+    assert np.corrcoef(np.log(found), SIZE)[0, 1] > 0.9
     assert found.mean() == pytest.approx(np.exp(1 + 1 / 8), rel=0.15)
 
 

@@ -324,7 +324,7 @@ def _unseen(classes: Sequence[str]) -> tuple[str, ...]:
     beyond = (
         f"What belongs to no class: whatever it is given, it answers with one of the {len(classes)} classes."
         if classes
-        else "What lies beyond the targets of training: it answers whatever it is given, with a number and no interval."
+        else "What lies beyond the targets of training: it answers whatever it is given, with a number."
     )
     return (
         "Data from elsewhere. The test split comes from the same collection as the training data; other sources, other "
