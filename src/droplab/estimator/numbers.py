@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from droplab.errors import ConfigError, DataError
-from droplab.model.losses import Loss, Output, numbers_of, output_of
+from droplab.model.losses import Loss, Output, numbers_of, output_of, scaling_of
 from droplab.stats.conformal import distance_scores, quantile_scores
 
 
@@ -46,7 +46,7 @@ class Numbers:
             weights: of the rows, shape (N,).
             loss: what networks are trained by.
             levels: of quantiles.
-            scaled: whether targets are scaled: to mean 0 and deviation 1; for `poisson`, where 0 stays 0, to mean 1.
+            scaled: whether targets are scaled, as `scaling_of` has it.
 
         Raises:
             DataError: if `poisson` is asked for numbers below 0, or for none above.
@@ -56,15 +56,8 @@ class Numbers:
         if loss == "poisson":
             _check_counts(table)
         if scaled and weights.any():
-            unit = np.maximum(np.abs(table).max(axis=0), np.finfo(np.float64).tiny)  # squares of 1e-200 would be 0
-            middle = np.average(table / unit, axis=0, weights=weights)
-            if loss == "poisson":
-                scale = middle * unit
-            else:
-                spread = np.average((table / unit - middle) ** 2, axis=0, weights=weights)
-                mean, scale = middle * unit, np.sqrt(spread) * unit
-        constant = ~(scale > 10 * np.finfo(np.float64).eps * np.abs(table).max(axis=0))
-        return cls(loss, levels, y.ndim == 1, mean, np.where(constant, 1.0, scale))
+            mean, scale = scaling_of(loss, table, weights)
+        return cls(loss, levels, y.ndim == 1, mean, scale)
 
     @property
     def outputs(self) -> int:

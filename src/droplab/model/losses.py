@@ -30,9 +30,8 @@ class Unit(NamedTuple):
 
     @classmethod
     def of(cls, loss: str, targets: NDArray[np.float64]) -> Unit:
-        """That of the targets that are trained on: their mean and standard deviation; of `poisson` 0 and their mean."""
-        centre, scale = float(targets.mean()), float(targets.std())
-        return cls(0.0, centre or 1.0) if loss == "poisson" else cls(centre, scale or 1.0)
+        """That of the targets that are trained on, shape (N,): `scaling_of` them."""
+        return cls(*(float(each[0]) for each in scaling_of(loss, targets[:, None])))
 
     def inside(self, numbers: Tensor) -> Tensor:
         """Numbers as they are trained for."""
@@ -43,6 +42,27 @@ class Unit(NamedTuple):
         if output == "exp":
             return weight, bias + float(np.log(self.scale))
         return weight * self.scale, bias * self.scale + self.centre
+
+
+def scaling_of(
+    loss: str, targets: NDArray[np.float64], weights: NDArray[np.floating] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What is taken off targets, and what they are then divided by, each of shape (T,).
+
+    Their mean and standard deviation; of `poisson`, where 0 must stay 0, 0 and their mean; of targets that do not vary
+    1 in the place of a deviation.
+
+    Args:
+        loss: what they are trained by.
+        targets: shape (N, T).
+        weights: of the rows, shape (N,), one of them above 0; `None` for all alike.
+    """
+    size = np.abs(targets).max(axis=0)
+    unit = np.maximum(size, np.finfo(np.float64).tiny)  # squares of 1e-200 would be 0
+    mean = np.average(targets / unit, axis=0, weights=weights)
+    scale = mean if loss == "poisson" else np.sqrt(np.average((targets / unit - mean) ** 2, axis=0, weights=weights))
+    varies = scale * unit > 10 * np.finfo(np.float64).eps * size
+    return np.zeros_like(mean) if loss == "poisson" else mean * unit, np.where(varies, scale * unit, 1.0)
 
 
 def output_of(loss: Loss) -> Output:
