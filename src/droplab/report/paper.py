@@ -58,7 +58,8 @@ def latex(text: str) -> str:
     50 \% of \{a\_b\}
     """
     line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
-    return "".join(_SIGNS.get(sign, sign) for sign in line)
+    parts = re.split("(?<=[-–])(?=[-–])", line)  # of two dashes LaTeX would make one
+    return "{}".join("".join(_SIGNS.get(sign, sign) for sign in part) for part in parts)
 
 
 def latex_table(findings: Findings) -> str:
