@@ -75,7 +75,7 @@ def test_without_a_terminal_the_list_is_one_tab_separated_line_a_run(path: Path)
         "seed": "0",
         "epochs": "3",
         "precision": "fp32",
-        "accuracy": "0.3333",
+        "accuracy/RMSE": "0.3333",
         "seconds": "1.8",
         "finished": "",
     }

@@ -117,6 +117,15 @@ def test_regressors_are_compared_by_root_mean_squared_error_and_groups_are_not_p
     assert all(len(group & train) in (0, 3) for group in of_groups for train in seen)
 
 
+@pytest.mark.parametrize("metric", [None, "mean_absolute_error", "mean_squared_error", "r2"])
+def test_verdicts_on_numbers_are_the_same_whatever_their_unit(metric):
+    X, _ = rows(4, examples=90)
+    both = {"line": LinearRegression(), "mean": DummyRegressor()}
+    found = [compare_estimators(both, X, unit * (X @ [1.0, 2, 3]), metric=metric) for unit in (1e-4, 1.0, 1e9)]
+    assert [one.table.verdict[0] for one in found] == ["better"] * 3
+    assert all("0.000 " not in str(one) for one in found)
+
+
 @pytest.mark.parametrize(
     ("words", "changes"),
     [
@@ -126,6 +135,8 @@ def test_regressors_are_compared_by_root_mean_squared_error_and_groups_are_not_p
         ("two or more", {"estimators": {"a": GaussianNB()}}),
         ("divisible into 70 folds", {"folds": 70}),
         ("margin must be a positive number", {"margin": 0}),
+        ("found none for 'b'", {"estimators": {"a": GaussianNB(), "b": GaussianNB}}),
+        ("found both", {"estimators": {"a": GaussianNB(), "b": LinearRegression()}}),
     ],
 )
 def test_what_cannot_be_compared_is_said(words, changes):

@@ -67,7 +67,7 @@ def test_frames_are_read_as_tables_are(tmp_path, way):
         "column": lambda: given(FRAME, **named),
         "labels apart": lambda: given((bare, FRAME.y), groups="person"),
         "groups apart": lambda: given((bare.drop(columns="person"), Y), groups=PEOPLE, target="y"),
-        "polars": lambda: given(pl.from_pandas(FRAME), **named),
+        "polars": lambda: given(pl.from_pandas(FRAME).with_columns(pl.col("d").cast(pl.Categorical)), **named),
         "test part": lambda: given(frame, test=FRAME[90:], **named),
     }[way]()
     if way == "groups apart":  # the column is named otherwise, and is no feature anyway

@@ -10,6 +10,7 @@ from rich.console import Console
 from droplab.cli import live
 from droplab.cli.live import View, watch
 from droplab.errors import TrainingError
+from droplab.stats.measure import MEASURES
 from droplab.study.forecast import Forecast
 from droplab.study.plan import Run
 from droplab.train.state import Progress
@@ -114,6 +115,19 @@ def test_a_view_fits_80_columns_and_shortens_no_number() -> None:
         "their ends tell them apart"
     )
     assert arms[1].endswith(" 0.00")
+
+
+def test_the_view_is_of_the_metric_in_question() -> None:
+    runs = toy_plan(seeds=1, depths=[2]).runs
+    view = View(Console(file=io.StringIO(), width=80), asked=MEASURES["nll"])
+    view.begin(runs, runs)
+    for run, nll in zip(runs, (0.5, 0.25), strict=True):
+        found = {"nll": nll, "accuracy": 0.9}
+        metric = SimpleNamespace(metric=lambda mode, split, name, found=found: found[name], train_seconds=1.0)
+        view.finished(run, SimpleNamespace(outcome=metric))
+    assert "valid NLL 0.2500" in view.console.file.getvalue()
+    assert "NLL vs control" in shown(view)[0]
+    assert {line.split()[-1] for line in shown(view)[1:3]} & {"−0.2500", "0.2500", "+0.2500"}
 
 
 def test_a_low_terminal_shows_the_arms_under_way_and_how_many_more_there_are() -> None:

@@ -16,7 +16,7 @@ from droplab.data.splits import train_valid_split
 from droplab.errors import ConfigError, DataError
 from droplab.model.file import ModelInfo, from_bytes, to_bytes
 from droplab.study.lab import Lab
-from study_help import Watcher
+from study_help import Watcher, droplab
 
 USUAL = {"target": "y", "batch_size": 32, "learning_rate": 0.05, "momentum": 0.0}
 
@@ -82,6 +82,36 @@ def test_verdicts_are_of_rmse_and_the_report_has_nothing_of_classes(study):
     assert json.loads((folder / "out" / "study.json").read_text("utf-8"))["arms"][0]["test R²"] <= 1
     again = asked.recall(store=folder / "store.db")
     assert again.findings.contrasts == result.findings.contrasts
+
+
+def test_runs_are_listed_with_their_rmse_and_asked_for_probabilities_a_report_is_written_all_the_same(study, tmp_path):
+    folder, _, result = study
+    listed = droplab("runs", "list", "--store", folder / "store.db").out.splitlines()
+    column = listed[0].split("\t").index("accuracy/RMSE")
+    told = {line.split("\t")[0]: line.split("\t")[column] for line in listed[1:]}
+    assert told == {key[:12]: f"{one.outcome.metric('off', 'test', 'rmse'):.4g}" for key, one in result.records.items()}
+    fewer = droplab(
+        "runs", "list", "--store", folder / "store.db", "--where", f"test_rmse<={min(map(float, told.values()))}"
+    )
+    assert 1 < len(fewer.out.splitlines()) + 1 < len(listed)
+    notices = []
+    result.write(tmp_path / "out", probabilities=True, notify=notices.append)
+    assert any("no probabilities" in text for text in notices)
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        lambda a, b, noise: 1e9 + a / 1000,
+        lambda a, b, noise: 1e-50 * a,
+        lambda a, b, noise: 0 * a + 3.5,
+    ],
+)
+def test_targets_that_float32_cannot_tell_apart_are_refused_before_training(tmp_path, target):
+    study = Study.of(table(tmp_path, target), depths=2, first_width=4, epochs=1, seeds=1, task="regression", **USUAL)
+    with pytest.raises(DataError, match="steps of float32"):
+        study.run(store=tmp_path / "store.db", device="cpu", observer=Watcher())
 
 
 def test_a_network_without_hidden_layer_comes_to_the_line_of_least_squares(tmp_path):

@@ -18,6 +18,7 @@ RUN = RunSummary(
     fingerprint="ab" * 32,
     way=Way("cpu", "bf16", compiled=True),
     test_accuracy=0.9812,
+    test_rmse=None,
     train_seconds=20.0,
     evaluate_seconds=1.5,
     weights_bytes=1000,

@@ -1,4 +1,4 @@
-"""droplab: a laboratory for the regularization of fully-connected classifiers."""
+"""droplab: a laboratory for the regularization of fully-connected networks."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

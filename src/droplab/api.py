@@ -15,7 +15,7 @@ from droplab.data.dataset import Dataset, DatasetCard
 from droplab.data.files import dataset_at_hand, dataset_name
 from droplab.data.given import IN_MEMORY, Given
 from droplab.data.output import Folder, file_names
-from droplab.errors import ConfigError, DroplabError
+from droplab.errors import DroplabError
 from droplab.report.card import render_card
 from droplab.report.drawing import FILES, PAGE
 from droplab.report.figures import study_figures
@@ -89,10 +89,10 @@ class Study:
         """A study of your own: networks trained with dropout, each beside the same one without.
 
         Args:
-            data: a data set by name, or a path: a table (which needs `target`, the column of the classes), an npz
-                file, a folder. Or arrays, `(X, y)` or `(X, y, X_test, y_test)`, where X may be a DataFrame (pandas,
-                polars) and is then read as a table is; or a DataFrame with `target`, and perhaps another as `test`.
-                With these `groups` may be an array, and `name` is also that of the data.
+            data: a data set by name, or a path: a table (which needs `target`, the column of the classes, or of
+                numbers), an npz file, a folder. Or arrays, `(X, y)` or `(X, y, X_test, y_test)`, where X may be a
+                DataFrame (pandas, polars) and is then read as a table is; or a DataFrame with `target`, and perhaps
+                another as `test`. With these `groups` may be an array, and `name` is also that of the data.
             dropout: the drop rate, or several, each in [0, 1) or one a hidden layer; 0.5 unless given.
             depths: numbers of layers, hidden widths halving from `first_width`; 2 and 3 unless `widths` are given.
             widths: instead, the hidden widths of a single network.
@@ -334,7 +334,8 @@ class StudyResult:
             force: whether files of these names that droplab did not write are written over.
             raw: whether text goes into CSV as it is, also where a spreadsheet takes it for a formula.
             figures: kinds of files of each figure beside SVG and PNG: `pdf`.
-            notify: told that figures could not be drawn, if so; without it that is a warning.
+            notify: told that figures could not be drawn, or that numbers have no probabilities; without it that is a
+                warning.
 
         Raises:
             ConfigError: if there is no such kind of figure.
@@ -343,7 +344,11 @@ class StudyResult:
         check_kinds(figures)
         folder, origin = Folder(out, force), self._origin(command)
         charts = study_figures(self.findings, self._exhibits)
-        with drawn(charts, (*FILES, *figures, PAGE), notify or self.lab.watcher.notice) as pictures:
+        notify = notify or self.lab.watcher.notice
+        if probabilities and self.plan.settings.is_of_numbers:
+            notify("no probabilities are written: they are those of classes; found numbers as targets")
+            probabilities = False
+        with drawn(charts, (*FILES, *figures, PAGE), notify) as pictures:
             files = write_tables(folder, self.findings, origin, raw)
             files += [*self._write_models(folder), self._write_card(folder, origin)]
             files += self._write_probabilities(folder) if probabilities else []
@@ -397,8 +402,6 @@ class StudyResult:
 
     def _write_probabilities(self, folder: Folder) -> list[Path]:
         """Those of every run, under the name of its first arm."""
-        if self.plan.settings.is_of_numbers:
-            raise ConfigError("probabilities are those of classes; found numbers as targets. Leave them out.")
         data = self._data_at_hand
         if data is None:
             raise DroplabError(

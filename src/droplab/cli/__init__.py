@@ -52,7 +52,7 @@ _COMMANDS: dict[str, _Commands] = {
     },
     "Make and use a model": {
         "fit": (fit.fit, "Train a model on your data: the short way."),
-        "predict": (predict.predict, "Say the class of each row of a file, or of each image."),
+        "predict": (predict.predict, "Say the class or number of each row, or image."),
         "evaluate": (models.evaluate, "Say how good a model is on a data set's test examples."),
         "train": (models.train, "Train one network, with every setting yours."),
         "export": (export.export, "Write a model as ONNX, torch.export or plain tensors."),

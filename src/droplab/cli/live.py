@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from droplab.errors import DroplabError
-from droplab.stats.measure import ACCURACY
+from droplab.stats.measure import ACCURACY, Measure
 from droplab.study.forecast import Forecast
 from droplab.study.packs import work
 from droplab.study.plan import Arm, Run
@@ -34,12 +34,12 @@ STARTED_SHARE = 0.01
 
 _BELOW = 4  # lines of the view beside those of arms: the heads, overall progress and its bar, and what is left out
 _ARM_LEAST = 12  # letters of an arm's name that are shown in any case
-_OTHER_COLUMNS = 57  # letters of a line beside the arm's name
+_OTHER_COLUMNS = 47  # letters of a line beside the arm's name and its gain
 
 
 @dataclass
 class _ArmState:
-    """What one arm's line shows; `finished` is the accuracy (RMSE) on valid, by seed, of what was trained now."""
+    """What one arm's line shows; `finished` is the metric in question on valid, by seed, of what was trained now."""
 
     control: str
     runs: int = 0
@@ -63,10 +63,11 @@ class View:
     Args:
         console: where progress is shown.
         notices: where that is printed which the user must know, also where progress is not shown.
+        asked: the metric in question; `None` for the usual one, which is also that of networks under way.
     """
 
-    def __init__(self, console: Console, notices: Console | None = None) -> None:
-        self.console, self.notices = console, notices or console
+    def __init__(self, console: Console, notices: Console | None = None, asked: Measure | None = None) -> None:
+        self.console, self.notices, self._asked = console, notices or console, asked
         self._arms: dict[str, _ArmState] = {}
         self._seconds: float | None = None
         self._reused, self._measure = 0, ACCURACY
@@ -119,7 +120,7 @@ class View:
             self.notices.print(f"failed: {name} seed {run.settings.seed}: {result}")
             return
         split: Split = "valid" if run.settings.valid_fraction else "train"
-        measure = run.settings.usual
+        measure = self._asked if self._asked and split == "valid" else run.settings.usual
         value = result.outcome.metric("off", split, measure.name)
         if split == "valid":
             for state in states:
@@ -149,10 +150,11 @@ class View:
         if not self._arms:
             return Text("")
         table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
-        widest = max(_ARM_LEAST, self.console.width - _OTHER_COLUMNS)
+        gain = f"{self._asked.label} vs control" if self._asked else "vs control"
+        widest = max(_ARM_LEAST, self.console.width - _OTHER_COLUMNS - len(gain))
         table.add_column("arm", no_wrap=True)
         valid = f"valid {self._measure.unit or self._measure.label}"
-        for title in ("networks", "seed", "epoch", "train loss", valid, "vs control"):
+        for title in ("networks", "seed", "epoch", "train loss", valid, gain):
             table.add_column(title, justify="right", no_wrap=True)
         room = max(1, self.console.height - _BELOW)
         by_need = sorted(self._arms, key=lambda name: not self._arms[name].is_under_way)
@@ -175,7 +177,7 @@ class View:
             "" if state.seed is None else f"{state.epoch}/{state.epochs}",
             "" if state.loss is None else f"{state.loss:.4f}",
             "" if state.accuracy is None else self._measure.value(state.accuracy),
-            self._measure.change(fmean(gains)) if gains and name != state.control else "",
+            (self._asked or self._measure).change(fmean(gains)) if gains and name != state.control else "",
         )
 
     def _overall(self) -> tuple[float, float]:
@@ -193,17 +195,18 @@ class View:
 
 
 @contextmanager
-def watch(quiet: bool = False) -> Iterator[View]:
+def watch(quiet: bool = False, asked: Measure | None = None) -> Iterator[View]:
     """A view of one study, drawn four times a second where there is a terminal.
 
     Args:
         quiet: whether only that is said which the user must know, and to stderr.
+        asked: as that of `View`.
     """
     if quiet:
         yield View(Console(quiet=True), _console(stderr=True))
         return
     console = _console()
-    view = View(console)
+    view = View(console, asked=asked)
     if not console.is_terminal:
         yield view
         return

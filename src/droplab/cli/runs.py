@@ -55,7 +55,8 @@ def list_runs(where: Where = None, store: StorePath = None) -> None:
 
     A condition of --where is a name, one of = != < <= > >= and a value, in quotes, for the shell takes < and > for
     itself. The name is a setting of a run (epochs, learning_rate, widths, dropout, seed …), data, depth, precision,
-    device, compiled, stacked, threads, numerics, test_accuracy, train_seconds or evaluate_seconds.
+    device, compiled, stacked, threads, numerics, test_accuracy, test_rmse, train_seconds or
+    evaluate_seconds.
 
     Example: droplab runs list --where 'depth=5' --where 'test_accuracy>=0.98'
     """
@@ -74,7 +75,7 @@ def list_runs(where: Where = None, store: StorePath = None) -> None:
         "seed",
         "epochs",
         "precision",
-        "accuracy",
+        "accuracy/RMSE",
         "seconds",
         "finished",
     ]
@@ -202,6 +203,10 @@ def open_existing(location: str | None) -> Store:
     return Store(path)
 
 
+def _told(number: float | None, form: str) -> str:
+    return "" if number is None else format(number, form)
+
+
 def _listed(run: RunSummary) -> Sequence[str]:
     from droplab.config import strength_words
 
@@ -215,7 +220,7 @@ def _listed(run: RunSummary) -> Sequence[str]:
         str(settings.seed),
         str(settings.epochs),
         run.way.precision,
-        "" if run.test_accuracy is None else f"{run.test_accuracy:.4f}",
+        _told(run.test_accuracy, ".4f") or _told(run.test_rmse, ".4g"),
         f"{run.train_seconds + run.evaluate_seconds:.1f}",
         f"{run.finished:%Y-%m-%d %H:%M:%S}Z",
     )

@@ -92,7 +92,8 @@ def study(
         if differences := published_differences(wanted.settings):
             say(differences)
     try:
-        with watch(quiet) as observer:
+        asked = settings.measure if settings.metric != "accuracy" else None
+        with watch(quiet, asked) as observer:
             result = wanted.run(
                 store=store, device=device, precision=precision, workers=workers, observer=observer, refit=refit
             )

@@ -273,6 +273,8 @@ def _cells(cells: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Cells in one piece, text of any type as `TEXT`."""
     whole = cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells
     if pa.types.is_dictionary(whole.type):
+        if is_text(whole.type.value_type):  # views of text, as polars has them, cannot be taken
+            whole = pa.DictionaryArray.from_arrays(whole.indices, whole.dictionary.cast(TEXT))
         whole = whole.dictionary_decode()
     return whole.cast(TEXT) if is_text(whole.type) else whole
 

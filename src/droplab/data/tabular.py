@@ -109,12 +109,12 @@ def table_dataset(
             groups are in train and test.
     """
     fitted = reading.preprocessing
-    target = _column(table, "target", reading.target, "the column of the classes")
+    target = _column(table, "target", reading.target, "the column of the classes, or of numbers")
     groups = None if reading.groups is None else _column(table, "groups", reading.groups, "a column")
     if groups == target:
         raise DataError(f"{path}: groups and target must be two columns; found {groups!r} for both. Name another.")
     features = table if fitted else _features(table, (target, groups), reading.columns, notify)
-    labels = _present(table, target, "class")
+    labels = _present(table, target, "target")
     spelling = _spelling(table, target, labels, reading.task)
     classes: tuple[str, ...] = ()
     if spelling is not None:

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
 _VERDICTS = {"helps": "better", "hurts": "worse"}  # what is said of arms, of estimators
 _LINE = 80  # characters
+_OF_TARGETS = {  # metrics in the unit of the targets, and the power of that
+    "root_mean_squared_error": 1,
+    "mean_absolute_error": 1,
+    "median_absolute_error": 1,
+    "max_error": 1,
+    "mean_squared_error": 2,
+}
+_MARGIN, _TARGETS_MARGIN = 0.005, 0.01  # those of studies
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +56,10 @@ class EstimatorComparison:
         lines = [f"{self.caption}", "", f"{'':{_LINE - 40}}{'mean':>10}{'sd':>10}{'rank':>8}{'fit (s)':>12}"]
         for one in self.ranking.to_dict("records"):
             name, score, spread = _cut(one["estimator"], _LINE - 40), one["score"], one["sd"]
-            lines.append(f"{name:{_LINE - 40}}{score:10.4f}{spread:10.4f}{one['rank']:8.2f}{one['fit_seconds']:12.3g}")
-        lines += ["", f"{percent(self.confidence)} intervals for all pairs at once; margin {self.margin:g}:"]
+            lines.append(
+                f"{name:{_LINE - 40}}{score:#10.4g}{spread:#10.3g}{one['rank']:8.2f}{one['fit_seconds']:12.3g}"
+            )
+        lines += ["", f"{percent(self.confidence)} intervals for all pairs at once; margin {self.margin:.3g}:"]
         for one in self.table.to_dict("records"):
             lines.append(" against ".join(_cut(one[side], _LINE // 2 - 6) for side in "ab"))
             gain, low, high = (_signed(one[name]) for name in ("gain", "low", "high"))
@@ -71,7 +81,7 @@ def compare_estimators(
     folds: int = 5,
     seeds: int | Sequence[int] = 3,
     groups: Any = None,
-    margin: float = 0.005,
+    margin: float | None = None,
     confidence: float = 0.95,
     notify: Callable[[str], None] = lambda _: None,
 ) -> EstimatorComparison:
@@ -91,7 +101,8 @@ def compare_estimators(
         folds: of each repetition, ≥ 2.
         seeds: how many repetitions, or their seeds.
         groups: of each row, shape (rows,); no fold parts one.
-        margin: the largest gain that does not matter, in the metric's unit.
+        margin: the largest gain that does not matter, in the metric's unit; `None` for 0.005, and of errors in the
+            unit of `y` for 0.01 of its standard deviation, as in studies.
         confidence: of all verdicts together, between 0 and 1.
         notify: told when an estimator is through with a seed.
 
@@ -112,14 +123,20 @@ def compare_estimators(
     from sklearn.base import clone, is_classifier
     from sklearn.model_selection import cross_validate
 
-    check_levels(margin, confidence)
     if not isinstance(estimators, Mapping) or len(estimators) < 2:
         raise ConfigError("estimators must be a mapping of names and estimators, with two or more; found fewer.")
     each = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     if folds < 2 or not each or len(set(each)) < len(each):
         raise ConfigError(f"there must be 2 folds or more, and seeds, each once; found {folds=}, {seeds=}.")
-    classify = all(map(is_classifier, estimators.values()))
+    if made := [name for name, one in estimators.items() if isinstance(one, type) or not hasattr(one, "get_params")]:
+        raise ConfigError(f"estimators must be objects of scikit-learn's kind, as Ridge(); found none for {made[0]!r}.")
+    kinds = {is_classifier(one) for one in estimators.values()}
+    if len(kinds) > 1:
+        raise ConfigError("estimators must all be classifiers, or none of them; found both. Compare one kind.")
+    classify = kinds.pop()
     scorer, sign, told = _scorer(metric or ("accuracy" if classify else "root_mean_squared_error"))
+    margin = _margin(told, y) if margin is None else margin
+    check_levels(margin, confidence)
     rows = []
     for seed in each:
         parts = list(_folds(X, y, groups, classify, folds, seed))
@@ -141,8 +158,16 @@ def compare_estimators(
     return EstimatorComparison(caption, confidence, margin, scores, _ranking(scores, wide), table)
 
 
+def _margin(metric: str, y: Any) -> float:
+    """The largest gain that does not matter where none is given; 1 stands for the deviation of targets without one."""
+    if metric not in _OF_TARGETS:
+        return _MARGIN
+    deviation = float(np.asarray(y, dtype=np.float64).std(axis=0).mean())
+    return _TARGETS_MARGIN * (deviation or 1.0) ** _OF_TARGETS[metric]
+
+
 def _signed(value: float) -> str:
-    return f"{value:+.4f}".replace("-", "−")
+    return f"{value:+.3g}".replace("-", "−")
 
 
 def _cut(name: str, most: int) -> str:

@@ -330,7 +330,7 @@ def _unseen(classes: Sequence[str]) -> tuple[str, ...]:
         "Data from elsewhere. The test split comes from the same collection as the training data; other sources, other "
         "preprocessing, noise, shifts and inputs made to deceive were not tried.",
         beyond,
-        "Groups within the data, of people or things, other than the classes.",
+        f"Groups within the data, of people or things{', other than the classes' if classes else ''}.",
     )
 
 

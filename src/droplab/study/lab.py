@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from droplab.config import NUMERICS_VERSION, Recipe, RunSettings, StudySettings
 from droplab.data.dataset import Dataset, DatasetCard
 from droplab.data.files import dataset_name, load_dataset
 from droplab.data.given import Given
-from droplab.errors import ConfigError, DroplabError, StoreError
+from droplab.errors import ConfigError, DataError, DroplabError, StoreError
 from droplab.study.findings import Findings
 from droplab.study.forecast import Forecast
 from droplab.study.plan import Plan, Run, plan_refit, plan_run, plan_study, plan_way
@@ -28,6 +31,8 @@ from droplab.train.outcome import PRECISIONS, Precision, Trained, Way
 from droplab.train.state import Progress
 
 Fitting = TypeVar("Fitting", bound=Recipe)
+
+_STEPS = 100  # of float32, that a standard deviation of targets has at least
 
 
 class Warn:
@@ -296,10 +301,24 @@ def _fitting(settings: Fitting, dataset: Dataset) -> Fitting:
         ConfigError: if they make no sense there.
     """
     found = settings.for_targets(dataset.is_of_numbers)
+    if dataset.is_of_numbers:
+        _check_apart(dataset.train_y)
     losses = {found.loss, *(dict(found.vary).get("loss", ()) if isinstance(found, StudySettings) else ())}
     if "poisson" in losses and (least := dataset.train_y.min()) < 0:
         raise ConfigError(f"loss=poisson is of counts; found targets down to {least:g}. Choose another loss.")
     return found
+
+
+def _check_apart(targets: NDArray[np.float64]) -> None:
+    """Raise `DataError` unless networks, which answer in float32, can tell targets apart, shape (N,)."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, deviation = targets.mean(), targets.std()
+        step = np.spacing(np.abs(targets).max().astype(np.float32))
+    if not step <= deviation / _STEPS:  # NaN where float32 overflows
+        raise DataError(
+            f"targets must vary by more than {_STEPS} steps of float32, in which networks answer; found a mean of "
+            f"{mean:g} and a standard deviation of {deviation:.3g}. Take a constant off them, or another unit."
+        )
 
 
 def _plan(settings: StudySettings, ready: Ready, store: Store | None) -> Plan:

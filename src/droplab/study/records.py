@@ -7,7 +7,7 @@ import json
 import math
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -121,7 +121,7 @@ class RunRecord:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One line of a listing; `test_accuracy` is that of inference mode `off`."""
+    """One line of a listing; `test_accuracy`, of numbers `test_rmse`, is that of inference mode `off`."""
 
     key: str
     settings: RunSettings
@@ -129,6 +129,7 @@ class RunSummary:
     fingerprint: str
     way: Way
     test_accuracy: float | None
+    test_rmse: float | None
     train_seconds: float
     evaluate_seconds: float
     weights_bytes: int
@@ -186,13 +187,18 @@ def row_of(run: Run, dataset: Dataset, outcome: Outcome) -> dict[str, Any]:
         "depth": run.settings.depth,
         "dropout": mean_rate(run.settings.dropout),
         **asdict(run.way),
-        "test_accuracy": next((value for *what, value in metrics if what == ["off", "test", "accuracy"]), None),
+        "test_accuracy": _test_metric(metrics, "accuracy"),
         "train_seconds": float(outcome.train_seconds),
         "evaluate_seconds": float(outcome.evaluate_seconds),
         "settings": settings,
         "environment": json.dumps(outcome.environment),
         "metrics": json.dumps(metrics),  # the json module keeps every bit of a float, and NaN
     }
+
+
+def _test_metric(metrics: Sequence[Sequence[Any]], name: str) -> float | None:
+    """A metric on test with dropout off, of rows of mode, split, name and value."""
+    return next((value for *what, value in metrics if what == ["off", "test", name]), None)
 
 
 def record_of(row: Row[Any]) -> RunRecord:
@@ -248,7 +254,10 @@ def card_of(row: Row[Any]) -> DatasetCard:
 
 
 def summary_of(row: Row[Any]) -> RunSummary:
-    """Build the line of a listing from the `LISTED` columns of a row; damage in it makes whatever its reader raises."""
+    """Build the line of a listing from the `LISTED` columns of a row, and its metrics as `numbers` without an accuracy.
+
+    Damage in it makes whatever its reader raises.
+    """
     _check(is_sound(runs_table, row._mapping))
     return RunSummary(
         key=row.key,
@@ -257,6 +266,7 @@ def summary_of(row: Row[Any]) -> RunSummary:
         fingerprint=row.fingerprint,
         way=_way_of(row),
         test_accuracy=row.test_accuracy,
+        test_rmse=_test_metric(json.loads(row.numbers or "[]"), "rmse"),
         train_seconds=row.train_seconds,
         evaluate_seconds=row.evaluate_seconds,
         weights_bytes=row.weights_bytes,

@@ -35,6 +35,7 @@ from sqlalchemy import (
     Row,
     Select,
     Table,
+    case,
     delete,
     func,
     literal_column,
@@ -380,7 +381,9 @@ class Store:
         """All runs, in the order in which they were finished; `notify` as of `load`."""
         with self._database.reading() as connection:
             rowid: ColumnElement[int] = literal_column("runs.rowid")  # runs of a pack are finished at one time
-            rows = connection.execute(select(*LISTED).order_by(runs_table.c.finished, rowid)).all()
+            metrics = case((runs_table.c.test_accuracy.is_(None), runs_table.c.metrics)).label("numbers")
+            query: Select[Any] = select(*LISTED, metrics).order_by(runs_table.c.finished, rowid)
+            rows = connection.execute(query).all()
         told = None if notify is None else lambda _, fault: notify(fault)
         return [summary for row in rows if (summary := self._of_run(row, summary_of, told)) is not None]
 

@@ -90,6 +90,7 @@ def _kinds() -> dict[str, Any]:
     numbers: dict[str, Any] = {
         "numerics": int,
         "test_accuracy": float,
+        "test_rmse": float,
         "train_seconds": float,
         "evaluate_seconds": float,
     }
