@@ -136,6 +136,7 @@ def test_verdicts_on_numbers_are_the_same_whatever_their_unit(metric):
         ("divisible into 70 folds", {"folds": 70}),
         ("margin must be a positive number", {"margin": 0}),
         ("found none for 'b'", {"estimators": {"a": GaussianNB(), "b": GaussianNB}}),
+        ("'a' must be fit for the rows and for roc_auc", {"y": np.arange(60) % 3, "metric": "roc_auc"}),
         ("found both", {"estimators": {"a": GaussianNB(), "b": LinearRegression()}}),
     ],
 )

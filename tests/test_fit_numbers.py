@@ -101,6 +101,7 @@ def test_counts_are_fitted_by_their_logarithms(fitted):
 @pytest.mark.parametrize("flag", ["--sets", "--probabilities", "--uncertainty"])
 def test_what_is_of_classes_is_refused_for_numbers(fitted, flag):
     assert "by class is for classes alone" in fitted("--confidence", "0.9", "--by-class").errors
+    assert "loss=cross_entropy is for classes" in fitted("--loss", "cross_entropy").errors
     assert fitted("--dropout", "0", "--widths", "2").code == 0
     said = droplab("predict", "t.safetensors", "t.csv", flag).errors
     assert f"{flag[2:]} can be asked of classes alone; this model says numbers" in said

@@ -127,6 +127,13 @@ def test_a_network_without_hidden_layer_comes_to_the_line_of_least_squares(tmp_p
     np.testing.assert_allclose(record.outcome.ledger["test"], line, atol=0.05)
 
 
+@pytest.mark.parametrize("given", [{"metric": "accuracy"}, {"loss": "cross_entropy"}, {"metric": "f1"}])
+def test_what_is_for_classes_is_refused_where_it_is_given_for_numbers(tmp_path, given):
+    study = Study.of(table(tmp_path, steep), depths=2, seeds=1, **USUAL, **given)
+    with pytest.raises(ConfigError, match=next(iter(given))):
+        study.run(store=tmp_path / "store.db", device="cpu", observer=Watcher())
+
+
 @pytest.mark.parametrize("loss", ["absolute_error", "huber", "poisson"])
 def test_other_losses_learn_in_the_targets_own_unit(tmp_path, loss):
     counts = loss == "poisson"

@@ -50,6 +50,14 @@ def test_a_wild_arm_tells_nothing_of_the_others_nor_they_of_it():
     assert typical[:8] == pytest.approx(same, rel=0.2)
 
 
+def test_a_pair_of_wild_arms_has_the_variance_that_it_tells():
+    results = runs(3, 6, 5)
+    results[4:] += 0.2 * np.random.default_rng(1).normal(size=(2, 5))
+    spreads = spreads_of(results, list(np.arange(6).reshape(3, 2)))
+    typical = 1 / (1 / spreads.drawn(20_000, np.random.default_rng(0))).mean(axis=0)
+    assert typical[4:] == pytest.approx(np.var(results[4] - results[5], ddof=1) / 2, rel=0.05)
+
+
 def test_too_little_tells_nothing():
     assert spreads_of(runs(4, 3, 2), [np.arange(3)]) is None
     assert spreads_of(runs(4, 2, 9), [np.arange(2)]) is None

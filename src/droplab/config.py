@@ -273,7 +273,18 @@ class Recipe(Validated):
                 f"{', '.join(smoothing)} can act on classes alone; found numbers as targets. Leave it out, or say "
                 "task=classification."
             )
-        return self if self.is_of_numbers else self.model_copy(update={"loss": "squared_error"})
+        if self.is_of_numbers:
+            return self
+        self._check_not_given("loss")
+        return self.model_copy(update={"loss": "squared_error"})
+
+    def _check_not_given(self, name: str) -> None:
+        """Raise `ConfigError` where a setting that is for classes, and stands for another by default, was given."""
+        if name in self.model_fields_set:
+            raise ConfigError(
+                f"{name}={getattr(self, name)} is for classes; found numbers as targets. Leave it out, or say "
+                "task=classification."
+            )
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], origin: str = "settings") -> Self:
@@ -575,7 +586,10 @@ class StudySettings(Recipe):
             raise ConfigError(f"vary: {min(alone)} can act on numbers alone; found classes as targets. Leave it out.")
         if are_numbers and (alone := OF_CLASSES & told):
             raise ConfigError(f"vary: {min(alone)} can act on classes alone; found numbers as targets. Leave it out.")
-        metric = "rmse" if are_numbers and self.metric == "accuracy" else self.metric
+        metric = self.metric
+        if are_numbers and metric == "accuracy":
+            self._check_not_given("metric")
+            metric = "rmse"
         if (metric in ("rmse", "mae", "r2")) != are_numbers:
             fits = "rmse, mae or r2" if are_numbers else "accuracy, nll, balanced_accuracy or f1"
             raise ConfigError(
@@ -640,7 +654,7 @@ class StudySettings(Recipe):
             ConfigError: as `parse`.
         """
         values = with_one_dropout(values, several=True)
-        merged = self.model_dump() | values
+        merged = self.model_dump(exclude_unset=True) | values  # what is not given stays so
         if values.get("vary"):
             merged["vary"] = dict(self.vary) | dict(values["vary"])
         if "depths" in values and "widths" not in values:

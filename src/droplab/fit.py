@@ -171,6 +171,7 @@ def fit(
     """
     if by_class and ready.dataset.is_of_numbers:
         raise ConfigError("by class is for classes alone; found numbers as targets. Leave it out.")
+    settings = settings.for_targets(ready.dataset.is_of_numbers)  # before copies, which forget what was given
     apart = None
     if confidence is not None:
         ready, apart = _set_apart(ready, settings.split_seed, fewest_rows(confidence))

@@ -100,7 +100,7 @@ def _equal(dataset: Dataset) -> Iterator[str]:
         pairs = [f"{dataset.call(1, i)} = {dataset.call(0, first[place[i]])}" for i in leaked[:_NAMED]]
         yield (
             f"leakage: {len(leaked):,} of the {len(test):,} test examples are equal to a training example in all their "
-            f"features, which makes test accuracy look better than it is (test = train: {_listed(pairs, len(leaked))})"
+            f"features, which makes test results look better (test = train: {_listed(pairs, len(leaked))})"
         )
     repeats = np.setdiff1d(np.arange(len(train)), first)
     if len(repeats):

@@ -125,7 +125,7 @@ def compare_estimators(
 
     if not isinstance(estimators, Mapping) or len(estimators) < 2:
         raise ConfigError("estimators must be a mapping of names and estimators, with two or more; found fewer.")
-    each = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    each = tuple(range(seeds)) if isinstance(seeds, int | np.integer) else tuple(seeds)
     if folds < 2 or not each or len(set(each)) < len(each):
         raise ConfigError(f"there must be 2 folds or more, and seeds, each once; found {folds=}, {seeds=}.")
     if made := [name for name, one in estimators.items() if isinstance(one, type) or not hasattr(one, "get_params")]:
@@ -144,7 +144,10 @@ def compare_estimators(
             parameters = estimator.get_params()
             states = {one: seed for one in parameters if one.split("__")[-1] == "random_state"}
             seeded = clone(estimator).set_params(**states)
-            done = cross_validate(seeded, X, y, cv=parts, scoring=scorer, error_score="raise")
+            try:
+                done = cross_validate(seeded, X, y, cv=parts, scoring=scorer, error_score="raise")
+            except ValueError as error:
+                raise DataError(f"{name!r} must be fit for the rows and for {told}; it says: {error}") from error
             if not np.isfinite(done["test_score"]).all():
                 raise DataError(f"scores must be finite; found {done['test_score'].tolist()} of {name!r} by {told}.")
             values = zip(done["test_score"], done["fit_time"], strict=True)
@@ -167,7 +170,7 @@ def _margin(metric: str, y: Any) -> float:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.3g}".replace("-", "−")
+    return f"{value:+#.3g}".replace("-", "−")
 
 
 def _cut(name: str, most: int) -> str:
@@ -178,7 +181,7 @@ def _scorer(metric: str) -> tuple[Any, int, str]:
     """A scorer of scikit-learn, of which more is better; the sign that makes it the metric, and the metric's name."""
     from sklearn.metrics import get_scorer, get_scorer_names
 
-    names, plain = get_scorer_names(), metric.removeprefix("neg_")
+    names, plain = get_scorer_names(), str(metric).removeprefix("neg_")
     for name, sign in ((plain, 1), (f"neg_{plain}", -1)):
         if name in names:
             return get_scorer(name), sign, plain

@@ -73,8 +73,9 @@ class Spreads:
         as it is likely; an estimate is then F distributed about the scale.
         """
         typical = _typical(self.variances, self.df)
-        wild = self.variances > _WILD * typical
-        likely, scales = self._likelihoods(typical, (self.df > 0) & ~wild)
+        known = self.df > 0
+        wild = known & (self.variances > _WILD * typical)
+        likely, scales = self._likelihoods(typical, known & ~wild)
         spread, scale = np.unravel_index(random.choice(likely.size, draws, p=likely.ravel()), likely.shape)
         prior_df, prior = np.where(wild, 0, _PRIOR_DF[spread][:, None]), np.exp(scales[scale])[:, None]
         moderated = prior_df * prior + self.df * self.variances
