@@ -147,8 +147,8 @@ def render_fitted_card(
         "Metrics": [
             table(Table(("test, dropout off at inference", "value", _INTERVAL), [_row(one) for one in metrics])),
             f"The intervals are for this model on other {origin.examples['test']:,} examples from where these come "
-            f"from: Wilson's for {'' if info.is_of_numbers else 'accuracy and '}coverage, of the bootstrap over examples "
-            f"for the others. How much another seed would differ {spread}",
+            f"from: Wilson's for {'' if info.is_of_numbers else 'accuracy and '}coverage, of the bootstrap over "
+            f"examples for the others. How much another seed would differ {spread}",
             _weakest_class(by_class, info.classes),
         ],
         "Answers that hold the truth": [_sets(calibration, file, info)] if calibration else [],
