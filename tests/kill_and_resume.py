@@ -19,6 +19,7 @@ import torch
 torch.set_num_threads(1)
 
 from droplab.config import RunSettings  # noqa: E402 (after the number of threads is set)
+from droplab.data.disk import KeptFile  # noqa: E402
 from droplab.train import checkpoint as checkpoint_module  # noqa: E402
 from droplab.train.checkpoint import Checkpoint  # noqa: E402
 from droplab.train.loop import train_pack  # noqa: E402
@@ -35,7 +36,7 @@ SETTINGS = [
 def train(path: Path | None, way: Way) -> tuple[str, int]:
     """A hash of the weights, curves and metrics, and the number of steps done."""
     checkpoint_module.MOST_SHARE = 1e9
-    keeper = Checkpoint(path or Path("nowhere"), way, every=0.02 if path else 1e9)
+    keeper = Checkpoint(KeptFile(path or Path("nowhere")), way, every=0.02 if path else 1e9)
     plain, steps = keeper.offer, []
     keeper.offer = lambda states: (steps.append(1), plain(states))
     digest = hashlib.sha256()

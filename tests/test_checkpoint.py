@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from droplab.config import RunSettings
+from droplab.data.disk import KeptFile
 from droplab.train import checkpoint as checkpoint_module
 from droplab.train.checkpoint import Checkpoint
 from droplab.train.loop import train_pack
@@ -57,10 +58,10 @@ def test_a_training_goes_on_to_the_bits_of_an_uninterrupted_one(tmp_path, monkey
     with monkeypatch.context() as patch:
         stop_after(patch, steps)
         with pytest.raises(StopError):
-            trained(way, Checkpoint(path, way, every=0))
+            trained(way, Checkpoint(KeptFile(path), way, every=0))
     with monkeypatch.context() as patch:
         done = stop_after(patch, -1)
-        again = trained(way, Checkpoint(path, way))
+        again = trained(way, Checkpoint(KeptFile(path), way))
     for one, other in zip(whole, again, strict=True):
         for name, weights in one.weights.items():
             np.testing.assert_array_equal(other.weights[name], weights)
@@ -87,7 +88,7 @@ def test_a_study_killed_at_twenty_random_moments_goes_on_each_time(tmp_path):
 
 
 def test_none_is_written_before_its_time(tmp_path):
-    result = trained(WAYS[0], Checkpoint(tmp_path / "pack.safetensors", WAYS[0]))[0]
+    result = trained(WAYS[0], Checkpoint(KeptFile(tmp_path / "pack.safetensors"), WAYS[0]))[0]
     assert result.outcome.checkpoints.count == 0
     assert list(tmp_path.iterdir()) == []
 
@@ -95,7 +96,7 @@ def test_none_is_written_before_its_time(tmp_path):
 def test_size_and_time_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint_module, "MOST_SHARE", 1e9)
     path = tmp_path / "pack.safetensors"
-    cost = trained(WAYS[1], Checkpoint(path, WAYS[1], every=0))[0].outcome.checkpoints
+    cost = trained(WAYS[1], Checkpoint(KeptFile(path), WAYS[1], every=0))[0].outcome.checkpoints
     assert cost.count == STEPS // 2
     assert cost.seconds > 0
     assert cost.fault is None
@@ -106,7 +107,7 @@ def test_size_and_time_are_told(tmp_path, monkeypatch):
 def test_writing_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(checkpoint_module.time, "perf_counter", lambda: clock[0])
-    checkpoint = Checkpoint(tmp_path / "pack.safetensors", WAYS[0], every=1)
+    checkpoint = Checkpoint(KeptFile(tmp_path / "pack.safetensors"), WAYS[0], every=1)
 
     def slow(states):
         clock[0] += 3
@@ -122,7 +123,7 @@ def test_writing_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
 
 def test_a_disk_that_refuses_costs_the_checkpoint_and_not_the_training(tmp_path):
     (tmp_path / "file").write_text("")
-    result = trained(WAYS[0], Checkpoint(tmp_path / "file" / "pack.safetensors", WAYS[0], every=0))[0]
+    result = trained(WAYS[0], Checkpoint(KeptFile(tmp_path / "file" / "pack.safetensors"), WAYS[0], every=0))[0]
     assert "file" in result.outcome.checkpoints.fault
     np.testing.assert_array_equal(result.weights["layers.0.weight"], trained(WAYS[0])[0].weights["layers.0.weight"])
 
@@ -134,35 +135,37 @@ def test_a_checkpoint_that_cannot_be_used_is_begun_anew(tmp_path, monkeypatch, d
     with monkeypatch.context() as patch:
         stop_after(patch, 30)
         with pytest.raises(StopError):
-            trained(WAYS[1], Checkpoint(path, WAYS[1], every=0))
+            trained(WAYS[1], Checkpoint(KeptFile(path), WAYS[1], every=0))
     content = path.read_bytes()
     if damage == "other runs":
         others = [run.model_copy(update={"seed": run.seed + 5}) for run in PACK]
-        renamed = Checkpoint(path.rename(tmp_path / "other.safetensors"), WAYS[1])
+        renamed = Checkpoint(KeptFile(path.rename(tmp_path / "other.safetensors")), WAYS[1])
         got = train_pack(others, EXAMPLES, WAYS[1], lambda _: None, renamed)
         expected = train_pack(others, EXAMPLES, WAYS[1], lambda _: None)
         assert np.array_equal(got[0].weights["layers.0.weight"], expected[0].weights["layers.0.weight"])
         return
     if damage == "other way":
         way = replace(WAYS[1], compiled=True)
-        assert not Checkpoint(path, way).read([])
-        assert Checkpoint(path, replace(way, device="cuda")).read([State(PACK, EXAMPLES, torch.device("cpu"), "fp32")])
+        assert not Checkpoint(KeptFile(path), way).read([])
+        assert Checkpoint(KeptFile(path), replace(way, device="cuda")).read(
+            [State(PACK, EXAMPLES, torch.device("cpu"), "fp32")]
+        )
         return
     if damage == "none":  # what the others are held against: this one is used
         done = stop_after(monkeypatch, -1)
-        trained(WAYS[1], Checkpoint(path, WAYS[1]))
+        trained(WAYS[1], Checkpoint(KeptFile(path), WAYS[1]))
         assert len(done) == STEPS // 2 - 30
         return
     if damage == "other shapes":
         wider = [run.model_copy(update={"widths": (25, 12)}) for run in PACK]
-        got = train_pack(wider, EXAMPLES, WAYS[1], lambda _: None, Checkpoint(path, WAYS[1]))
+        got = train_pack(wider, EXAMPLES, WAYS[1], lambda _: None, Checkpoint(KeptFile(path), WAYS[1]))
         assert np.array_equal(
             got[0].weights["layers.0.weight"],
             train_pack(wider, EXAMPLES, WAYS[1], lambda _: None)[0].weights["layers.0.weight"],
         )
         return
     path.write_bytes({"cut": content[: len(content) // 2], "empty": b"", "text": b"no checkpoint"}[damage])
-    for one, other in zip(trained(WAYS[1]), trained(WAYS[1], Checkpoint(path, WAYS[1])), strict=True):
+    for one, other in zip(trained(WAYS[1]), trained(WAYS[1], Checkpoint(KeptFile(path), WAYS[1])), strict=True):
         np.testing.assert_array_equal(one.weights["layers.0.weight"], other.weights["layers.0.weight"])
 
 
@@ -175,9 +178,9 @@ def test_a_checkpoint_goes_from_gpu_to_cpu_and_back(tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             stop_after(patch, steps)
             with pytest.raises(StopError):
-                train_pack(PACK, examples, way, lambda _: None, Checkpoint(path, way, every=0))
+                train_pack(PACK, examples, way, lambda _: None, Checkpoint(KeptFile(path), way, every=0))
     done = stop_after(monkeypatch, -1)
-    again = train_pack(PACK, there, gpu, lambda _: None, Checkpoint(path, gpu))
+    again = train_pack(PACK, there, gpu, lambda _: None, Checkpoint(KeptFile(path), gpu))
     assert len(done) == STEPS // 2 - 60
     whole = trained(WAYS[1])
     for one, other in zip(whole, again, strict=True):

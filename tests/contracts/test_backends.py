@@ -10,6 +10,7 @@ from typing import ClassVar
 import pytest
 import torch
 
+from droplab.data.disk import KeptFile
 from droplab.errors import TrainingError
 from droplab.study.backends import InProcess, LocalProcesses
 from droplab.study.backends.base import Backend
@@ -92,11 +93,15 @@ class BackendContract:
     def test_what_a_stop_leaves_under_way_goes_on_from_its_last_step(self, tmp_path: Path) -> None:
         (run,) = toy_plan(depths=[1], epochs=LONG, dropout=[], seeds=1).runs
         reached = 0
+
+        def kept(name: str) -> KeptFile:
+            return KeptFile(tmp_path / checkpoint_name(name))
+
         for _ in range(2):
             watcher = Watcher()
             told = watcher.progressed
             executed = self.backend.execute(
-                [(run,)], EXAMPLES, watcher.progress, print, lambda told=told: bool(told), tmp_path
+                [(run,)], EXAMPLES, watcher.progress, print, lambda told=told: bool(told), kept
             )
             assert list(executed) == []
             assert told[0][1].epoch > reached

@@ -15,6 +15,7 @@ import torch
 from safetensors import numpy as safetensors
 
 from droplab.config import RunSettings
+from droplab.data.disk import KeptFile
 from droplab.errors import DroplabError
 from droplab.model.file import ModelInfo, read, to_bytes
 from droplab.predict import predict
@@ -295,7 +296,7 @@ class Checkpoints(Target):
             self.train(settings, way, path)
             self.sound.append(path.read_bytes())
             states = self.initial(settings)
-            assert Checkpoint(path, way).read(states)
+            assert Checkpoint(KeptFile(path), way).read(states)
             self.said.append(self.bits(states))
 
     def initial(self, settings: list[RunSettings]) -> list[State]:
@@ -315,7 +316,7 @@ class Checkpoints(Target):
         """Leave the checkpoint of a step in the second epoch at `path`."""
         from droplab.train.loop import train_pack
 
-        keeper, steps = Checkpoint(path, way), []
+        keeper, steps = Checkpoint(KeptFile(path), way), []
 
         def offer(states: list[State]) -> None:
             steps.append(1)
@@ -347,7 +348,7 @@ class Checkpoints(Target):
         which, path = case
         settings, way = self.packs[which]
         states = self.initial(settings)
-        taken = Checkpoint(path, way).read(states)
+        taken = Checkpoint(KeptFile(path), way).read(states)
         if self.bits(states) != (self.said if taken else self.fresh)[which]:
             raise ChangedError(
                 "another state than was kept" if taken else "a state that a refused checkpoint left traces in"

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -131,6 +132,35 @@ def write_together(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
         for part, _ in written:
             with suppress(OSError):
                 part.unlink()
+
+
+@dataclass(frozen=True)
+class KeptFile:
+    """A file that is there whole or not at all, in a folder that is made when it is written."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """That of the file, without its ending."""
+        return self.path.stem
+
+    def read(self) -> bytes | None:
+        """What was written last; `None` if nothing was, or it cannot be read."""
+        try:
+            with open_regular(self.path) as handle:
+                return handle.read()
+        except (DataError, OSError):
+            return None
+
+    def write(self, content: bytes) -> None:
+        """Keep that instead; raises as `write_atomically`."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _from_os(self.path, "cannot be written", error) from None
+        with write_atomically(self.path) as handle:
+            handle.write(content)
 
 
 def sweep(folder: Path, name: re.Pattern[str]) -> None:

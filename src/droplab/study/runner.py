@@ -269,7 +269,7 @@ def _train(
     filing: Filing,
 ) -> None:
     """Train packs, and file each as soon as it is done."""
-    results = backend.execute(packs, examples, observer.progress, notice, stop.is_set, store.checkpoints_folder)
+    results = backend.execute(packs, examples, observer.progress, notice, stop.is_set, store.checkpoint)
     with closing(results):
         for pack, answer in results:
             examples.check_files()  # a result belongs to the bytes that the fingerprint is of

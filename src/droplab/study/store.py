@@ -45,7 +45,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.sqlite import insert as insert_unless_there
 
 from droplab.data.dataset import Dataset, DatasetCard
-from droplab.data.disk import at_once, open_regular, write_together
+from droplab.data.disk import KeptFile, at_once, open_regular, write_together
 from droplab.errors import DataError, StoreError
 from droplab.model.file import ModelInfo, from_bytes, to_bytes
 from droplab.study.claims import LEASE_SECONDS, Owner
@@ -343,6 +343,10 @@ class Store:
         """
         check_pack_name(pack)
         return self.checkpoints_folder / checkpoint_name(pack)
+
+    def checkpoint(self, pack: str) -> KeptFile:
+        """Where the checkpoint of a pack is kept; raises as `checkpoint_path`."""
+        return KeptFile(self.checkpoint_path(pack))
 
     def drop_checkpoint(self, pack: str) -> None:
         """Remove the checkpoint of a pack, if there is one, whole or half-written; raises as `checkpoint_path`."""

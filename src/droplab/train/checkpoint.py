@@ -1,7 +1,7 @@
 """Checkpoints inside a run: written every so many seconds, whole or not at all; a killed study goes on from there.
 
-A checkpoint is a safetensors file: `float32` weights and velocities, the position, the curves so far; and a hash of all
-that, since a damaged one that can be read would make another network. Random numbers are addressed, so it holds no
+A checkpoint is in safetensors form: `float32` weights and velocities, the position, the curves so far; and a hash of
+all that, since a damaged one that can be read would make another network. Random numbers are addressed, so it holds no
 generator. It takes 4 bytes a weight and run, 8 with momentum, 12 with Adam, and 4 more with early stopping.
 """
 
@@ -12,12 +12,11 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from typing import Protocol
 
 from torch import Tensor
 
-from droplab.data.disk import write_atomically
-from droplab.errors import DataError
+from droplab.errors import DroplabError
 from droplab.train.outcome import CheckpointCost, Way
 from droplab.train.state import State
 
@@ -28,18 +27,36 @@ MOST_SHARE = 0.02
 """Writing takes at most about this share of the time: large networks are written less often."""
 
 
+class Place(Protocol):
+    """Where one checkpoint is kept. It can be pickled, so that a process may train what another has planned."""
+
+    @property
+    def name(self) -> str:
+        """What the checkpoint is called: it stands for the runs of the pack."""
+
+    def read(self) -> bytes | None:
+        """What was written last; `None` if nothing was, or it cannot be read."""
+
+    def write(self, content: bytes) -> None:
+        """Keep that instead, whole or not at all.
+
+        Raises:
+            DroplabError: if it cannot be kept; what was there stays.
+        """
+
+
 @dataclass
 class Checkpoint:
     """The checkpoint of a pack.
 
     Attributes:
-        path: its file; the name stands for the runs of the pack.
+        place: where it is kept.
         way: how the pack is executed; on a CPU it goes on only in the way that it was begun in.
         every: seconds between two.
         cost: what has been written so far.
     """
 
-    path: Path
+    place: Place
     way: Way
     every: float = field(default_factory=lambda: EVERY_SECONDS)
     cost: CheckpointCost = field(default_factory=CheckpointCost)
@@ -55,7 +72,7 @@ class Checkpoint:
         fault = None
         try:
             size = self.write(states)
-        except (DataError, OSError) as error:
+        except (DroplabError, OSError) as error:
             size, fault = 0, str(error)
         self._last = time.perf_counter()
         spent = cost.seconds + self._last - now
@@ -65,16 +82,14 @@ class Checkpoint:
         """Write a checkpoint now; return its bytes.
 
         Raises:
-            DataError: if it cannot be written; the one before stays.
+            DroplabError: if it cannot be written; the one before stays.
         """
         from safetensors.torch import save
 
         named = {f"{index}.{name}": t for index, state in enumerate(states) for name, t in state.tensors().items()}
-        about = {"pack": self.path.stem, "way": json.dumps(asdict(self.way))}
+        about = {"pack": self.place.name, "way": json.dumps(asdict(self.way))}
         content = save(named, about | {"digest": _digest_of(named, about)})
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with write_atomically(self.path) as handle:
-            handle.write(content)
+        self.place.write(content)
         return len(content)
 
     def read(self, states: Sequence[State]) -> bool:
@@ -83,15 +98,17 @@ class Checkpoint:
         A checkpoint of another device is used, as the user has chosen to change it; one of the same device only if the
         step was compiled, stacked and threaded alike, so that no network is made in two ways.
         """
-        from safetensors import SafetensorError, safe_open
+        from safetensors import SafetensorError
+        from safetensors.torch import load
 
+        content = self.place.read()
+        if content is None:
+            return False
         try:
-            with safe_open(self.path, "pt") as file:
-                about = file.metadata() or {}
-                if about.get("pack") != self.path.stem or not self._same_way(about.get("way", "")):
-                    return False
-                named = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        except (OSError, SafetensorError, UnicodeError):
+            named, about = load(content), _about(content)
+        except (SafetensorError, UnicodeError, ValueError):
+            return False
+        if about.get("pack") != self.place.name or not self._same_way(about.get("way", "")):
             return False
         if about.pop("digest", None) != _digest_of(named, about):
             return False
@@ -114,6 +131,12 @@ class Checkpoint:
         if not isinstance(before, dict):
             return False
         return before == asdict(self.way) or before.get("device") != self.way.device
+
+
+def _about(content: bytes) -> dict[str, str]:
+    """What a file in safetensors form says beside its tensors: its header is JSON behind eight bytes of its length."""
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return dict(header.get("__metadata__", {}))
 
 
 def _digest_of(named: Mapping[str, Tensor], about: Mapping[str, str]) -> str:

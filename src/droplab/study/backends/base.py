@@ -5,16 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
 from droplab.config import RunSettings
 from droplab.errors import TrainingError
-from droplab.study.files import checkpoint_name
 from droplab.study.packs import Pack, pack_name, with_way
 from droplab.study.plan import Run
-from droplab.train.checkpoint import Checkpoint
+from droplab.train.checkpoint import Checkpoint, Place
 from droplab.train.examples import Examples
 from droplab.train.loop import train_pack
 from droplab.train.outcome import Trained, Way
@@ -42,7 +40,7 @@ class Backend(ABC):
         on_progress: Callable[[Run, Progress], None],
         notify: Callable[[str], None],
         stopping: Callable[[], bool],
-        checkpoints: Path | None = None,
+        checkpoints: Callable[[str], Place] | None = None,
     ) -> Generator[Result, None, None]:
         """Train `packs`.
 
@@ -53,7 +51,7 @@ class Backend(ABC):
             notify: called with whatever the user must know, a worker that died for one.
             stopping: asked often; once it is true, or the generator is closed, what is under way is left after its step
                 with a last checkpoint, in some seconds at most. The backend yields what is finished and returns.
-            checkpoints: folder of the packs' checkpoints, which they go on from; without it there are none.
+            checkpoints: where that of a pack is kept, by its name, from which it goes on; without it there are none.
 
         Raises:
             TrainingError: if the backend itself cannot go on.
@@ -65,9 +63,9 @@ class OutOfMemoryError(TrainingError):
     """A pack does not fit into memory."""
 
 
-def checkpoint_of(pack: Pack, folder: Path | None) -> Checkpoint | None:
-    """The checkpoint of a pack in a folder of them."""
-    return None if folder is None else Checkpoint(folder / checkpoint_name(pack_name(pack)), pack[0].way)
+def checkpoint_of(pack: Pack, checkpoints: Callable[[str], Place] | None) -> Checkpoint | None:
+    """The checkpoint of a pack, where there are any."""
+    return None if checkpoints is None else Checkpoint(checkpoints(pack_name(pack)), pack[0].way)
 
 
 def halves(pack: Pack) -> tuple[Pack, Pack]:

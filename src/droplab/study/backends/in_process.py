@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from pathlib import Path
 
 import torch
 
@@ -12,6 +11,7 @@ from droplab.errors import TrainingError
 from droplab.study.backends.base import Backend, OutOfMemoryError, Result, checkpoint_of, cramped, halves, train
 from droplab.study.packs import Pack
 from droplab.study.plan import Run
+from droplab.train.checkpoint import Place
 from droplab.train.examples import Examples
 from droplab.train.loop import StoppedError
 from droplab.train.state import Progress
@@ -27,7 +27,7 @@ class InProcess(Backend):
         on_progress: Callable[[Run, Progress], None],
         notify: Callable[[str], None],
         stopping: Callable[[], bool],
-        checkpoints: Path | None = None,
+        checkpoints: Callable[[str], Place] | None = None,
     ) -> Generator[Result, None, None]:
         """As the contract says, for at least one pack."""
 

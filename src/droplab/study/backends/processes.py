@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import connection, parent_process, resource_tracker
-from pathlib import Path
 from typing import Any, Self
 
 import torch.multiprocessing
@@ -29,7 +28,7 @@ from droplab.study.backends.in_process import InProcess
 from droplab.study.limits import WORKER_MEMORY, room_for_workers
 from droplab.study.packs import Pack
 from droplab.study.plan import Run
-from droplab.train.checkpoint import Checkpoint
+from droplab.train.checkpoint import Checkpoint, Place
 from droplab.train.device import keep_freed_memory
 from droplab.train.examples import Examples
 from droplab.train.loop import StoppedError
@@ -91,7 +90,7 @@ class LocalProcesses(Backend):
         on_progress: Callable[[Run, Progress], None],
         notify: Callable[[str], None],
         stopping: Callable[[], bool],
-        checkpoints: Path | None = None,
+        checkpoints: Callable[[str], Place] | None = None,
     ) -> Generator[Result, None, None]:
         """As the contract says. When a worker dies, a new one goes on with its pack.
 
@@ -175,7 +174,7 @@ class _Worker:
         finally:
             theirs.close()  # so that the pipe ends with the worker
 
-    def begin(self, pack: Pack, examples: Examples, checkpoints: Path | None) -> None:
+    def begin(self, pack: Pack, examples: Examples, checkpoints: Callable[[str], Place] | None) -> None:
         """Give it a pack to train on shared examples.
 
         Raises:
