@@ -1,4 +1,4 @@
-"""What holds for every test: none touches the user's folders, and those that need a GPU are skipped where none is."""
+"""What holds for every test: none touches the user's folders; those that need what is not here are skipped."""
 
 import os
 import signal
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+from postgres import NoPostgresError, Postgres
 
 if TYPE_CHECKING:
     from droplab.study.store import Store
@@ -28,6 +30,9 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "postgres" in getattr(item, "fixturenames", ()):
+            item.add_marker("postgres")
     gpu_items = [item for item in items if item.get_closest_marker("gpu")]
     if not gpu_items:
         return
@@ -69,3 +74,22 @@ def store(tmp_path: Path) -> Iterator["Store"]:
 
     with Store(tmp_path / "store.sqlite") as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server for all tests, started by the first that asks; what it is told must not outlive the test."""
+    try:
+        server = Postgres()
+    except NoPostgresError as lacking:
+        (pytest.fail if "CI" in os.environ else pytest.skip)(str(lacking))
+    with server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> Iterator[str]:
+    """An empty database."""
+    url = postgres.new_database()
+    yield url
+    postgres.drop(url)
