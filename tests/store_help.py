@@ -83,7 +83,7 @@ def keys_of(results: list[tuple[Run, Trained]]) -> set[str]:
 
 
 def weights_files(store: Store) -> set[Path]:
-    return {path for path in store.weights_folder.rglob("*.safetensors") if path.is_file()}
+    return {path for path in Path(store.files.where("weights")).rglob("*.safetensors") if path.is_file()}
 
 
 def check_whole(store: Store) -> set[str]:

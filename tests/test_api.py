@@ -187,7 +187,7 @@ def test_a_result_shows_itself_in_a_notebook_and_gives_its_charts(finished: Stud
 
 def test_a_damaged_model_is_never_copied(finished: StudyResult, tmp_path: Path) -> None:
     record = finished.records[finished.plan.runs[0].key]
-    model = finished.store.weights_path(record)
+    model = finished.store.files.path("weights", record.weights_hash)
     sound = model.read_bytes()
     try:
         model.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))

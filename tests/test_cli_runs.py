@@ -185,14 +185,14 @@ def test_disk_counts_runs_and_bytes(path: Path) -> None:
     assert int(told["weights"][1]) > 0
     assert told["planned runs"] == ["2", "", str(path)]
     assert told["checkpoints"] == ["1", "5", str(folder / "store-checkpoints")]
-    assert told["weights and checkpoints that nothing needs"] == ["1", "3", str(folder)]
+    assert told["weights and checkpoints that nothing needs"] == ["1", "3", ""]
 
 
 def plan(path: Path) -> tuple[Path, Path]:
     """Two runs of a pack with a checkpoint, and the checkpoint of a pack that nothing plans."""
     with Store(path) as store:
         plan_pack(store, 1, range(10, 12))
-        files = store.checkpoint_path(pack_name(1)), store.checkpoint_path(pack_name(2))
+        files = store.files.path("checkpoints", pack_name(1)), store.files.path("checkpoints", pack_name(2))
     files[0].write_bytes(b"12345")
     files[1].write_bytes(b"123")
     os.utime(files[1], (0, 0))

@@ -214,14 +214,14 @@ def test_a_stacked_study_killed_in_mid_pack_keeps_its_packs_and_ends_with_the_sa
     with pytest.raises(SystemError):
         run_toy(store, watcher, workers=2, stacked=True, epochs=20)
     with Store(store) as opened:
-        assert len(list(opened.checkpoints_folder.glob("*.safetensors"))) == 1
+        assert len(list(opened.files.checkpoints.glob("*.safetensors"))) == 1
     again = Watcher()
     run_toy(store, again, workers=1, stacked=True, epochs=20)
     first = {run.key: progress.epoch for run, progress in reversed(again.progressed)}
     assert 11 in first.values()
     assert stored_bits(store) == stored_bits(tmp_path / "uninterrupted.sqlite")
     with Store(store) as opened:
-        assert list(opened.checkpoints_folder.glob("*.safetensors")) == []
+        assert list(opened.files.checkpoints.glob("*.safetensors")) == []
 
 
 @pytest.mark.usefixtures("in_process")

@@ -67,7 +67,7 @@ class TestRoundTrip:
             dataset.fingerprint,
         )
         assert store.summaries()[-1].way == run.way
-        path = store.weights_path(record)
+        path = store.files.path("weights", record.weights_hash)
         assert hashlib.sha256(path.read_bytes()).hexdigest() == record.weights_hash
         assert path.stat().st_size == record.weights_bytes
         return record
@@ -161,7 +161,7 @@ def test_the_first_of_two_savings_stays(store: Store) -> None:
     record = store.load([run.key])[run.key]
     assert record.outcome.metrics[0].value == 0.1 + 0.2 + 1.0
     assert store.read_weights(record)[0]["layers.0.bias"][0] == 1.0
-    assert weights_files(store) == {store.weights_path(record)}
+    assert weights_files(store) == {store.files.path("weights", record.weights_hash)}
 
 
 def test_a_run_saved_again_with_the_same_bits_keeps_its_weights(store: Store) -> None:
@@ -227,7 +227,7 @@ class TestLookingAndDeleting:
 
     def test_disk_use_counts_what_there_is_and_deleting_removes_orphans(self, store: Store) -> None:
         runs = save_many(store, range(2))
-        folder = store.weights_folder / "ab"
+        folder = store.files.weights / "ab"
         folder.mkdir(exist_ok=True)
         orphan, part = folder / f"{'ab' * 32}.safetensors", folder / f".{'ab' * 32}.safetensors.0123.part"
         foreign = folder / "notes.txt"

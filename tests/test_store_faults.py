@@ -62,7 +62,7 @@ class TestDamage:
     def test_damaged_weights_are_named_and_can_be_trained_again(self, store: Store, how: str) -> None:
         run, other = save_many(store, range(2))
         record = store.load([run.key])[run.key]
-        path = store.weights_path(record)
+        path = store.files.path("weights", record.weights_hash)
         model = path.read_bytes()
         path.unlink()
         if how == "a bit":
@@ -76,7 +76,7 @@ class TestDamage:
         elif how == "a pipe":
             os.mkfifo(path)
         elif how == "another run's":
-            path.write_bytes(store.weights_path(store.load([other.key])[other.key]).read_bytes())
+            path.write_bytes(store.files.path("weights", store.load([other.key])[other.key].weights_hash).read_bytes())
         with pytest.raises(StoreError, match=re.escape(str(path))) as caught:
             store.read_weights(record)
         assert "Run the study again, which trains it anew" in str(caught.value)

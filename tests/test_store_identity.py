@@ -29,8 +29,8 @@ def unmark(path: Path) -> None:
 
 def test_stores_of_one_stem_have_folders_of_their_own(tmp_path: Path) -> None:
     with Store(tmp_path / "s.sqlite") as one, Store(tmp_path / "s.db") as two:
-        assert one.weights_folder == tmp_path / "s-weights"
-        assert {one.weights_folder, one.checkpoints_folder}.isdisjoint({two.weights_folder, two.checkpoints_folder})
+        assert one.files.weights == tmp_path / "s-weights"
+        assert {one.files.weights, one.files.checkpoints}.isdisjoint({two.files.weights, two.files.checkpoints})
         save_many(one, range(3))
         save_many(two, range(3))
         old(*weights_files(one), *weights_files(two))
@@ -68,7 +68,7 @@ def test_older_stores_that_shared_a_folder_part(tmp_path: Path, first: str) -> N
         save_many(store, range(2))
     with Store(tmp_path / "else.sqlite") as store:
         save_many(store, range(1, 4))
-        shutil.copytree(store.weights_folder, tmp_path / "s-weights", dirs_exist_ok=True)
+        shutil.copytree(store.files.weights, tmp_path / "s-weights", dirs_exist_ok=True)
     (tmp_path / "else.sqlite").rename(two)
     unmark(one)
     for path in sorted((one, two), key=lambda path: path.name != first):
@@ -87,7 +87,7 @@ def test_an_older_store_alone_keeps_its_folder(tmp_path: Path) -> None:
         save_many(store, range(2))
     unmark(path)
     with Store(path) as store:
-        assert store.weights_folder == tmp_path / "s-weights"
+        assert store.files.weights == tmp_path / "s-weights"
         assert len(check_whole(store)) == 2
         store.delete([make_run(0).key])
         assert len(weights_files(store)) == 1
@@ -99,7 +99,7 @@ def test_a_store_that_was_renamed_with_its_folders_is_itself_and_a_copy_is_anoth
     for name in ("s.sqlite", "s-weights", "s-checkpoints"):
         (tmp_path / name).rename(tmp_path / name.replace("s", "t", 1))
     with Store(tmp_path / "t.sqlite") as store:
-        assert store.weights_folder == tmp_path / "t-weights"
+        assert store.files.weights == tmp_path / "t-weights"
         store.delete([make_run(0).key])
         assert len(weights_files(store)) == 1
     shutil.copy(tmp_path / "t.sqlite", tmp_path / "t.db")
@@ -127,7 +127,7 @@ def test_nothing_goes_where_the_mark_is_gone_or_anothers(tmp_path: Path, mark: b
         save_many(store, range(2))
         plan_pack(store, 1, range(5, 7))
         before = weights_files(store)
-        for folder in (store.weights_folder, store.checkpoints_folder):
+        for folder in (store.files.weights, store.files.checkpoints):
             if mark is None:
                 (folder / ".droplab-store.json").unlink()
             else:
@@ -145,11 +145,11 @@ def test_a_store_found_in_anothers_folders_moves_out_with_its_weights(tmp_path: 
     for folder in ("s-weights", "s-checkpoints"):
         (tmp_path / folder / ".droplab-store.json").write_text(json.dumps({"store": "x", "database": "x.db"}))
     with Store(path) as store:
-        assert store.weights_folder.name != "s-weights"
+        assert store.files.weights.name != "s-weights"
         assert len(check_whole(store)) == 2
     with closing(sqlite3.connect(path)) as database:
         (suffix,) = database.execute("SELECT value FROM meta WHERE name = 'suffix'").fetchone()
-    assert store.weights_folder == tmp_path / f"s{suffix}-weights"
+    assert store.files.weights == tmp_path / f"s{suffix}-weights"
     with Store(path) as store:
         store.save(make_run(9), make_dataset(), make_trained(make_run(9)))
         assert len(check_whole(store)) == 3

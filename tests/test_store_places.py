@@ -18,7 +18,7 @@ from droplab.errors import StoreBusyError, StoreError
 from droplab.study import filing, runner, sqlite
 from droplab.study.backends import InProcess
 from droplab.study.runner import run_all
-from droplab.study.sqlite import Database, is_on_network
+from droplab.study.sqlite import SQLite, is_on_network
 from droplab.study.store import Store
 from store_help import check_whole, make_dataset, make_run, make_trained, save_many, weights_files, without_privileges
 from study_help import Watcher, toy_plan
@@ -179,12 +179,12 @@ class TestNetworkDisks:
         path = tmp_path / "store.sqlite"
         with Store(path) as store:
             save_many(store, range(1))
-            assert Database(path)._has_log()
+            assert SQLite(path)._has_log()
         monkeypatch.setattr(sqlite, "is_on_network", lambda _: True)
         with Store(path) as store:
             save_many(store, range(1, 3))
-            assert not Database(path)._has_log()
+            assert not SQLite(path)._has_log()
             assert len(check_whole(store)) == 3
         with Store(tmp_path / "new.sqlite") as store:
             save_many(store, range(1))
-            assert not Database(store.path)._has_log()
+            assert not SQLite(store.path)._has_log()

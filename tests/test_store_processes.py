@@ -68,11 +68,11 @@ def test_killed_at_any_moment_a_store_holds_whole_runs_only(tmp_path: Path) -> N
     assert promised
     with Store(path) as store:
         store.delete([])
-        for part in store.weights_folder.rglob("*.safetensors*"):  # an hour later they are cleaned too
+        for part in store.files.weights.rglob("*.safetensors*"):  # an hour later they are cleaned too
             os.utime(part, (0, 0))
         store.delete([])
         assert weights_files(store) == {
-            store.weights_path(record) for record in store.load(check_whole(store)).values()
+            store.files.path("weights", record.weights_hash) for record in store.load(check_whole(store)).values()
         }
 
 

@@ -39,7 +39,11 @@ class StoreError(DroplabError):
 
 
 class StoreBusyError(StoreError):
-    """Another program holds the store; it may be free later."""
+    """The store cannot be had now; it may be later: another program holds it, or its disk is full."""
+
+
+class StoreAwayError(StoreBusyError):
+    """The store's server does not answer."""
 
 
 class ModelFileError(DroplabError, ValueError):

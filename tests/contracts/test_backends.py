@@ -14,7 +14,6 @@ from droplab.data.disk import KeptFile
 from droplab.errors import TrainingError
 from droplab.study.backends import InProcess, LocalProcesses
 from droplab.study.backends.base import Backend
-from droplab.study.files import checkpoint_name
 from droplab.study.packs import Pack, pack_name, with_way
 from droplab.train.loop import train_pack
 from study_help import LONG, Watcher, bits, direct_bits, one_by_one, toy_plan
@@ -95,7 +94,7 @@ class BackendContract:
         reached = 0
 
         def kept(name: str) -> KeptFile:
-            return KeptFile(tmp_path / checkpoint_name(name))
+            return KeptFile(tmp_path / f"{name}.safetensors")
 
         for _ in range(2):
             watcher = Watcher()
@@ -106,7 +105,7 @@ class BackendContract:
             assert list(executed) == []
             assert told[0][1].epoch > reached
             reached = told[-1][1].epoch
-            assert [path.name for path in tmp_path.iterdir()] == [checkpoint_name(pack_name((run,)))]
+            assert [path.name for path in tmp_path.iterdir()] == [f"{pack_name((run,))}.safetensors"]
 
 
 class TestInProcess(BackendContract):

@@ -83,7 +83,7 @@ def _runs(store: Store, arm: str) -> Sequence[RunRecord]:
     found = store.summaries(warn)
     keys = [run.key for run in found if all(condition.holds(run) for condition in conditions)]
     if not keys:
-        raise StoreError(f"{store.path}: must hold runs of the arm {arm!r}; found none. See `droplab runs list`.")
+        raise StoreError(f"{store.name}: must hold runs of the arm {arm!r}; found none. See `droplab runs list`.")
     return list(store.load(keys, warn).values())
 
 

@@ -96,17 +96,17 @@ def _seconds_an_epoch(way: Way) -> float:
 def _folders(store: str | None) -> Iterator[str]:
     from droplab.data.disk import cache_folder
     from droplab.errors import StoreError
-    from droplab.study.sqlite import store_path
+    from droplab.study.location import database_at
     from droplab.study.store import Store
 
     yield f"data cache: {cache_folder()}"
-    path = store_path(store)
     try:
-        if not path.exists():
-            yield f"store: {path}, not there yet"
+        database = database_at(store)
+        if not database.exists:
+            yield f"store: {database.name}, not there yet"
             return
         with Store(store) as opened:
-            yield f"store: {path}, {opened.disk_use().runs} runs"
+            yield f"store: {opened.name}, {opened.disk_use().runs} runs"
     except StoreError as error:
         yield f"store: {error}"
 

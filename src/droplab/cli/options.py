@@ -16,7 +16,12 @@ Precision = Annotated[str, typer.Option(metavar="auto|fp32|bf16", help="Of the p
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes on a CPU.", show_default="one a core")]
 StorePath = Annotated[
     str | None,
-    typer.Option("--store", metavar="PATH|URL", help="SQLite store.", show_default="in your data folder"),
+    typer.Option(
+        "--store",
+        metavar="PATH|URL",
+        help="Store: a file, or postgresql+psycopg://USER@HOST/DB.",
+        show_default="in your data folder",
+    ),
 ]
 Quiet = Annotated[
     bool, typer.Option("-q", "--quiet", help="Only say the answer at the end; what must be known goes to stderr.")

@@ -111,11 +111,13 @@ def _check_apart(
 ) -> None:
     """Raise if an output is read or the store's; where it may be droplab's `own`, what is read may hold it."""
     from droplab.errors import DroplabError, StoreError
-    from droplab.study.sqlite import store_path
+    from droplab.study.location import database_at
+    from droplab.study.sqlite import SQLite
 
     database = None
     with suppress(*[StoreError] if store is None else []):  # a command without a store need not have a sound one
-        database = store_path(store)
+        found = database_at(store)
+        database = found.path if isinstance(found, SQLite) else None
     read = [Path(part) for one in inputs if one for part in (str(one), *str(one).split(","))]
     for out in outputs:
         is_read = any(_same(out, one) or (not own and _inside(out, one)) for one in read)

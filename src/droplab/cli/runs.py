@@ -95,14 +95,14 @@ def show(
     with open_existing(store) as runs:
         key = runs.resolve(key)
         record = runs.load([key])[key]
-        path = runs.weights_path(record)
+        where = runs.where(record)
     outcome = record.outcome
     print_table(
         ["of", "name", "value"],
         [
             ("run", "key", record.key),
             ("run", "finished", record.finished.isoformat(timespec="seconds")),
-            ("run", "weights", str(path)),
+            ("run", "weights", where),
             ("run", "weights bytes", str(record.weights_bytes)),
             ("data", "name", record.dataset),
             ("data", "fingerprint", record.fingerprint),
@@ -164,15 +164,15 @@ def disk(store: StorePath = None) -> None:
     """
     with open_existing(store) as runs:
         use = runs.disk_use()
-        path, weights, checkpoints = runs.path, runs.weights_folder, runs.checkpoints_folder
+        name, weights, checkpoints = runs.name, runs.files.where("weights"), runs.files.where("checkpoints")
     print_table(
         ["what", "count", "bytes", "where"],
         [
-            ("runs", str(use.runs), str(use.database_bytes), str(path)),
-            ("weights", str(use.runs), str(use.weights_bytes), str(weights)),
-            ("planned runs", str(use.planned), "", str(path)),
-            ("checkpoints", str(use.checkpoints), str(use.checkpoint_bytes), str(checkpoints)),
-            ("weights and checkpoints that nothing needs", str(use.orphans), str(use.orphan_bytes), str(path.parent)),
+            ("runs", str(use.runs), str(use.database_bytes), name),
+            ("weights", str(use.runs), str(use.weights_bytes), weights),
+            ("planned runs", str(use.planned), "", name),
+            ("checkpoints", str(use.checkpoints), str(use.checkpoint_bytes), checkpoints),
+            ("weights and checkpoints that nothing needs", str(use.orphans), str(use.orphan_bytes), ""),
         ],
     )
 
@@ -194,13 +194,15 @@ def _confirm(doing: str, question: str) -> None:
 
 def open_existing(location: str | None) -> Store:
     """Open a store that is there: looking must not make an empty one where a name was mistyped."""
-    from droplab.study.sqlite import store_path
+    from droplab.study.location import database_at
     from droplab.study.store import Store
 
-    path = store_path(location)
-    if not path.exists():
-        raise StoreError(f"{path}: there must be a store to look into; found none. A study makes it, --store names it.")
-    return Store(path)
+    database = database_at(location)
+    if not database.exists:
+        raise StoreError(
+            f"{database.name}: there must be a store to look into; found none. A study makes it, --store names it."
+        )
+    return Store(location)
 
 
 def _told(number: float | None, form: str) -> str:

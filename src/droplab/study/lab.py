@@ -19,12 +19,12 @@ from droplab.data.given import Given
 from droplab.errors import ConfigError, DataError, DroplabError, StoreError
 from droplab.study.findings import Findings
 from droplab.study.forecast import Forecast
+from droplab.study.location import database_at
 from droplab.study.plan import Plan, Run, plan_refit, plan_run, plan_study, plan_way
 from droplab.study.progress import Bar, in_notebook
 from droplab.study.records import RunRecord
 from droplab.study.runner import Observer, Summary, clipped_batch, foretell, run_all
 from droplab.study.sequence import keep_looks, looks_ahead, run_study
-from droplab.study.sqlite import store_path
 from droplab.study.store import Store
 from droplab.train.device import resolve_way
 from droplab.train.outcome import PRECISIONS, Precision, Trained, Way
@@ -98,13 +98,14 @@ class Lab:
     """Where networks are trained, and kept.
 
     Attributes:
-        store: SQLite file; `None` for the user's own.
+        store: file, or URL of a server's database; `None` for the user's own.
         device: `auto`, `cpu` or `cuda`.
         precision: `auto`, `fp32` or `bf16`.
         workers: processes on a CPU; `None` for one a core.
         observer: told how far it is. Without one, a notebook shows a bar; elsewhere, what must be known (a clipped
             batch, a network that could not be trained) is a warning. Without one, Ctrl-C is a `KeyboardInterrupt`,
             after which the same call goes on; with one, what was interrupted returns what is finished.
+        files: where a new store keeps weights and checkpoints, as `Store` takes it.
 
     Example:
         >>> lab = Lab(device="cpu")
@@ -117,6 +118,7 @@ class Lab:
     precision: str = "auto"
     workers: int | None = None
     observer: Observer | None = field(default=None, compare=False)
+    files: str | None = None
 
     @property
     def watcher(self) -> Observer:
@@ -144,13 +146,13 @@ class Lab:
     @contextmanager
     def opened(self) -> Iterator[Store]:
         """The store, open; made where it is not there."""
-        with Store(self.store) as store:
+        with Store(self.store, self.files, self.watcher.notice) as store:
             yield store
 
     @contextmanager
     def existing(self) -> Iterator[Store | None]:
         """The store, open, or `None` where there is none yet."""
-        with self.opened() if store_path(self.store).exists() else nullcontext() as store:
+        with self.opened() if database_at(self.store).exists else nullcontext() as store:
             yield store
 
     def train(self, runs: Sequence[Run], dataset: Dataset, store: Store) -> Summary:
@@ -217,8 +219,10 @@ class Lab:
         Raises:
             StoreError: if it has none of the study's runs.
         """
-        if not (path := store_path(self.store)).exists():
-            raise StoreError(f"{path}: there must be a store to report from; found none. `droplab study` makes it.")
+        if not (database := database_at(self.store)).exists:
+            raise StoreError(
+                f"{database.name}: there must be a store to report from; found none. `droplab study` makes it."
+            )
         reading = settings.reading | {"notify": lambda _: None}
         cards = None if data is None else [load_dataset(data, **reading).card]
         precisions: tuple[Precision, ...] = tuple(p for p in PRECISIONS if self.precision in ("auto", p))
@@ -232,7 +236,7 @@ class Lab:
             counts = [len(store.finished([run.key for run in plan.runs])) for plan, _ in candidates]
             if not any(counts):
                 raise StoreError(
-                    f"{path}: must have runs of the study {settings.name!r} on {settings.data} in "
+                    f"{database.name}: must have runs of the study {settings.name!r} on {settings.data} in "
                     f"{' or '.join(precisions) or self.precision}; found none. Train them first: droplab study, with "
                     "the same settings."
                 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -25,13 +24,13 @@ from droplab.model.regularizers import plugin_noise
 from droplab.stats.intervals import normal_interval, prediction_interval
 from droplab.stats.measure import Measure
 from droplab.stats.metrics import number_metrics
+from droplab.study.files import checked
 from droplab.study.plan import Run
 from droplab.study.schema import arrays_table, datasets_table, is_sound, labels_table, plans_table, runs_table, sealed
 from droplab.train.outcome import Curves, Metric, Outcome, Way
 
 _WAY = TypeAdapter(Way)
 _LOOK = TypeAdapter(Look)
-_PACK_NAME = re.compile("[0-9a-f]{64}")
 _METRICS = TypeAdapter(tuple[Metric, ...])
 
 
@@ -157,17 +156,7 @@ class Planned:
     pack: str
 
     def __post_init__(self) -> None:
-        check_pack_name(self.pack)
-
-
-def check_pack_name(pack: str) -> None:
-    """Check that a pack's name can be that of a file, whoever wrote it.
-
-    Raises:
-        ValueError: if it is not.
-    """
-    if not _PACK_NAME.fullmatch(pack):
-        raise ValueError(f"a pack's name must be 64 hexadecimal digits; found {pack!r}")
+        checked(self.pack)
 
 
 def row_of(run: Run, dataset: Dataset, outcome: Outcome) -> dict[str, Any]:
@@ -187,6 +176,8 @@ def row_of(run: Run, dataset: Dataset, outcome: Outcome) -> dict[str, Any]:
         "depth": run.settings.depth,
         "dropout": mean_rate(run.settings.dropout),
         **asdict(run.way),
+        "compiled": int(run.way.compiled),
+        "stacked": int(run.way.stacked),
         "test_accuracy": _test_metric(metrics, "accuracy"),
         "train_seconds": float(outcome.train_seconds),
         "evaluate_seconds": float(outcome.evaluate_seconds),

@@ -172,7 +172,12 @@ def run_all(
             summary.add_result(result)
             observer.finished(run, result)
 
-        with _stop_on_interrupt() as stop, renewed(store.renew), nullcontext(crew) if crew else Crew() as staying:
+        with (
+            _stop_on_interrupt() as stop,
+            renewed(store.renew),
+            store.waiting_until(stop.is_set),
+            nullcontext(crew) if crew else Crew() as staying,
+        ):
             backend = choose_backend(todo[0].way, min(forecast.workers, forecast.packs), staying)
             filing = Filing(store, dataset, filed, notice, stop)
             try:

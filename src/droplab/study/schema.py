@@ -11,10 +11,11 @@ import json
 import math
 import uuid
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    DDL,
+    BigInteger,
     Column,
     Connection,
     Float,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     RowMapping,
     String,
     Table,
+    event,
     insert,
     inspect,
     select,
@@ -32,9 +34,9 @@ from sqlalchemy import (
 )
 
 from droplab.errors import StoreError
-from droplab.study.sqlite import Database
+from droplab.study.database import Database
 
-SCHEMA_VERSION, _SEALED = 7, 5
+SCHEMA_VERSION, _SEALED = 8, 5
 """Of the tables; and from which on rows have digests and a store an identity."""
 
 Values = Mapping[str, Any] | RowMapping
@@ -42,82 +44,98 @@ Values = Mapping[str, Any] | RowMapping
 
 tables = MetaData()
 
+# On a server text sorts as bytes, whatever its language, and whole numbers have eight bytes, as SQLite's have.
+_TEXT = String().with_variant(String(collation="C"), "postgresql")
+_WHOLE = Integer().with_variant(BigInteger(), "postgresql")
+
 
 def _digest() -> Column[str]:
-    return Column("digest", String, nullable=False, server_default="")
+    return Column("digest", _TEXT, nullable=False, server_default="")
 
 
-meta_table = Table("meta", tables, Column("name", String, primary_key=True), Column("value", String, nullable=False))
+meta_table = Table("meta", tables, Column("name", _TEXT, primary_key=True), Column("value", _TEXT, nullable=False))
 datasets_table = Table(
     "datasets",
     tables,
-    Column("fingerprint", String, primary_key=True),
-    Column("name", String, nullable=False, index=True),
-    Column("source", String, nullable=False),
-    Column("classes", String, nullable=False),  # JSON
-    Column("train_examples", Integer, nullable=False),
-    Column("test_examples", Integer, nullable=False),
-    Column("look", String),  # JSON
+    Column("fingerprint", _TEXT, primary_key=True),
+    Column("name", _TEXT, nullable=False, index=True),
+    Column("source", _TEXT, nullable=False),
+    Column("classes", _TEXT, nullable=False),  # JSON
+    Column("train_examples", _WHOLE, nullable=False),
+    Column("test_examples", _WHOLE, nullable=False),
+    Column("look", _TEXT),  # JSON
     _digest(),
 )
 labels_table = Table(
     "labels",
     tables,
-    Column("fingerprint", String, ForeignKey("datasets.fingerprint"), primary_key=True),
+    Column("fingerprint", _TEXT, ForeignKey("datasets.fingerprint"), primary_key=True),
     Column("npz", LargeBinary, nullable=False),
     _digest(),
 )
 runs_table = Table(  # what listings read stands first: SQLite reads a row's later pages only where they are asked for
     "runs",
     tables,
-    Column("key", String, primary_key=True),
-    Column("finished", String, nullable=False, index=True),  # ISO 8601, UTC, microseconds: sorts as it reads
-    Column("dataset", String, nullable=False),
-    Column("fingerprint", String, nullable=False),
-    Column("seed", Integer, nullable=False),
-    Column("depth", Integer, nullable=False),
+    Column("key", _TEXT, primary_key=True),
+    Column("finished", _TEXT, nullable=False, index=True),  # ISO 8601, UTC, microseconds: sorts as it reads
+    Column("dataset", _TEXT, nullable=False),
+    Column("fingerprint", _TEXT, nullable=False),
+    Column("seed", _WHOLE, nullable=False),
+    Column("depth", _WHOLE, nullable=False),
     Column("dropout", Float, nullable=False),
-    Column("device", String, nullable=False),
-    Column("precision", String, nullable=False),
-    Column("compiled", Integer, nullable=False, server_default="0"),  # 0 or 1, as the next; their reader checks it
-    Column("stacked", Integer, nullable=False, server_default="0"),
-    Column("threads", Integer, nullable=False, server_default="1"),
+    Column("device", _TEXT, nullable=False),
+    Column("precision", _TEXT, nullable=False),
+    Column("compiled", _WHOLE, nullable=False, server_default="0"),  # 0 or 1, as the next; their reader checks it
+    Column("stacked", _WHOLE, nullable=False, server_default="0"),
+    Column("threads", _WHOLE, nullable=False, server_default="1"),
     Column("test_accuracy", Float),  # inference mode `off`, where the metrics hold it
     Column("train_seconds", Float, nullable=False),
     Column("evaluate_seconds", Float, nullable=False),
-    Column("weights_hash", String, nullable=False, index=True),
-    Column("weights_bytes", Integer, nullable=False),
+    Column("weights_hash", _TEXT, nullable=False, index=True),
+    Column("weights_bytes", _WHOLE, nullable=False),
     _digest(),
-    Column("settings", String, nullable=False),  # JSON, as the next two
-    Column("environment", String, nullable=False),
-    Column("metrics", String, nullable=False),
+    Column("settings", _TEXT, nullable=False),  # JSON, as the next two
+    Column("environment", _TEXT, nullable=False),
+    Column("metrics", _TEXT, nullable=False),
 )
 arrays_table = Table(
     "arrays",
     tables,
-    Column("key", String, ForeignKey("runs.key"), primary_key=True),
+    Column("key", _TEXT, ForeignKey("runs.key"), primary_key=True),
     Column("npz", LargeBinary, nullable=False),
     _digest(),
 )
 plans_table = Table(  # runs that are planned and not finished
     "plans",
     tables,
-    Column("key", String, primary_key=True),
-    Column("way", String, nullable=False),  # JSON
-    Column("pack", String, nullable=False, index=True),
-    Column("planned", String, nullable=False),  # ISO 8601, UTC
+    Column("key", _TEXT, primary_key=True),
+    Column("way", _TEXT, nullable=False),  # JSON
+    Column("pack", _TEXT, nullable=False, index=True),
+    Column("planned", _TEXT, nullable=False),  # ISO 8601, UTC
     _digest(),
-    Column("owner", String, nullable=False, server_default=""),  # of the process that trains it, `claims.Owner.text`
+    Column("owner", _TEXT, nullable=False, server_default=""),  # of the process that trains it, `claims.Owner.text`
     Column("leased", Float, nullable=False, server_default="0"),  # until when, seconds since 1970
 )
 looks_table = Table(  # at studies: each spends a part of the error that a study may make
     "looks",
     tables,
-    Column("study", String, primary_key=True),  # `Plan.identity`
-    Column("seeds", String, primary_key=True),  # JSON
-    Column("number", Integer, nullable=False),  # from 1
+    Column("study", _TEXT, primary_key=True),  # `Plan.identity`
+    Column("seeds", _TEXT, primary_key=True),  # JSON
+    Column("number", _WHOLE, nullable=False),  # from 1
     _digest(),
 )
+pieces_table = Table(  # of files, where the database holds them: `pieces.Pieces`
+    "pieces",
+    tables,
+    Column("kind", _TEXT, primary_key=True),
+    Column("name", _TEXT, primary_key=True),
+    Column("number", Integer, primary_key=True),  # from 0
+    Column("content", LargeBinary, nullable=False),
+    Column("written", Float, nullable=False),  # seconds since 1970, by the database's clock
+)
+_AS_THEY_ARE = "ALTER TABLE pieces ALTER COLUMN content SET STORAGE EXTERNAL"  # weights do not shrink
+event.listen(pieces_table, "after_create", DDL(_AS_THEY_ARE).execute_if(dialect="postgresql"))  # type: ignore[no-untyped-call]
+
 _BULKY = ("environment", "metrics")
 LISTED = [column for column in runs_table.c if column.name not in _BULKY]
 """The columns of `runs` that listings read, and its digest is over."""
@@ -148,6 +166,10 @@ _STEPS = {  # what makes the next version of each; as SQL, because the tables ab
         "digest VARCHAR NOT NULL DEFAULT '', PRIMARY KEY (study, seeds))",
     ),
     6: ("ALTER TABLE runs ADD COLUMN threads INTEGER NOT NULL DEFAULT 1",),
+    7: (
+        "CREATE TABLE pieces (kind VARCHAR NOT NULL, name VARCHAR NOT NULL, number INTEGER NOT NULL, "
+        "content {blob} NOT NULL, written FLOAT NOT NULL, PRIMARY KEY (kind, name, number))",
+    ),
 }
 
 
@@ -193,11 +215,11 @@ def prepare(database: Database) -> None:
         StoreError: if it is another program's or a newer droplab's; it is left untouched.
     """
     with database.reading() as connection:
-        version = _version(connection, database.path)
+        version = _version(connection, database.name)
     if version == SCHEMA_VERSION:
         return
     with database.writing() as connection:
-        version = _version(connection, database.path)  # another process may have come first
+        version = _version(connection, database.name)  # another process may have come first
         if version is None:
             tables.create_all(connection)
             _keep_meta(connection, schema=str(SCHEMA_VERSION), identity=uuid.uuid4().hex, suffix="")
@@ -205,30 +227,30 @@ def prepare(database: Database) -> None:
             return
         for step in range(version, SCHEMA_VERSION):
             for statement in _STEPS[step]:
-                connection.exec_driver_sql(statement)
+                connection.exec_driver_sql(statement.format(blob=database.blob))
         if version < _SEALED:
             _seal(connection)
             _keep_meta(connection, identity=uuid.uuid4().hex, suffix="")
         connection.execute(update(meta_table).where(meta_table.c.name == "schema").values(value=str(SCHEMA_VERSION)))
 
 
-def _version(connection: Connection, path: Path) -> int | None:
+def _version(connection: Connection, name: str) -> int | None:
     """Return the schema's version, `None` for an empty database; refuse what this droplab does not know."""
     names = inspect(connection).get_table_names()
     if not names:
         return None
     if "meta" not in names:
         raise StoreError(
-            f"{path}: must be a store of droplab; found a database with the tables {', '.join(names[:4])}. "
-            "Name another file with --store."
+            f"{name}: must be a store of droplab; found a database with the tables {', '.join(names[:4])}. "
+            "Name another with --store."
         )
     version: str | None = connection.scalar(select(meta_table.c.value).where(meta_table.c.name == "schema"))
     for known in (*_STEPS, SCHEMA_VERSION):
         if version == str(known):
             return known
     raise StoreError(
-        f"{path}: must be a store of schema version {SCHEMA_VERSION} or older; found version {version}. "
-        "Use the droplab that wrote it, or name another file with --store."
+        f"{name}: must be a store of schema version {SCHEMA_VERSION} or older; found version {version}. "
+        "Use the droplab that wrote it, or name another with --store."
     )
 
 

@@ -6,17 +6,15 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
-import platformdirs
 from sqlalchemy import URL, Connection, NullPool, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError
 
 from droplab.errors import StoreBusyError, StoreError
+from droplab.study.database import PATIENCE, Database
 
-_PATIENCE = 60  # seconds to wait for another process's transaction
 _NETWORK = re.compile(
     r"nfs|cifs|smb|9p|afs|ceph|lustre|gpfs|beegfs|gluster|ocfs|gfs|orangefs|pvfs|virtiofs|fuse(?!blk|ctl)"
 )
@@ -29,21 +27,15 @@ _ADVICE = {
 }
 
 
-def store_path(location: str | Path | None = None) -> Path:
-    """Where the store's database lies.
+def file_of(where: str | Path) -> Path:
+    """Where a store's file lies.
 
     Args:
-        location: a path or a `sqlite:///path` URL; `None` means the environment's `DROPLAB_STORE`, or a file in the
-            user's data folder.
+        where: a path, or a `sqlite:///path` URL.
 
     Raises:
-        StoreError: if it is empty, a folder, or a URL of another kind.
+        StoreError: if it is no path, a folder, or a URL of no file.
     """
-    where = location if location is not None else os.environ.get("DROPLAB_STORE")
-    if where is None:
-        where = Path(platformdirs.user_data_dir("droplab"), "store.sqlite")
-    if not str(where).strip():
-        raise StoreError("a store must be a path; found an empty text. Name one with --store or DROPLAB_STORE.")
     try:
         if isinstance(where, str) and "://" in where:
             where = _path_of_url(where)
@@ -56,100 +48,71 @@ def store_path(location: str | Path | None = None) -> Path:
 
 
 def _path_of_url(text: str) -> str:
-    scheme = text.split("://", 1)[0]
-    if scheme != "sqlite":
-        raise StoreError(
-            f"a store must be a file or a sqlite:/// URL; found a {scheme}:// URL. SQLite is what this version has."
-        )
     try:
         url = make_url(text)
     except ArgumentError:
-        url = URL.create(scheme)
+        url = URL.create("sqlite")
     if url.host or url.query or url.database in (None, "", ":memory:"):
         raise StoreError(f"a store's URL must be sqlite:///PATH, a file; found {text!r}. Name a file.")
     return str(url.database)
 
 
-class Database:
-    """A SQLite file that several processes share; whatever fails in it is a `StoreError` that names it.
+class SQLite(Database):
+    """A file of SQLite's.
 
     A connection lives as long as one block: none is carried into a forked worker, and an idle database is a single file
     without a log.
 
     Attributes:
         path: where it lies.
-        read_only: whether the file or its folder cannot be written: it can be looked into all the same.
-        engine: SQLAlchemy's.
     """
 
+    blob = "BLOB"
+    failures = (*Database.failures, sqlite3.Error)  # where SQLAlchemy is not between
+
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.read_only = path.exists() and not (_may_write(path) and _may_write(path.parent))
+        super().__init__()
+        self.path, self.name = path, str(path)
+        self._is_read_only = False
         self.engine = create_engine("sqlite://", creator=self._connect, poolclass=NullPool)
         event.listen(self.engine, "connect", _on_connect)
-        event.listen(self.engine, "begin", _on_begin)
 
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """One view of the database, whatever others write meanwhile."""
-        with self.failing("read"), self.engine.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def writing(self, patience: float = _PATIENCE) -> Iterator[Connection]:
-        """One transaction, in which the write lock is taken before anything is looked at.
-
-        Args:
-            patience: seconds to wait for another process's.
-
-        Raises:
-            StoreBusyError: if the other does not end in that time.
-            StoreError: also where the store can only be read.
-        """
-        self.check_writable()
-        writer = self.engine.execution_options(droplab_patience=patience)
-        with self.failing("written"), writer.begin() as connection:
-            yield connection
-
-    def check_writable(self) -> None:
-        """Raise unless the store can be written.
-
-        Raises:
-            StoreError: saying what to do.
-        """
-        if self.read_only:
-            raise StoreError(
-                f"{self.path}: the store must be writable for this; found it, or its folder, read-only. Change its "
-                "permissions, or name another with --store."
-            )
-
-    def _has_log(self) -> bool:
-        with self.path.open("rb") as handle:
-            return handle.read(20)[18:] == _WAL_HEADER
-
-    def _connect(self) -> sqlite3.Connection:
-        if not self.read_only:
-            return sqlite3.connect(self.path, timeout=_PATIENCE)
-        # A log can be read beside its database; without one nothing changes, and SQLite need not make any file.
-        log = self.path.with_name(f"{self.path.name}-wal")
-        how = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
-        return sqlite3.connect(f"{self.path.as_uri()}?{how}", timeout=_PATIENCE, uri=True)
-
-    @contextmanager
-    def failing(self, what: str) -> Iterator[None]:
-        """Turn what the database or the disk raises into one error: the store cannot be `what`."""
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a file, or none can be looked for."""
         try:
-            yield
-        except (SQLAlchemyError, sqlite3.Error, OSError, UnicodeError) as error:
-            cause = getattr(error, "orig", None) or error
-            advice = _ADVICE.get(
-                getattr(cause, "sqlite_errorcode", 0) & 0xFF, "Check the file, its folder and the disk."
-            )
-            busy = getattr(cause, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-            kind = StoreBusyError if busy else StoreError
-            raise kind(f"{self.path}: the store cannot be {what}: {reason(cause)}. {advice}") from None
+            return self.path.exists()
+        except OSError:
+            return True
 
-    def choose_journal(self) -> None:
+    @property
+    def read_only(self) -> bool:
+        """Whether the file or its folder could not be written when it was made or found."""
+        return self._is_read_only
+
+    @property
+    def size(self) -> int:
+        """Of the file with its log, in bytes."""
+        parts = (self.path.with_name(self.path.name + suffix) for suffix in ("", "-wal", "-shm"))
+        return sum(part.stat().st_size for part in parts if part.exists())
+
+    def make(self) -> None:
+        """Make the folder where it is missing.
+
+        Raises:
+            StoreError: if it cannot be made, or what is there is no file.
+        """
+        try:
+            if self.path.exists() and not self.path.is_file():
+                raise StoreError(f"{self.path}: a store must be a file; found a folder or a device. Name a file in it.")
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._is_read_only = self.path.exists() and not (_may_write(self.path) and _may_write(self.path.parent))
+        except OSError as error:
+            raise StoreError(
+                f"{self.path}: the store's folder cannot be used: {error.strerror}. Name another with --store."
+            ) from None
+
+    def settle(self) -> None:
         """Let readers and a writer work at the same time: by a write-ahead log, which a network disk cannot have.
 
         A log is read through memory that all processes share, which those of two machines do not (sqlite.org/wal.html);
@@ -157,8 +120,10 @@ class Database:
         SQLite does not always wait for the lock that this change needs, whatever its timeout: without the loop, 4 of
         900 openings of new stores by six processes at once failed with "database is locked".
         """
-        deadline = time.monotonic() + _PATIENCE
-        with self.failing("opened"), closing(sqlite3.connect(self.path, timeout=_PATIENCE)) as connection:
+        if self.read_only:
+            return
+        deadline = time.monotonic() + PATIENCE
+        with self.failing("opened"), closing(sqlite3.connect(self.path, timeout=PATIENCE)) as connection:
             while True:
                 try:
                     if not is_on_network(self.path):
@@ -172,11 +137,33 @@ class Database:
                         raise
                     time.sleep(0.02)
 
+    def now(self, connection: Connection) -> float:
+        """This machine's clock, which is SQLite's own."""
+        return time.time()
 
-def reason(error: BaseException) -> str:
-    """What an error says, on one line and without a full stop."""
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-    return " ".join(said.split()).rstrip(".")
+    def _begin(self, connection: Connection, patience: float | None) -> None:
+        if patience is None:
+            connection.exec_driver_sql("BEGIN")
+            return
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={int(1000 * patience)}")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def _error_of(self, cause: BaseException) -> tuple[type[StoreError], str]:
+        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        busy = code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+        return StoreBusyError if busy else StoreError, _ADVICE.get(code, "Check the file, its folder and the disk.")
+
+    def _has_log(self) -> bool:
+        with self.path.open("rb") as handle:
+            return handle.read(20)[18:] == _WAL_HEADER
+
+    def _connect(self) -> sqlite3.Connection:
+        if not self.read_only:
+            return sqlite3.connect(self.path, timeout=PATIENCE)
+        # A log can be read beside its database; without one nothing changes, and SQLite need not make any file.
+        log = self.path.with_name(f"{self.path.name}-wal")
+        how = "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"
+        return sqlite3.connect(f"{self.path.as_uri()}?{how}", timeout=PATIENCE, uri=True)
 
 
 def is_on_network(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> bool:
@@ -204,7 +191,7 @@ def _may_write(path: Path) -> bool:
 
 
 def _on_connect(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # transactions begin where `_on_begin` says, and hold DDL too
+    connection.isolation_level = None  # transactions begin where `_begin` says, and hold DDL too
     connection.text_factory = _decoded
     try:
         connection.execute("PRAGMA foreign_keys=ON")
@@ -212,15 +199,6 @@ def _on_connect(connection: sqlite3.Connection, _: object) -> None:
     except sqlite3.Error:
         connection.close()
         raise
-
-
-def _on_begin(connection: Connection) -> None:
-    patience = connection.get_execution_options().get("droplab_patience")
-    if patience is None:
-        connection.exec_driver_sql("BEGIN")
-        return
-    connection.exec_driver_sql(f"PRAGMA busy_timeout={int(1000 * patience)}")
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _decoded(text: bytes) -> str:

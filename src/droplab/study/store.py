@@ -1,4 +1,4 @@
-"""The store: every finished run, in SQLite, with its weights as safetensors beside it, filed by content.
+"""The store: every finished run, in SQLite or PostgreSQL, with its weights as safetensors, filed by content.
 
 A run is one row of `runs` and one of `arrays` (what is bulky: curves and ledger); all runs of a pack are written in one
 transaction, which also deletes what `plans` says of them. Their weights are written before that, whole or not at all,
@@ -8,7 +8,7 @@ so that a committed row always has them; a process that dies in between leaves f
 Nothing is believed because it can be read: rows carry digests and weights are named by their hash, so that damage costs
 a training, and never makes a figure. Who trains what is claimed in `plans`.
 
-Writers take SQLite's write lock before they look (BEGIN IMMEDIATE), and only who holds it removes weights.
+Writers have the database to themselves before they look (`Database.writing`), and only who has it removes weights.
 """
 
 from __future__ import annotations
@@ -16,21 +16,20 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import wraps
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import (
     Column,
-    ColumnElement,
     Connection,
     Row,
     Select,
@@ -38,25 +37,27 @@ from sqlalchemy import (
     case,
     delete,
     func,
-    literal_column,
     select,
     update,
 )
-from sqlalchemy.dialects.sqlite import insert as insert_unless_there
 
 from droplab.data.dataset import Dataset, DatasetCard
-from droplab.data.disk import KeptFile, at_once, open_regular, write_together
-from droplab.errors import DataError, StoreError
+from droplab.data.disk import at_once
+from droplab.errors import DroplabError, ModelFileError, StoreAwayError, StoreBusyError, StoreError
 from droplab.model.file import ModelInfo, from_bytes, to_bytes
 from droplab.study.claims import LEASE_SECONDS, Owner
-from droplab.study.files import DiskUse, Folders, StoredFile, checkpoint_name, stored_files, weights_name
+from droplab.study.database import reason
+from droplab.study.files import NAME, DiskUse, Files, Kind, checked
+from droplab.study.folders import beside
+from droplab.study.location import database_at
+from droplab.study.pieces import Pieces
 from droplab.study.plan import Run
+from droplab.study.postgresql import PostgreSQL
 from droplab.study.records import (
     Planned,
     RunRecord,
     RunSummary,
     card_of,
-    check_pack_name,
     labels_of,
     model_info,
     pack_arrays,
@@ -67,6 +68,7 @@ from droplab.study.records import (
     row_of,
     summary_of,
 )
+from droplab.study.remote import files_at, files_url
 from droplab.study.schema import (
     LISTED,
     arrays_table,
@@ -80,14 +82,26 @@ from droplab.study.schema import (
     runs_table,
     sealed,
 )
-from droplab.study.sqlite import Database, reason, store_path
+from droplab.study.sqlite import SQLite
+from droplab.train.checkpoint import Place
 from droplab.train.outcome import Trained
 
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 _CHUNK = 500  # keys a query: SQLite takes 999 variables before 3.32
 _RECORD = select(runs_table, arrays_table.c.npz, arrays_table.c.digest.label("arrays_digest")).join(
     arrays_table, isouter=True
 )
+
+
+def _waiting(question: Callable[Concatenate[Store, _P], _T]) -> Callable[Concatenate[Store, _P], _T]:
+    """Have a method of one transaction wait for a database that is away."""
+
+    @wraps(question)
+    def ask(self: Store, *arguments: _P.args, **named: _P.kwargs) -> _T:
+        return self._database.waited(lambda: question(self, *arguments, **named))
+
+    return ask  # type: ignore[return-value]
 
 
 class Store:
@@ -96,14 +110,22 @@ class Store:
     Any number of processes may use one store at the same time. Use it in a `with` block, or `close` it.
 
     Args:
-        location: as `store_path` takes it. The file and its folder are made where they are missing; the weights lie
-            in `<stem>-weights` beside it, the checkpoints in `<stem>-checkpoints`. Where these are another store's, the
-            names have eight digits more.
+        location: as `location.database_at` takes it. A file and its folder are made where they are missing; a database
+            on a server must be there, its tables are made.
+        files: where weights and checkpoints are kept, a path or a URL of fsspec's, that all machines reach. It is
+            chosen when a store is new, and known from then on. Without it they lie in `<stem>-weights` and
+            `<stem>-checkpoints` beside a file (where these are another store's, the names have eight digits more), and
+            in the database on a server.
+        notice: told that a server is waited for that does not answer.
+
+    Attributes:
+        name: of the database, where something is said of it.
+        files: weights and checkpoints.
 
     Raises:
-        StoreError: if the file is no droplab store, is damaged, comes from a newer droplab, or cannot be read. Every
-            method raises it for a database or disk that fails it, and every one that writes, for a store that can
-            only be read.
+        StoreError: if it is no droplab store, is damaged, comes from a newer droplab, or cannot be read; or if its
+            files are elsewhere. Every method raises it for a database or disk that fails it, and every one that writes,
+            for a store that can only be read.
 
     Example:
         >>> import tempfile
@@ -112,36 +134,38 @@ class Store:
         set()
     """
 
-    def __init__(self, location: str | Path | None = None) -> None:
-        self.path = store_path(location)
-        self.owner = Owner()
-        try:
-            if self.path.exists() and not self.path.is_file():
-                raise StoreError(f"{self.path}: a store must be a file; found a folder or a device. Name a file in it.")
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"{self.path}: the store's folder cannot be used: {error.strerror}. Name another with --store."
-            ) from None
-        self._database = Database(self.path)
+    def __init__(
+        self,
+        location: str | Path | None = None,
+        files: str | None = None,
+        notice: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._database: SQLite | PostgreSQL = database_at(location)
+        self._database.notice = notice
+        self.name, self.owner = self._database.name, Owner()
+        wanted = None if files is None else files_url(files)
+        self._database.make()
         prepare(self._database)
-        if not self._database.read_only:
-            self._database.choose_journal()
-        self._folders = self._settled()
+        self._database.settle()
+        self.files = self._settled(wanted)
 
     @property
-    def weights_folder(self) -> Path:
-        """Where the model files lie, each named by its hash."""
-        return self._folders.weights
+    def path(self) -> Path | None:
+        """The file of a store in SQLite."""
+        return self._database.path if isinstance(self._database, SQLite) else None
 
-    @property
-    def checkpoints_folder(self) -> Path:
-        """Where packs under way keep `<pack>.safetensors`."""
-        return self._folders.checkpoints
+    @contextmanager
+    def waiting_until(self, stopping: Callable[[], bool]) -> Iterator[None]:
+        """Have all waiting for a server that is away end once `stopping` is true."""
+        before, self._database.stopping = self._database.stopping, stopping
+        try:
+            yield
+        finally:
+            self._database.stopping = before
 
     def close(self) -> None:
         """Let go of the database."""
-        self._database.engine.dispose()
+        self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -149,11 +173,13 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @_waiting
     def finished(self, keys: Iterable[str]) -> set[str]:
         """Which of `keys` the store has."""
         with self._database.reading() as connection:
             return _those_in(connection, runs_table.c.key, keys)
 
+    @_waiting
     def damaged(self, keys: Iterable[str]) -> dict[str, str]:
         """Those of `keys` that the store has and that are not as they were saved, their weights among it: why not."""
         faults: dict[str, str] = {}
@@ -169,6 +195,7 @@ class Store:
         at_once(check, found.values())
         return faults
 
+    @_waiting
     def planned(self, keys: Iterable[str]) -> dict[str, Planned]:
         """How those of `keys` that are planned and not finished are to be executed; a damaged plan is none."""
         with self._database.reading() as connection:
@@ -179,6 +206,7 @@ class Store:
                 found[row.key] = planned_of(row)
         return found
 
+    @_waiting
     def claim(self, packs: Iterable[Mapping[str, Planned]], again: Collection[str] = ()) -> list[bool]:
         """Keep how the runs of packs are to be executed, and claim these for this store object, all or none of each.
 
@@ -195,20 +223,21 @@ class Store:
         """
         packs = list(packs)
         keys = {key for pack in packs for key in pack}
-        now = _now()
         with self._database.writing() as connection:
+            now = self._database.now(connection)
             others = self._claimed(connection, keys).keys() | _those_in(connection, runs_table.c.key, keys - set(again))
             ours = [not others & pack.keys() for pack in packs]
-            claim = {"owner": self.owner.text, "leased": time.time() + LEASE_SECONDS}
+            claim = {"owner": self.owner.text, "leased": now + LEASE_SECONDS}
             rows = [
-                plan_row(key, planned, now) | claim
+                plan_row(key, planned, _stamp(now)) | claim
                 for pack, mine in zip(packs, ours, strict=True)
                 for key, planned in pack.items()
                 if mine
             ]
-            _replace(connection, plans_table, rows)
+            self._database.replace(connection, plans_table, rows)
         return ours
 
+    @_waiting
     def claimed(self, keys: Iterable[str]) -> dict[str, Owner]:
         """Those of `keys` on which another process has a claim, and which: they are being trained there."""
         with self._database.reading() as connection:
@@ -216,11 +245,11 @@ class Store:
 
     def renew(self) -> None:
         """Have this store object's claims hold for `claims.LEASE_SECONDS` from now."""
-        self._lease(time.time() + LEASE_SECONDS)
+        self._lease(LEASE_SECONDS)
 
     def release(self) -> None:
         """End this store object's claims; what was planned stays."""
-        self._lease(0.0)
+        self._lease(-LEASE_SECONDS)
 
     def forget(self) -> int:
         """Forget every run that is planned and not finished, with its checkpoints; return how many there were."""
@@ -259,32 +288,35 @@ class Store:
         with self._database.writing(*([] if patience is None else [patience])) as connection:
             there = _those_in(connection, runs_table.c.key, keys) - damaged.keys()
             new = [place for place, key in enumerate(keys) if key not in there]
-            now = _now()  # under the lock, so that runs are listed in the order in which they came to be there
+            # Under the lock, so that runs are listed in the order in which they came to be there.
+            now = _stamp(self._database.now(connection))
             runs = [sealed(runs_table, rows[place] | {"finished": now}) for place in new]
             arrays = [
                 sealed(arrays_table, {"key": row["key"], "npz": bulk[place]}, row)
                 for place, row in zip(new, runs, strict=True)
             ]
             if new:
-                _keep_data(connection, dataset)
-            _replace(connection, runs_table, runs)
-            _replace(connection, arrays_table, arrays)
+                self._keep_data(connection, dataset)
+            self._database.replace(connection, runs_table, runs)
+            self._database.replace(connection, arrays_table, arrays)
             _delete(connection, plans_table.c.key, keys)
             # Another process's `delete` may have seen no row for some weights yet, and one that came first has its own.
-            lost = [results[place] for place in new if not self.weights_path(rows[place]["weights_hash"]).exists()]
-            if lost:
+            kept = self.files.there("weights", [row["weights_hash"] for row in runs])
+            if lost := [results[place] for place in new if rows[place]["weights_hash"] not in kept]:
                 self._write_weights(lost, dataset)
             second = {row["weights_hash"] for row in rows if row["key"] in there}
             self._remove_weights(connection, second)
 
+    @_waiting
     def keep_data(self, dataset: Dataset) -> None:
         """Keep what is told of a data set, and its test labels, unless they are there and as they were saved."""
         with self._database.reading() as connection:
             if _has_data(connection, dataset.fingerprint):
                 return
         with self._database.writing() as connection:
-            _keep_data(connection, dataset)
+            self._keep_data(connection, dataset)
 
+    @_waiting
     def load(self, keys: Iterable[str], notify: Callable[[str], None] | None = None) -> dict[str, RunRecord]:
         """Load the records of those of `keys` that the store has, in the order given.
 
@@ -298,6 +330,7 @@ class Store:
         with self._database.reading() as connection:
             return self._records(connection, keys, None if notify is None else lambda _, fault: notify(fault))
 
+    @_waiting
     def datasets(self, name: str) -> list[DatasetCard]:
         """The data sets of that name that runs were trained on; those whose row is damaged are left out."""
         query = select(datasets_table).where(datasets_table.c.name == name)
@@ -305,6 +338,7 @@ class Store:
             rows = connection.execute(query).all()
         return [card_of(row) for row in rows if is_sound(datasets_table, row._mapping)]
 
+    @_waiting
     def looks(self, study: str) -> list[tuple[int, ...]]:
         """The seeds of each look at a study, sorted, in their order; none of one that is damaged, which counts, too.
 
@@ -317,6 +351,7 @@ class Store:
         mine = [row for row, whole in zip(rows, sound, strict=True) if whole and row.study == study]
         return [*(tuple(json.loads(row.seeds)) for row in mine), *((),) * sound.count(False)]
 
+    @_waiting
     def keep_look(self, study: str, seeds: tuple[int, ...]) -> None:
         """Keep that a study was looked at with these seeds, unless it is known.
 
@@ -329,68 +364,60 @@ class Store:
         with self._database.writing() as connection:
             last = connection.scalar(select(func.max(looks_table.c.number)).where(looks_table.c.study == study)) or 0
             row = sealed(looks_table, {"study": study, "seeds": json.dumps(seeds), "number": last + 1})
-            _replace(connection, looks_table, [row])
+            self._database.replace(connection, looks_table, [row])
 
-    def weights_path(self, run: RunRecord | str) -> Path:
-        """Where the model file of a record, or of a `weights_hash`, lies."""
-        return self.weights_folder / weights_name(run if isinstance(run, str) else run.weights_hash)
-
-    def checkpoint_path(self, pack: str) -> Path:
-        """Where the checkpoint of a pack lies, if there is one.
+    def checkpoint(self, pack: str) -> Place:
+        """Where the checkpoint of a pack is kept.
 
         Raises:
             ValueError: if that can be no pack's name.
         """
-        check_pack_name(pack)
-        return self.checkpoints_folder / checkpoint_name(pack)
-
-    def checkpoint(self, pack: str) -> KeptFile:
-        """Where the checkpoint of a pack is kept; raises as `checkpoint_path`."""
-        return KeptFile(self.checkpoint_path(pack))
+        return self.files.place("checkpoints", pack)
 
     def drop_checkpoint(self, pack: str) -> None:
-        """Remove the checkpoint of a pack, if there is one, whole or half-written; raises as `checkpoint_path`."""
-        path = self.checkpoint_path(pack)
-        try:
-            for file in (path, *path.parent.glob(f".{path.name}.*.part")):
-                file.unlink(missing_ok=True)
-        except OSError as error:
-            raise StoreError(f"{path}: the checkpoint cannot be removed: {reason(error)}.") from None
+        """Remove the checkpoint of a pack, if there is one, whole or half-written; raises as `checkpoint`."""
+        self.files.remove("checkpoints", [checked(pack)])
 
+    @_waiting
     def read_model(self, record: RunRecord) -> bytes:
         """The model file of a run, checked against the hash under which it is filed.
 
         Raises:
             StoreError: if the file is missing or damaged.
         """
-        path = self.weights_path(record)
         try:
-            with open_regular(path) as handle:
-                model = handle.read()
+            model = self.files.read("weights", record.weights_hash)
             fault = "" if hashlib.sha256(model).hexdigest() == record.weights_hash else "its bytes have changed"
-        except (OSError, DataError) as error:
+        except StoreAwayError:
+            raise
+        except DroplabError as error:
             fault = reason(error)
         if fault:
             raise StoreError(
-                f"{path}: must hold the weights of run {record.key[:12]} as they were saved; found: {fault}. "
-                "Run the study again, which trains it anew."
+                f"{self.where(record)}: must hold the weights of run {record.key[:12]} as they were saved; found: "
+                f"{fault}. Run the study again, which trains it anew."
             )
         return model
 
+    def where(self, record: RunRecord) -> str:
+        """Where the model file of a run lies, for people to read."""
+        return self.files.where("weights", record.weights_hash)
+
     def read_weights(self, record: RunRecord) -> tuple[dict[str, NDArray[np.float32]], ModelInfo]:
         """The weights of a run and what its network is; raises as `read_model`."""
-        return from_bytes(self.read_model(record), str(self.weights_path(record)))
+        return from_bytes(self.read_model(record), self.where(record))
 
+    @_waiting
     def summaries(self, notify: Callable[[str], None] | None = None) -> Sequence[RunSummary]:
         """All runs, in the order in which they were finished; `notify` as of `load`."""
         with self._database.reading() as connection:
-            rowid: ColumnElement[int] = literal_column("runs.rowid")  # runs of a pack are finished at one time
             metrics = case((runs_table.c.test_accuracy.is_(None), runs_table.c.metrics)).label("numbers")
-            query: Select[Any] = select(*LISTED, metrics).order_by(runs_table.c.finished, rowid)
+            query: Select[Any] = select(*LISTED, metrics).order_by(runs_table.c.finished, runs_table.c.key)
             rows = connection.execute(query).all()
         told = None if notify is None else lambda _, fault: notify(fault)
         return [summary for row in rows if (summary := self._of_run(row, summary_of, told)) is not None]
 
+    @_waiting
     def resolve(self, prefix: str) -> str:
         """Return the key that begins with `prefix`.
 
@@ -407,7 +434,7 @@ class Store:
             return str(keys[0])
         if not keys:
             raise StoreError(
-                f"{self.path}: must hold the run asked for; found no key that begins with {prefix!r}. "
+                f"{self.name}: must hold the run asked for; found no key that begins with {prefix!r}. "
                 "See `droplab runs list`."
             )
         raise StoreError(
@@ -428,13 +455,12 @@ class Store:
             runs, planned = (
                 connection.scalar(select(func.count()).select_from(table)) or 0 for table in (runs_table, plans_table)
             )
-            weights, checkpoints = list(self._weights(connection)), list(self._checkpoints(connection))
+            weights, checkpoints = (list(self.files.listed(kind, names)) for kind, names in self._needed(connection))
         orphans = [file for file in (*weights, *checkpoints) if file.orphan]
         needed = [file for file in checkpoints if not file.orphan]
-        parts = (self.path.with_name(self.path.name + suffix) for suffix in ("", "-wal", "-shm"))
         return DiskUse(
             runs=runs,
-            database_bytes=sum(part.stat().st_size for part in parts if part.exists()),
+            database_bytes=self._database.size,
             weights_bytes=sum(file.size for file in weights if not file.orphan),
             orphans=len(orphans),
             orphan_bytes=sum(file.size for file in orphans),
@@ -443,40 +469,62 @@ class Store:
             checkpoint_bytes=sum(file.size for file in needed),
         )
 
-    def _settled(self) -> Folders:
-        """The store's folders, marked as its own; with other names from now on where they turn out to be another's."""
+    def _settled(self, wanted: str | None) -> Files:
+        """The store's files: where they are known to be, or, for a new store, are wanted.
+
+        Raises:
+            StoreError: if they are wanted elsewhere than they are.
+        """
         with self._database.reading() as connection:
-            folders, _ = self._folders_of(connection)
-        if self._database.read_only or folders.are_ours:
+            meta, empty = _meta(connection), connection.scalar(select(runs_table.c.key).limit(1)) is None
+        url = meta.get("files", "")
+        if wanted is not None and wanted != url:
+            if not empty:
+                raise StoreError(
+                    f"{self.name}: its files are in {url or 'their usual place'}, where they must stay; found "
+                    f"--files {wanted}. Leave it out, or copy the store: droplab store copy FROM TO --files …"
+                )
+            with self._database.writing() as connection:
+                self._database.replace(connection, meta_table, [{"name": "files", "value": wanted}])
+            url = wanted
+        if url:
+            return files_at(url, meta["identity"], self.name)
+        database = self._database
+        return Pieces(database) if isinstance(database, PostgreSQL) else self._folders(database)
+
+    def _folders(self, database: SQLite) -> Files:
+        """Those beside a file, marked as its own; with other names from now on where they turn out to be another's."""
+        with database.reading() as connection:
+            meta = _meta(connection)
+        folders = beside(database.path, meta.get("identity", ""), meta.get("suffix", ""))
+        if database.read_only or folders.are_ours:
             return folders
-        with self._database.writing() as connection:
-            before, empty = self._folders_of(connection)  # another process may have come first
-            folders = before
-            if before.are_anothers(empty):
-                folders = replace(before, suffix=f"-{uuid.uuid4().hex[:8]}")
+        with database.writing() as connection:
+            meta = _meta(connection)  # another process may have come first
+            empty = connection.scalar(select(runs_table.c.key).limit(1)) is None
+            folders = before = beside(database.path, meta.get("identity", ""), meta.get("suffix", ""))
+            if before.are_anothers(database.path, empty):
+                suffix = f"-{uuid.uuid4().hex[:8]}"
+                folders = beside(database.path, meta.get("identity", ""), suffix)
                 folders.take(connection.scalars(select(runs_table.c.weights_hash)), before)
-                connection.execute(update(meta_table).where(meta_table.c.name == "suffix").values(value=folders.suffix))
-            with suppress(OSError, DataError):  # without a mark nothing in them is ever removed
+                connection.execute(update(meta_table).where(meta_table.c.name == "suffix").values(value=suffix))
+            with suppress(OSError, DroplabError):  # without a mark nothing in them is ever removed
                 folders.claim()
         return folders
 
-    def _folders_of(self, connection: Connection) -> tuple[Folders, bool]:
-        """The folders that the store names, and whether it has no runs."""
-        meta = {str(row.name): str(row.value) for row in connection.execute(select(meta_table))}
-        empty = connection.scalar(select(runs_table.c.key).limit(1)) is None
-        return Folders(self.path, meta.get("identity", ""), meta.get("suffix", "")), empty
-
     def _claimed(self, connection: Connection, keys: Iterable[str]) -> dict[str, Owner]:
         found: dict[str, Owner] = {}
+        now = self._database.now(connection)
         for row in _rows(connection, plans_table, keys):
             with suppress(ValueError):  # a damaged claim is none
                 owner = Owner.of(row.owner)
-                if owner != self.owner and row.leased > time.time() and not owner.is_dead:
+                if owner != self.owner and row.leased > now and not owner.is_dead:
                     found[row.key] = owner
         return found
 
-    def _lease(self, until: float) -> None:
+    def _lease(self, seconds: float) -> None:
         with self._database.writing() as connection:
+            until = self._database.now(connection) + seconds
             mine = plans_table.c.owner == self.owner.text
             connection.execute(update(plans_table).where(mine).values(leased=until))
 
@@ -491,21 +539,17 @@ class Store:
             for table in tables:
                 deleted = _delete(connection, table.c.key, keys)
             self._remove_weights(connection, hashes)
-            if self._folders.are_ours:
-                for pack in packs - _those_in(connection, plans_table.c.pack, packs):
-                    with suppress(ValueError):  # a damaged name is that of no file
-                        self.checkpoint_path(pack).unlink(missing_ok=True)
-                for file in (*self._weights(connection), *self._checkpoints(connection)):
-                    if file.orphan:
-                        file.path.unlink(missing_ok=True)
+            over = packs - _those_in(connection, plans_table.c.pack, packs)
+            self.files.remove("checkpoints", filter(NAME.fullmatch, over))  # a damaged name is that of no file
+            for kind, names in self._needed(connection):
+                self.files.sweep(kind, names)
         return deleted
 
     def _remove_weights(self, connection: Connection, hashes: Collection[str]) -> None:
-        """Remove weights of runs that are no longer there, unless another run has them, or the folder is not ours."""
-        if hashes and self._folders.are_ours:
-            for weights_hash in set(hashes) - _those_in(connection, runs_table.c.weights_hash, hashes):
-                with suppress(IsADirectoryError):
-                    self.weights_path(weights_hash).unlink(missing_ok=True)
+        """Remove weights of runs that are no longer there, unless another run has them."""
+        if hashes:
+            with suppress(StoreError):  # what cannot be removed is swept later
+                self.files.remove("weights", set(hashes) - _those_in(connection, runs_table.c.weights_hash, hashes))
 
     def _records(
         self, connection: Connection, keys: Iterable[str], on_fault: Callable[[str, str], None] | None
@@ -533,17 +577,24 @@ class Store:
                 found[row.fingerprint] = labels_of(row)
             except Exception as error:  # whatever damage makes its reader raise
                 raise StoreError(
-                    f"{self.path}: the test labels of data {row.fingerprint[:12]} must be as they were saved; found: "
+                    f"{self.name}: the test labels of data {row.fingerprint[:12]} must be as they were saved; found: "
                     f"{reason(error)}. Run a study of these data again, which saves them anew."
                 ) from None
         return found
 
-    def _weights(self, connection: Connection) -> Iterator[StoredFile]:
-        return stored_files(self.weights_folder, "??/*", set(connection.scalars(select(runs_table.c.weights_hash))))
+    def _needed(self, connection: Connection) -> Iterator[tuple[Kind, set[str]]]:
+        """The names of files, by kind, that rows refer to."""
+        yield "weights", set(connection.scalars(select(runs_table.c.weights_hash)))
+        yield "checkpoints", set(connection.scalars(select(plans_table.c.pack).distinct()))
 
-    def _checkpoints(self, connection: Connection) -> Iterator[StoredFile]:
-        packs = set(connection.scalars(select(plans_table.c.pack).distinct()))
-        return stored_files(self.checkpoints_folder, "*", packs)
+    def _keep_data(self, connection: Connection, dataset: Dataset) -> None:
+        if _has_data(connection, dataset.fingerprint):
+            return
+        card = asdict(dataset.card)
+        card |= {"classes": json.dumps(dataset.classes), "look": json.dumps(card["look"])}
+        self._database.replace(connection, datasets_table, [sealed(datasets_table, card)])
+        labels = {"fingerprint": dataset.fingerprint, "npz": pack_labels(dataset)}
+        self._database.replace(connection, labels_table, [sealed(labels_table, labels)])
 
     def _write_weights(self, results: Sequence[tuple[Run, Trained]], dataset: Dataset) -> list[dict[str, Any]]:
         """Write the model files of runs; return their columns of `runs`."""
@@ -553,11 +604,13 @@ class Store:
             for run, trained in results:
                 model = to_bytes(trained.weights, model_info(run, dataset))
                 columns.append({"weights_hash": hashlib.sha256(model).hexdigest(), "weights_bytes": len(model)})
-                yield weights_name(columns[-1]["weights_hash"]), model
+                yield columns[-1]["weights_hash"], model
 
         try:
-            write_together(self.weights_folder, models())
-        except DataError as error:
+            self.files.write("weights", models())
+        except (StoreBusyError, ModelFileError):
+            raise
+        except DroplabError as error:
             raise StoreError(f"the weights of a run cannot be kept: {reason(error)}.") from None
         return columns
 
@@ -572,7 +625,7 @@ class Store:
 
     def _fail(self, key: str, fault: str, on_fault: Callable[[str, str], None] | None) -> None:
         message = (
-            f"{self.path}: the record of run {key[:12]} must be as it was saved; found: {fault}. Run the study again, "
+            f"{self.name}: the record of run {key[:12]} must be as it was saved; found: {fault}. Run the study again, "
             f"which trains it anew, or `droplab runs delete {key[:12]}`."
         )
         if on_fault is None:
@@ -580,8 +633,13 @@ class Store:
         on_fault(key, message)
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")
+def _stamp(seconds: float) -> str:
+    """A time, seconds since 1970, as rows have it."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
+
+
+def _meta(connection: Connection) -> dict[str, str]:
+    return {str(row.name): str(row.value) for row in connection.execute(select(meta_table))}
 
 
 def _rows(connection: Connection, what: Table | Select[Any], keys: Iterable[str]) -> list[Row[Any]]:
@@ -595,24 +653,6 @@ def _has_data(connection: Connection, fingerprint: str) -> bool:
     """Whether a data set's card and labels are there as they were saved."""
     found = [(table, _rows(connection, table, [fingerprint])) for table in (datasets_table, labels_table)]
     return all(rows and is_sound(table, rows[0]._mapping) for table, rows in found)
-
-
-def _keep_data(connection: Connection, dataset: Dataset) -> None:
-    if _has_data(connection, dataset.fingerprint):
-        return
-    card = asdict(dataset.card)
-    card |= {"classes": json.dumps(dataset.classes), "look": json.dumps(card["look"])}
-    _replace(connection, datasets_table, [sealed(datasets_table, card)])
-    labels = {"fingerprint": dataset.fingerprint, "npz": pack_labels(dataset)}
-    _replace(connection, labels_table, [sealed(labels_table, labels)])
-
-
-def _replace(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows in the place of those with the same primary keys."""
-    if rows:
-        new = insert_unless_there(table)
-        set_ = {name: new.excluded[name] for name in rows[0]}
-        connection.execute(new.on_conflict_do_update(index_elements=list(table.primary_key), set_=set_), rows)
 
 
 def _those_in(connection: Connection, column: Column[Any], values: Iterable[str]) -> set[str]:

@@ -1,0 +1,90 @@
+"""The files of a store in its database, in pieces: every machine that reaches the database has them."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from sqlalchemy import Connection, delete, func, select
+
+from droplab.data.disk import ABANDONED
+from droplab.errors import StoreError
+from droplab.study.files import Files, Kind, StoredFile
+from droplab.study.postgresql import PostgreSQL
+from droplab.study.schema import pieces_table
+
+_PIECE = 4 << 20  # bytes: small beside what a server and a driver hold at once
+_NAMES = 500  # in one query
+
+_of = pieces_table.c
+
+
+@dataclass(frozen=True)
+class Pieces(Files):
+    """Files in the table `pieces`. Each is written in one transaction, that others may write beside."""
+
+    database: PostgreSQL
+
+    def where(self, kind: Kind, name: str = "") -> str:
+        """The database."""
+        return f"{self.database.name}, table pieces" + (f", {kind[:-1]} {name}" if name else "")
+
+    def write(self, kind: Kind, files: Iterable[tuple[str, bytes]]) -> None:
+        """As the contract says."""
+        for name, content in files:
+            with self.database.changing() as connection:
+                now = self.database.now(connection)
+                starts = range(0, max(1, len(content)), _PIECE)
+                key = {"kind": kind, "name": name, "written": now}
+                for number, start in enumerate(starts):
+                    piece = key | {"number": number, "content": content[start : start + _PIECE]}
+                    self.database.replace(connection, pieces_table, [piece])
+                rest = (_of.kind == kind, _of.name == name, _of.number >= len(starts))
+                connection.execute(delete(pieces_table).where(*rest))
+
+    def read(self, kind: Kind, name: str) -> bytes:
+        """As the contract says; a database that is away is waited for."""
+        wanted = select(_of.content).where(_of.kind == kind, _of.name == name).order_by(_of.number)
+
+        def ask() -> list[bytes]:
+            with self.database.reading() as connection:
+                return list(connection.scalars(wanted))
+
+        if found := self.database.waited(ask):
+            return b"".join(found)
+        raise StoreError(f"{self.where(kind, name)}: is not there.")
+
+    def there(self, kind: Kind, names: Iterable[str]) -> set[str]:
+        """As the contract says."""
+        found: set[str] = set()
+        rest = iter(names)
+        with self.database.reading() as connection:
+            while chunk := list(islice(rest, _NAMES)):
+                query = select(_of.name).where(_of.kind == kind, _of.number == 0, _of.name.in_(chunk))
+                found.update(connection.scalars(query))
+        return found
+
+    def remove(self, kind: Kind, names: Iterable[str]) -> None:
+        """As the contract says."""
+        rest = iter(names)
+        with self.database.changing() as connection:
+            while chunk := list(islice(rest, _NAMES)):
+                connection.execute(delete(pieces_table).where(_of.kind == kind, _of.name.in_(chunk)))
+
+    def listed(self, kind: Kind, needed: Container[str]) -> Iterator[StoredFile]:
+        """As the contract says; none is half-written."""
+        with self.database.reading() as connection:
+            yield from self._listed(connection, kind, needed)
+
+    def sweep(self, kind: Kind, needed: Container[str]) -> None:
+        """As the contract says."""
+        self.remove(kind, [file.name for file in self.listed(kind, needed) if file.orphan])
+
+    def _listed(self, connection: Connection, kind: Kind, needed: Container[str]) -> Iterator[StoredFile]:
+        size, written = func.sum(func.length(_of.content)), func.max(_of.written)
+        now = self.database.now(connection)
+        for name, size_of, when in connection.execute(
+            select(_of.name, size, written).where(_of.kind == kind).group_by(_of.name)
+        ):
+            yield StoredFile(name, int(size_of), False, name not in needed and now - when > ABANDONED)

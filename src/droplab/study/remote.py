@@ -1,0 +1,130 @@
+"""The files of a store at a URL that fsspec knows: S3, Google Cloud Storage, SFTP and others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from droplab.data.disk import ABANDONED
+from droplab.errors import StoreError
+from droplab.study.database import reason
+from droplab.study.files import Files, Kind, StoredFile
+from droplab.study.folders import Folders
+
+_NAME = re.compile(r"([0-9a-f]{64})\.safetensors")
+_ADVICE = "Check the address and its credentials, or name another with --files."
+
+
+def files_at(url: str, identity: str, database: str) -> Files:
+    """The files of a store at a URL, or in a folder that all machines share, in a folder of the store's own.
+
+    Args:
+        url: as `files_url` gives it.
+        identity: the store's.
+        database: what its database is called.
+    """
+    if not url.startswith("file://"):
+        return Remote(url, identity)
+    folder = Path(url.removeprefix("file://")) / identity
+    return Folders(folder / "weights", folder / "checkpoints", identity, database)
+
+
+def files_url(text: str) -> str:
+    """A URL for what a user calls a place of files: a path, or a URL.
+
+    Raises:
+        StoreError: if fsspec does not know such URLs, or lacks what they need.
+    """
+    from fsspec import get_filesystem_class
+
+    if "://" not in text or text.startswith("file://"):
+        try:
+            return f"file://{Path(text.removeprefix('file://')).expanduser().resolve()}"
+        except (OSError, RuntimeError, ValueError) as error:
+            raise StoreError(f"files must be at a path or URL; found {text!r}: {error}.") from None
+    scheme = text.partition("://")[0]
+    try:
+        get_filesystem_class(scheme)
+    except (ValueError, ImportError) as error:
+        raise StoreError(
+            f"files must be at a path, or a URL of fsspec's; found {scheme}://: {reason(error)}."
+        ) from None
+    return text.rstrip("/")
+
+
+@dataclass(frozen=True)
+class Remote(Files):
+    """Files at a URL. One that was cut off while it was written is no file of its name's hash, and not believed."""
+
+    url: str
+    identity: str
+
+    def where(self, kind: Kind, name: str = "") -> str:
+        """A URL."""
+        folder = f"{self.url}/{self.identity}/{kind}"
+        return f"{folder}/{name[:2]}/{name}.safetensors" if name else folder
+
+    def write(self, kind: Kind, files: Iterable[tuple[str, bytes]]) -> None:
+        """As the contract says."""
+        for name, content in files:
+            path = self.where(kind, name)
+            with self._failing(path, "written"):
+                self._system.makedirs(path.rpartition("/")[0], exist_ok=True)
+                self._system.pipe_file(path, content)
+
+    def read(self, kind: Kind, name: str) -> bytes:
+        """As the contract says."""
+        path = self.where(kind, name)
+        with self._failing(path, "read"):
+            return bytes(self._system.cat_file(path))
+
+    def there(self, kind: Kind, names: Iterable[str]) -> set[str]:
+        """As the contract says."""
+        with self._failing(self.where(kind), "read"):
+            return {name for name in names if self._system.exists(self.where(kind, name))}
+
+    def remove(self, kind: Kind, names: Iterable[str]) -> None:
+        """As the contract says."""
+        for path in (self.where(kind, name) for name in names):
+            with self._failing(path, "removed"), suppress(FileNotFoundError):
+                self._system.rm_file(path)
+
+    def listed(self, kind: Kind, needed: Container[str]) -> Iterator[StoredFile]:
+        """As the contract says."""
+        with self._failing(self.where(kind), "listed"):
+            found = self._system.find(self.where(kind), detail=True)
+        for path, about in found.items():
+            if name := _NAME.fullmatch(path.rpartition("/")[2]):
+                orphan = name[1] not in needed and self._is_old(path)
+                yield StoredFile(name[1], int(about["size"]), False, orphan)
+
+    def sweep(self, kind: Kind, needed: Container[str]) -> None:
+        """As the contract says."""
+        self.remove(kind, [file.name for file in self.listed(kind, needed) if file.orphan])
+
+    @property
+    def _system(self) -> Any:
+        from fsspec.core import url_to_fs
+
+        return url_to_fs(self.url)[0]  # which fsspec makes once a process
+
+    def _is_old(self, path: str) -> bool:
+        try:
+            changed: datetime = self._system.modified(path)
+        except Exception:  # what each system raises that does not know, or where another has just removed it
+            return False
+        if changed.tzinfo is None:
+            changed = changed.replace(tzinfo=UTC)
+        return (datetime.now(UTC) - changed).total_seconds() > ABANDONED
+
+    @contextmanager
+    def _failing(self, path: str, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # each file system has classes of its own
+            raise StoreError(f"{path}: cannot be {what}: {reason(error)}. {_ADVICE}") from None
