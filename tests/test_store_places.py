@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from droplab import cli
 from droplab.errors import StoreBusyError, StoreError
-from droplab.study import filing, runner, sqlite
-from droplab.study.backends import InProcess
+from droplab.study import filing, sqlite
+from droplab.study.backends import Here, InProcess
 from droplab.study.runner import run_all
 from droplab.study.sqlite import SQLite, is_on_network
 from droplab.study.store import Store
@@ -111,7 +111,7 @@ class TestBusy:
     def test_a_study_goes_on_while_the_store_is_busy_and_files_all(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until_end: bool
     ) -> None:
-        monkeypatch.setattr(runner, "choose_backend", lambda *_: InProcess())
+        monkeypatch.setattr(Here, "backend", lambda *_: InProcess())
         monkeypatch.setattr(filing, "BETWEEN", 0.1)
         plan, watcher, threads = toy_plan(epochs=2), Watcher(), []
         with Store(tmp_path / "store.sqlite") as store:
@@ -128,7 +128,7 @@ class TestBusy:
     def test_what_can_never_be_filed_is_an_error_at_the_end_and_the_rest_is_trained(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(runner, "choose_backend", lambda *_: InProcess())
+        monkeypatch.setattr(Here, "backend", lambda *_: InProcess())
         plan, watcher = toy_plan(epochs=1), Watcher()
         trained = {run.key for run in plan.runs}
         with Store(tmp_path / "store.sqlite") as store:
@@ -144,7 +144,7 @@ class TestBusy:
 
 
 def test_all_runs_whose_weights_are_lost_are_trained_again_in_one_go(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(runner, "choose_backend", lambda *_: InProcess())
+    monkeypatch.setattr(Here, "backend", lambda *_: InProcess())
     plan, watcher = toy_plan(epochs=1), Watcher()
     with Store(tmp_path / "store.sqlite") as store:
         run_all(plan.runs, toy_dataset(), store, Watcher(), workers=1)
