@@ -120,13 +120,14 @@ def raw(store: Store | str | Path) -> Iterator[Connection]:
 
 
 @contextmanager
-def failing(store: Store, when: str, row: str = "1 = 1") -> Iterator[None]:
+def failing(store: Store, when: str, row: str = "1 = 1", state: str = "P0001") -> Iterator[None]:
     """A database that fails "in between".
 
     Args:
         store: its store.
         when: as `BEFORE INSERT ON runs`.
         row: which row it fails at, as `NEW.seed = 3`.
+        state: how, where PostgreSQL says so.
     """
     trigger = f"CREATE TRIGGER fail {when} FOR EACH ROW WHEN ({row})"
     table = when.rpartition(" ")[2]
@@ -134,7 +135,7 @@ def failing(store: Store, when: str, row: str = "1 = 1") -> Iterator[None]:
         if store.path:
             connection.exec_driver_sql(f"{trigger} BEGIN SELECT RAISE(ABORT, 'in between'); END")
         else:
-            body = "LANGUAGE plpgsql AS $$ BEGIN RAISE 'in between'; END $$"
+            body = f"LANGUAGE plpgsql AS $$ BEGIN RAISE 'in between' USING ERRCODE = '{state}'; END $$"
             connection.exec_driver_sql(f"CREATE FUNCTION fail() RETURNS trigger {body}")
             connection.exec_driver_sql(f"{trigger} EXECUTE FUNCTION fail()")
     yield
