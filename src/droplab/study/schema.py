@@ -167,7 +167,7 @@ _STEPS = {  # what makes the next version of each; as SQL, because the tables ab
     ),
     6: ("ALTER TABLE runs ADD COLUMN threads INTEGER NOT NULL DEFAULT 1",),
     7: (
-        "CREATE TABLE pieces (kind VARCHAR NOT NULL, name VARCHAR NOT NULL, number INTEGER NOT NULL, "
+        "CREATE TABLE pieces (kind {text} NOT NULL, name {text} NOT NULL, number INTEGER NOT NULL, "
         "content {blob} NOT NULL, written FLOAT NOT NULL, PRIMARY KEY (kind, name, number))",
     ),
 }
@@ -227,7 +227,7 @@ def prepare(database: Database) -> None:
             return
         for step in range(version, SCHEMA_VERSION):
             for statement in _STEPS[step]:
-                connection.exec_driver_sql(statement.format(blob=database.blob))
+                connection.exec_driver_sql(statement.format(**database.types))
         if version < _SEALED:
             _seal(connection)
             _keep_meta(connection, identity=uuid.uuid4().hex, suffix="")
