@@ -119,7 +119,7 @@ def direct_bits(runs: Sequence[Run]) -> dict[str, str]:
     return {key: bits(result) for key, result in results.items()}
 
 
-def stored_bits(store: Path) -> dict[str, str]:
+def stored_bits(store: Path | str) -> dict[str, str]:
     """The same for every run of a store, by content key; the weights are checked on the way."""
     with Store(store) as opened:
         records = opened.load([summary.key for summary in opened.summaries()])
