@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from droplab.study import runner
-from droplab.study.backends import InProcess
+from droplab.study.backends import Here, InProcess
 from droplab.study.claims import Owner
 from droplab.study.records import Planned
 from droplab.study.runner import run_all
@@ -31,7 +31,7 @@ def test_an_owner_comes_back_from_its_text_and_only_what_is_known_to_be_dead_is(
 
 
 def test_the_same_study_twice_at_once_trains_each_network_once(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(runner, "choose_backend", lambda *_: InProcess())
+    monkeypatch.setattr(Here, "backend", lambda *_: InProcess())
     monkeypatch.setattr(runner, "WAITING_SECONDS", 0.05)
     plan, path = toy_plan(epochs=20), tmp_path / "store.sqlite"
     watchers, summaries = [Watcher(), Watcher()], {}
@@ -51,7 +51,7 @@ def test_the_same_study_twice_at_once_trains_each_network_once(tmp_path: Path, m
 
 
 def test_what_another_study_gave_up_is_trained_here(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(runner, "choose_backend", lambda *_: InProcess())
+    monkeypatch.setattr(Here, "backend", lambda *_: InProcess())
     monkeypatch.setattr(runner, "WAITING_SECONDS", 0.05)
     plan, path = toy_plan(epochs=1), tmp_path / "store.sqlite"
     with Store(path) as other, Store(path) as store:

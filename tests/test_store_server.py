@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import event
 
 from droplab.errors import StoreAwayError, StoreBusyError, StoreError
-from droplab.study import filing, runner
-from droplab.study.backends import InProcess
+from droplab.study import filing
+from droplab.study.backends import Here, InProcess
 from droplab.study.runner import run_all
 from droplab.study.store import Store
 from postgres import GUARDED, Postgres, database_of
@@ -110,7 +110,7 @@ def test_a_connection_that_was_cut_while_idle_is_made_anew(postgres: Postgres, p
 def test_a_study_goes_on_while_the_server_is_away_and_files_all(
     postgres: Postgres, store: Store, monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
-    monkeypatch.setattr(runner, "choose_backend", lambda *_: InProcess())
+    monkeypatch.setattr(Here, "backend", lambda *_: InProcess())
     monkeypatch.setattr(filing, "BETWEEN", 0.1)
     plan, watcher, timers = toy_plan(epochs=2), Watcher(), []
 

@@ -6,8 +6,8 @@ import time
 import pytest
 
 from droplab.errors import StoreBusyError, StoreError
-from droplab.study import filing, runner
-from droplab.study.backends import InProcess
+from droplab.study import filing
+from droplab.study.backends import Here, InProcess
 from droplab.study.runner import run_all
 from droplab.study.store import Store
 from store_help import check_whole, failing, location_of, make_dataset, make_run, make_trained, names_in
@@ -17,7 +17,7 @@ from toy import toy_dataset
 
 @pytest.fixture(autouse=True)
 def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "choose_backend", lambda *_: InProcess())
+    monkeypatch.setattr(Here, "backend", lambda *_: InProcess())
     monkeypatch.setattr(filing, "BETWEEN", 0.1)
 
 
