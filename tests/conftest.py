@@ -107,4 +107,4 @@ def postgres_url(postgres: Postgres) -> Iterator[str]:
     """An empty database."""
     url = postgres.new_database()
     yield url
-    postgres.drop(url)
+    postgres.give_back(url)

@@ -3,7 +3,8 @@
 import hashlib
 import os
 import resource
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -179,6 +180,13 @@ def said(store: Store, seeds: range = range(6)) -> dict[str, object]:
     told |= {f"line {one.key}": repr(one) for one in store.summaries(lambda _: None)}
     told |= {f"card {card.fingerprint}": repr(card) for card in store.datasets("toy")}
     return told | {f"plan {key}": plan for key, plan in store.planned(keys).items()}
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait until something holds, or for so long."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from store_help import (
     make_trained,
     plan_pack,
     save_many,
+    wait_for,
 )
 from study_help import Watcher, toy_plan
 from toy import toy_dataset
@@ -53,12 +54,17 @@ def once_after(store: Store, statement: str, act: Callable[[], object]) -> None:
     event.listen(engine, "after_cursor_execute", listen)
 
 
-def away_for(postgres: Postgres, seconds: float) -> threading.Timer:
-    """Stop the server, and have it back in a while."""
+def away_until(postgres: Postgres, missed: Callable[[], bool]) -> threading.Thread:
+    """Stop the server, and have it back once it is missed."""
+
+    def come_back() -> None:
+        wait_for(missed)
+        postgres.start()
+
     postgres.stop()
-    timer = threading.Timer(seconds, postgres.start)
-    timer.start()
-    return timer
+    thread = threading.Thread(target=come_back)
+    thread.start()
+    return thread
 
 
 @pytest.mark.parametrize("statement", ["INSERT INTO pieces", "INSERT INTO runs", "DELETE FROM plans"])
@@ -80,22 +86,22 @@ def test_a_pack_is_filed_whole_or_not_at_all_by_a_server_that_goes_away(
 
 def test_a_question_waits_for_the_server_and_says_so_once(postgres: Postgres, store: Store, told: list[str]) -> None:
     (run,) = save_many(store, range(1))
-    timer = away_for(postgres, 1.5)
-    assert store.finished([run.key]) == {run.key}
-    timer.join()
-    assert len(told) == 1
-    assert told[0].endswith("It is waited for.")
     record = store.load([run.key])[run.key]
-    timer = away_for(postgres, 0.1)
-    store.read_weights(record)
-    timer.join()
+    for ask in (lambda: store.finished([run.key]), lambda: store.read_weights(record)):
+        thread = away_until(postgres, lambda: bool(told))
+        assert ask()
+        thread.join()
+        assert len(told) == 1
+        assert told.pop().endswith("It is waited for.")
 
 
 def test_waiting_ends_when_it_shall(postgres: Postgres, store: Store) -> None:
-    timer = away_for(postgres, 1)
+    over = threading.Event()
+    thread = away_until(postgres, over.is_set)
     with store.waiting_until(lambda: True), pytest.raises(StoreAwayError):
         store.summaries()
-    timer.join()
+    over.set()
+    thread.join()
     assert store.summaries() == []
 
 
@@ -106,21 +112,20 @@ def test_a_connection_that_was_cut_while_idle_is_made_anew(postgres: Postgres, p
     assert len(check_whole(store)) == 2
 
 
-@pytest.mark.parametrize("seconds", [0.2, 2.5])
 def test_a_study_goes_on_while_the_server_is_away_and_files_all(
-    postgres: Postgres, store: Store, monkeypatch: pytest.MonkeyPatch, seconds: float
+    postgres: Postgres, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Here, "backend", lambda *_: InProcess())
     monkeypatch.setattr(filing, "BETWEEN", 0.1)
-    plan, watcher, timers = toy_plan(epochs=2), Watcher(), []
+    plan, watcher, threads = toy_plan(epochs=2), Watcher(), []
 
     def go_away(*_: object) -> None:
-        if not timers:
-            timers.append(away_for(postgres, seconds))
+        if not threads:
+            threads.append(away_until(postgres, lambda: bool(watcher.notices)))
 
     watcher.at_progress = go_away
     summary = run_all(plan.runs, toy_dataset(), store, watcher, workers=1)
-    timers[0].join()
+    threads[0].join()
     assert (summary.trained, len(check_whole(store))) == (10, 10)
     assert store.claimed(run.key for run in plan.runs) == {}
     assert any("waits to be filed" in text or "waited for" in text for text in watcher.notices)
@@ -157,7 +162,7 @@ def test_what_cannot_be_reached_is_said_at_once_in_a_line_without_the_password(
         begun = time.monotonic()
         with pytest.raises(StoreError, match=match) as caught:
             Store(url)
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 20
     finally:
         postgres.psql(f"DROP ROLE {GUARDED}")
     assert "secret" not in str(caught.value)

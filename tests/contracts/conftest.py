@@ -24,7 +24,7 @@ def new_location(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cal
 
     yield new
     for url in made:
-        server.drop(url)
+        server.give_back(url)
 
 
 @pytest.fixture

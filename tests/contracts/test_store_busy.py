@@ -1,7 +1,7 @@
 """The store where another process writes, or writing fails for good: a study goes on, and files all that it can."""
 
 import threading
-import time
+from collections.abc import Callable
 
 import pytest
 
@@ -10,7 +10,7 @@ from droplab.study import filing
 from droplab.study.backends import Here, InProcess
 from droplab.study.runner import run_all
 from droplab.study.store import Store
-from store_help import check_whole, failing, location_of, make_dataset, make_run, make_trained, names_in
+from store_help import check_whole, failing, location_of, make_dataset, make_run, make_trained, names_in, wait_for
 from study_help import Watcher, toy_plan
 from toy import toy_dataset
 
@@ -21,14 +21,14 @@ def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filing, "BETWEEN", 0.1)
 
 
-def hold(store: Store, seconds: float) -> threading.Thread:
-    """Have another process write for a while."""
+def hold(store: Store, until: Callable[[], bool]) -> threading.Thread:
+    """Have another process write for as long as it takes."""
     held = threading.Event()
 
     def keep() -> None:
         with Store(location_of(store)) as other, other._database.writing():
             held.set()
-            time.sleep(seconds)
+            wait_for(until)
 
     thread = threading.Thread(target=keep)
     thread.start()
@@ -37,9 +37,11 @@ def hold(store: Store, seconds: float) -> threading.Thread:
 
 
 def test_a_store_that_is_busy_says_so(store: Store) -> None:
-    thread = hold(store, 1)
+    over = threading.Event()
+    thread = hold(store, over.is_set)
     with pytest.raises(StoreBusyError, match="Another process is writing; try again when it is done"):
         store.save_pack([(make_run(), make_trained(make_run()))], make_dataset(), patience=0.1)
+    over.set()
     thread.join()
 
 
@@ -49,11 +51,15 @@ def test_a_study_goes_on_while_the_store_is_busy_and_files_all(store: Store, unt
 
     def begin(*_: object) -> None:
         if not threads:
-            threads.append(hold(store, 3 if until_end else 0.3))
+            threads.append(hold(store, all_is_trained if until_end else lambda: bool(watcher.notices)))
+
+    def all_is_trained() -> bool:
+        return bool(watcher.notices) and len({run.key for run, _ in watcher.progressed}) == len(plan.runs)
 
     watcher.at_progress = begin
     summary = run_all(plan.runs, toy_dataset(), store, watcher, workers=1)
     assert (summary.trained, len(check_whole(store))) == (10, 10)
+    threads[0].join()
     assert any("waits to be filed, and is tried again" in text for text in watcher.notices)
 
 

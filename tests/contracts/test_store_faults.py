@@ -63,9 +63,8 @@ class TestDamage:
         assert len(check_whole(store)) == 2
         assert store.damaged([run.key, other.key]) == {}
 
-    @pytest.mark.parametrize(
-        ("table", "column", "value"),
-        [
+    def test_a_damaged_record_is_named_and_can_be_trained_again(self, store: Store) -> None:
+        for table, column, value in (
             ("runs", "settings", "{"),
             ("runs", "settings", '{"epochs": 0}'),
             ("runs", "settings", '{"epoch": 1}'),
@@ -79,21 +78,19 @@ class TestDamage:
             ("arrays", "npz", b""),
             ("arrays", "npz", b"PK\x03\x04" + bytes(90)),
             ("arrays", "npz", b"\x93NUMPY"),
-        ],
-    )
-    def test_a_damaged_record_is_named_and_can_be_trained_again(self, store: Store, table, column, value) -> None:
-        run, other = save_many(store, range(2))
-        with raw(store) as connection:
-            what = tables.tables[table]
-            connection.execute(update(what).where(what.c.key == run.key).values({column: value}))
-        with pytest.raises(StoreError, match=f"the record of run {run.key[:12]} must be as it was saved") as caught:
-            store.load([other.key, run.key])
-        assert "\n" not in str(caught.value)
-        told: list[str] = []
-        assert list(store.load([other.key, run.key], told.append)) == [other.key]
-        assert told == [str(caught.value)] == list(store.damaged([other.key, run.key]).values())
-        save_many(store, range(1))
-        assert check_whole(store) == {run.key, other.key}
+        ):
+            run, other = save_many(store, range(2))
+            with raw(store) as connection:
+                what = tables.tables[table]
+                connection.execute(update(what).where(what.c.key == run.key).values({column: value}))
+            with pytest.raises(StoreError, match=f"the record of run {run.key[:12]} must be as it was saved") as caught:
+                store.load([other.key, run.key])
+            assert "\n" not in str(caught.value)
+            told: list[str] = []
+            assert list(store.load([other.key, run.key], told.append)) == [other.key], (column, value)
+            assert told == [str(caught.value)] == list(store.damaged([other.key, run.key]).values())
+            save_many(store, range(1))
+            assert check_whole(store) == {run.key, other.key}
 
     def test_a_lost_half_of_a_run_is_named(self, store: Store) -> None:
         (run,) = save_many(store, range(1))

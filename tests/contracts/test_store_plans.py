@@ -1,5 +1,6 @@
 """The store: what is planned is kept until it is finished, packs are filed whole, checkpoints go with their plans."""
 
+from functools import partial
 from itertools import product
 
 import pytest
@@ -81,33 +82,28 @@ class TestPlans:
         store.claim([plan])
         assert store.planned(iter(plan)) == plan
 
-    @pytest.mark.parametrize("pack", ["", "a" * 63, "A" * 64, "../" + "a" * 61, "a" * 64 + "\n"])
-    def test_a_pack_is_named_by_what_can_name_a_file(self, store: Store, pack: str) -> None:
-        for use in (lambda: Planned(FP32, pack), lambda: store.checkpoint(pack)):
-            with pytest.raises(ValueError, match="64 hexadecimal digits"):
-                use()
-        with pytest.raises(ValueError, match="64 hexadecimal digits"):
-            store.drop_checkpoint(pack)
+    def test_a_pack_is_named_by_what_can_name_a_file(self, store: Store) -> None:
+        for pack in ("", "a" * 63, "A" * 64, "../" + "a" * 61, "a" * 64 + "\n"):
+            for use in (partial(Planned, FP32), store.checkpoint, store.drop_checkpoint):
+                with pytest.raises(ValueError, match="64 hexadecimal digits"):
+                    use(pack)
 
-    @pytest.mark.parametrize(
-        ("column", "value"),
-        [
+    def test_a_damaged_plan_is_none_and_is_made_anew(self, store: Store) -> None:
+        for column, value in (
             ("way", "{"),
             ("way", '{"device": "abacus", "precision": "fp32"}'),
             ("pack", "../../etc"),
             ("planned", "x"),
-        ],
-    )
-    def test_a_damaged_plan_is_none_and_is_made_anew(self, store: Store, column: str, value: str) -> None:
-        run = make_run()
-        plan_pack(store, 1, range(2))
-        with raw(store) as connection:
-            connection.execute(update(plans_table).where(plans_table.c.key == run.key).values({column: value}))
-        assert store.planned([run.key, make_run(1).key]).keys() == {make_run(1).key}
-        assert store.disk_use().planned == 2
-        again = {run.key: Planned(FP32, pack_name(3))}
-        assert store.claim([again]) == [True]
-        assert store.planned([run.key]) == again
+        ):
+            run = make_run()
+            plan_pack(store, 1, range(2))
+            with raw(store) as connection:
+                connection.execute(update(plans_table).where(plans_table.c.key == run.key).values({column: value}))
+            assert store.planned([run.key, make_run(1).key]).keys() == {make_run(1).key}, (column, value)
+            assert store.disk_use().planned == 2
+            again = {run.key: Planned(FP32, pack_name(3))}
+            assert store.claim([again]) == [True]
+            assert store.planned([run.key]) == again
 
 
 class TestPacks:
