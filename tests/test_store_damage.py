@@ -20,7 +20,7 @@ CELLS = [
     (table.name, column.name)
     for table in tables.sorted_tables
     for column in table.c
-    if table.name not in ("meta", "looks", "pieces") and (table.name, column.name) not in OPEN_TO_CHANGE
+    if table.name not in ("meta", "looks", "pieces", "suspects") and (table.name, column.name) not in OPEN_TO_CHANGE
 ]
 
 

@@ -22,7 +22,7 @@ _of = pieces_table.c
 
 @dataclass(frozen=True)
 class Pieces(Files):
-    """Files in the table `pieces`. Each is written in one transaction, that others may write beside."""
+    """Files in the table `pieces`. Each is written in one transaction, small ones together; others may write beside."""
 
     database: PostgreSQL
 
@@ -32,16 +32,16 @@ class Pieces(Files):
 
     def write(self, kind: Kind, files: Iterable[tuple[str, bytes]]) -> None:
         """As the contract says."""
-        for name, content in files:
+        for some in _together(files):
+            pieces = [
+                {"kind": kind, "name": name, "number": start // _PIECE, "content": content[start : start + _PIECE]}
+                for name, content in some
+                for start in range(0, max(1, len(content)), _PIECE)
+            ]
             with self.database.changing() as connection:
                 now = self.database.now(connection)
-                starts = range(0, max(1, len(content)), _PIECE)
-                key = {"kind": kind, "name": name, "written": now}
-                for number, start in enumerate(starts):
-                    piece = key | {"number": number, "content": content[start : start + _PIECE]}
-                    self.database.replace(connection, pieces_table, [piece])
-                rest = (_of.kind == kind, _of.name == name, _of.number >= len(starts))
-                connection.execute(delete(pieces_table).where(*rest))
+                connection.execute(delete(pieces_table).where(_of.kind == kind, _of.name.in_(dict(some))))
+                self.database.replace(connection, pieces_table, [piece | {"written": now} for piece in pieces])
 
     def read(self, kind: Kind, name: str) -> bytes:
         """As the contract says; a database that is away is waited for."""
@@ -55,14 +55,15 @@ class Pieces(Files):
             return b"".join(found)
         raise StoreError(f"{self.where(kind, name)}: is not there.")
 
-    def there(self, kind: Kind, names: Iterable[str]) -> set[str]:
+    def there(self, kind: Kind, names: Iterable[str]) -> dict[str, int]:
         """As the contract says."""
-        found: set[str] = set()
+        found: dict[str, int] = {}
         rest = iter(names)
+        size = func.sum(func.octet_length(_of.content))
         with self.database.reading() as connection:
             while chunk := list(islice(rest, _NAMES)):
-                query = select(_of.name).where(_of.kind == kind, _of.number == 0, _of.name.in_(chunk))
-                found.update(connection.scalars(query))
+                query = select(_of.name, size).where(_of.kind == kind, _of.name.in_(chunk)).group_by(_of.name)
+                found |= {name: int(bytes_) for name, bytes_ in connection.execute(query)}
         return found
 
     def remove(self, kind: Kind, names: Iterable[str]) -> None:
@@ -88,3 +89,15 @@ class Pieces(Files):
             select(_of.name, size, written).where(_of.kind == kind).group_by(_of.name)
         ):
             yield StoredFile(name, int(size_of), False, name not in needed and now - when > ABANDONED)
+
+
+def _together(files: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
+    """Files by transaction, for a commit takes longer than a small file; sorted, so that no writers wait in a ring."""
+    some: dict[str, bytes] = {}
+    for name, content in files:
+        some[name] = content
+        if len(some) == _NAMES or sum(map(len, some.values())) >= _PIECE:
+            yield sorted(some.items())
+            some = {}
+    if some:
+        yield sorted(some.items())

@@ -31,6 +31,7 @@ from droplab.train.outcome import Curves, Metric, Outcome, Way
 
 _WAY = TypeAdapter(Way)
 _LOOK = TypeAdapter(Look)
+_SMALL = 512  # bytes of an array, below which compressing it takes longer than writing and reading all of it
 _METRICS = TypeAdapter(tuple[Metric, ...])
 
 
@@ -331,8 +332,10 @@ def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w") as member:
-                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+            kind = zipfile.ZIP_STORED if member.tell() < _SMALL else zipfile.ZIP_DEFLATED
+            archive.writestr(f"{name}.npy", member.getvalue(), kind)
     return packed.getvalue()
 
 
