@@ -133,3 +133,26 @@ def test_a_damaged_look_counts_as_one_all_the_same(store: Store, column: str) ->
         database.execute(f"UPDATE looks SET {column} = {column} || '7' WHERE number = 1")
     assert len(store.looks("a")) == 2
     assert (0, 1, 2) not in store.looks("a")
+
+
+def test_damage_is_looked_into_once_it_was_read_and_nothing_else_is_read_by_planning(store: Store) -> None:
+    first, second, third = save_many(store, range(3))
+    paths = [store.files.path("weights", store.load([run.key])[run.key].weights_hash) for run in (first, second)]
+    model = paths[0].read_bytes()
+    paths[0].write_bytes(model[:-1] + bytes([model[-1] ^ 1]))  # of its size, and not yet read
+    paths[1].write_bytes(model[:-1])
+    with closing(sqlite3.connect(store.path)) as database, database:
+        database.execute("UPDATE runs SET metrics = '[]' WHERE key = ?", (third.key,))
+    with pytest.MonkeyPatch.context() as patch:
+        asked: list[set[str]] = []
+        patch.setattr(Store, "check", lambda _, keys: asked.append(set(keys)) or {})
+        store.damaged(KEYS)
+    assert asked == [{second.key}]
+    with pytest.raises(StoreError, match="its bytes have changed"):
+        store.read_model(store.load([first.key])[first.key])
+    assert store.load(KEYS, lambda _: None).keys() == {first.key, second.key}
+    assert store.damaged(KEYS).keys() == {first.key, second.key, third.key}
+    paths[0].write_bytes(model)  # put back from a copy
+    assert store.damaged(KEYS).keys() == {second.key, third.key}
+    save_many(store, range(3))
+    assert store.damaged(KEYS) == {}
