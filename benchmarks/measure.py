@@ -23,7 +23,7 @@ from droplab.config import RunSettings
 from droplab.data.dataset import Dataset
 from droplab.data.files import load_dataset
 from droplab.errors import TrainingError
-from droplab.study.backends import worker_count
+from droplab.study.backends import Here
 from droplab.study.packs import make_packs, pack_program, with_way
 from droplab.study.plan import plan_run, plan_way
 from droplab.train.device import device_name, environment
@@ -92,7 +92,7 @@ def machine() -> dict[str, str]:
 
 def workers_of(way: Way, networks: int) -> int:
     """How many workers train so many packs: one on a GPU."""
-    return worker_count(way, None, networks)
+    return Here().workers(way, None, networks)
 
 
 def packs_of(networks: Sequence[RunSettings], data: str, way: Way, together: int, compiled: bool) -> list[Pack]:

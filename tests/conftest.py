@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from postgres import NoPostgresError, Postgres
+from ray_cluster import NoRayError, RayCluster
 
 if TYPE_CHECKING:
     from droplab.study.store import Store
@@ -87,9 +88,23 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RayCluster]:
+    """A Ray cluster of two nodes, that this process is connected to."""
+    from droplab.study.backends.ray import Cluster
+
+    try:
+        nodes = RayCluster()
+    except NoRayError as lacking:
+        (pytest.fail if "CI" in os.environ else pytest.skip)(str(lacking))
+    with nodes:
+        Cluster(nodes.address)
+        yield nodes
+
+
 @pytest.fixture
 def postgres_url(postgres: Postgres) -> Iterator[str]:
     """An empty database."""
     url = postgres.new_database()
     yield url
-    postgres.drop(url)
+    postgres.give_back(url)

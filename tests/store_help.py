@@ -1,20 +1,23 @@
-"""What the tests of the store share: runs that nobody trained, a check that a store is whole, and disks that fail."""
+"""What the tests of the store share: runs that nobody trained, a way behind a store's back, and disks that fail."""
 
 import hashlib
 import os
 import resource
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from sqlalchemy import Connection, NullPool, create_engine, select, update
 
 from droplab.config import RunSettings
 from droplab.data.dataset import Dataset
+from droplab.study.files import Kind
 from droplab.study.plan import Run
 from droplab.study.records import Planned
+from droplab.study.schema import arrays_table, pieces_table, plans_table, runs_table
 from droplab.study.store import Store
 from droplab.train.outcome import Curves, Metric, Outcome, Trained, Way
 
@@ -86,13 +89,73 @@ def weights_files(store: Store) -> set[Path]:
     return {path for path in Path(store.files.where("weights")).rglob("*.safetensors") if path.is_file()}
 
 
+def names_in(store: Store, kind: Kind) -> set[str]:
+    """What the files of a kind are called."""
+    return {file.name for file in store.files.listed(kind, ()) if not file.part}
+
+
+def let_age(store: Store) -> None:
+    """Have all files been written so long ago that those which nothing needs may go."""
+    if store.path is None:
+        with raw(store) as connection:
+            connection.execute(update(pieces_table).values(written=0))
+    for kind in () if store.path is None else ("weights", "checkpoints"):
+        for path in Path(store.files.where(kind)).rglob("*.safetensors*"):
+            os.utime(path, (0, 0))
+
+
+def location_of(store: Store) -> str:
+    """Where it is, for another process."""
+    return str(store.path or store._database.engine.url.render_as_string(hide_password=False))
+
+
+@contextmanager
+def raw(store: Store | str | Path) -> Iterator[Connection]:
+    """A transaction in the database of a store, or at its location, behind its back: nothing is looked after."""
+    location = location_of(store) if isinstance(store, Store) else str(store)
+    engine = create_engine(location if "://" in location else f"sqlite:///{location}", poolclass=NullPool)
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET LOCAL session_replication_role = replica")  # no foreign keys, no triggers
+        yield connection
+
+
+@contextmanager
+def failing(store: Store, when: str, row: str = "1 = 1", state: str = "P0001") -> Iterator[None]:
+    """A database that fails "in between".
+
+    Args:
+        store: its store.
+        when: as `BEFORE INSERT ON runs`.
+        row: which row it fails at, as `NEW.seed = 3`.
+        state: how, where PostgreSQL says so.
+    """
+    trigger = f"CREATE TRIGGER fail {when} FOR EACH ROW WHEN ({row})"
+    table = when.rpartition(" ")[2]
+    with raw(store) as connection:
+        if store.path:
+            connection.exec_driver_sql(f"{trigger} BEGIN SELECT RAISE(ABORT, 'in between'); END")
+        else:
+            body = f"LANGUAGE plpgsql AS $$ BEGIN RAISE 'in between' USING ERRCODE = '{state}'; END $$"
+            connection.exec_driver_sql(f"CREATE FUNCTION fail() RETURNS trigger {body}")
+            connection.exec_driver_sql(f"{trigger} EXECUTE FUNCTION fail()")
+    yield
+    with raw(store) as connection:
+        connection.exec_driver_sql("DROP TRIGGER fail" if store.path else f"DROP TRIGGER fail ON {table}")
+        if not store.path:
+            connection.exec_driver_sql("DROP FUNCTION fail")
+
+
 def check_whole(store: Store) -> set[str]:
     """Check that the database is sound and every run in it is complete; return the keys."""
-    with closing(sqlite3.connect(store.path)) as database:
-        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        rows = {key for (key,) in database.execute("SELECT key FROM runs")}
-        assert {key for (key,) in database.execute("SELECT key FROM arrays")} == rows
-        assert not rows & {key for (key,) in database.execute("SELECT key FROM plans")}, "planned, yet finished"
+    with raw(store) as connection:
+        if store.path:
+            assert connection.exec_driver_sql("PRAGMA integrity_check").fetchall() == [("ok",)]
+        rows, arrays, plans = (
+            set(connection.scalars(select(table.c.key))) for table in (runs_table, arrays_table, plans_table)
+        )
+        assert arrays == rows
+        assert not rows & plans, "planned, yet finished"
     records = store.load(rows)
     assert records.keys() == rows
     for record in records.values():
@@ -101,6 +164,29 @@ def check_whole(store: Store) -> set[str]:
         assert info.widths == record.settings.widths
         assert weights
     return rows
+
+
+def said(store: Store, seeds: range = range(6)) -> dict[str, object]:
+    """All that a store says of some runs and their data, but for what it says is damaged."""
+    keys = [make_run(seed).key for seed in seeds]
+    records = store.load(keys, lambda _: None)
+    told: dict[str, object] = {
+        key: repr((one.settings, one.way, one.outcome.metrics, one.finished, one.dataset, one.weights_hash))
+        + repr([array.tolist() for array in (*one.outcome.ledger.values(), *vars(one.outcome.curves).values())])
+        + repr((one.outcome.environment, one.outcome.train_seconds))
+        for key, one in records.items()
+    }
+    told |= {f"labels {one.fingerprint}": repr(one.test_labels) for one in records.values() if one.right is not None}
+    told |= {f"line {one.key}": repr(one) for one in store.summaries(lambda _: None)}
+    told |= {f"card {card.fingerprint}": repr(card) for card in store.datasets("toy")}
+    return told | {f"plan {key}": plan for key, plan in store.planned(keys).items()}
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait until something holds, or for so long."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from droplab.config import StudySettings
 from droplab.data.npz import write_npz
 from droplab.errors import TrainingError
 from droplab.study import packs
-from droplab.study.backends import InProcess
+from droplab.study.backends import Here, InProcess
 from droplab.study.backends.base import Result
 from droplab.study.forecast import Forecast
 from droplab.study.plan import Plan, Run, plan_study
@@ -119,7 +119,7 @@ def direct_bits(runs: Sequence[Run]) -> dict[str, str]:
     return {key: bits(result) for key, result in results.items()}
 
 
-def stored_bits(store: Path) -> dict[str, str]:
+def stored_bits(store: Path | str) -> dict[str, str]:
     """The same for every run of a store, by content key; the weights are checked on the way."""
     with Store(store) as opened:
         records = opened.load([summary.key for summary in opened.summaries()])
@@ -150,7 +150,7 @@ def droplab(*arguments: object) -> Said:
     out, errors, code = io.StringIO(), io.StringIO(), 0
     with (
         mock.patch.object(sys, "argv", ["droplab", *map(str, arguments)]),
-        mock.patch("droplab.study.runner.choose_backend", return_value=InProcess()),
+        mock.patch.object(Here, "backend", return_value=InProcess()),
         redirect_stdout(out),
         redirect_stderr(errors),
     ):

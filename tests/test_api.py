@@ -16,8 +16,7 @@ from droplab.config import StudySettings
 from droplab.data.output import Folder
 from droplab.errors import ConfigError, DataError, DeviceError, DroplabError, StoreError
 from droplab.model.file import read
-from droplab.study import runner
-from droplab.study.backends import InProcess
+from droplab.study.backends import Here, InProcess
 from droplab.study.store import RunRecord, Store
 from study_help import SMALL, Watcher, python, toy_npz
 
@@ -28,7 +27,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
     folder = tmp_path_factory.mktemp("study")
     study = droplab.Study.preset("mnist-depth", **SMALL, data=str(toy_npz(folder / "toy.npz")))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "choose_backend", lambda *_: InProcess())
+        patch.setattr(Here, "backend", lambda *_: InProcess())
         return study.run(store=folder / "store.sqlite", precision="fp32")
 
 
@@ -209,7 +208,7 @@ def test_regularizers_are_compared_by_name(finished: StudyResult) -> None:
 
 
 def test_without_an_observer_what_must_be_known_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "choose_backend", lambda *_: InProcess())
+    monkeypatch.setattr(Here, "backend", lambda *_: InProcess())
     values = SMALL | {
         "depths": [1],
         "seeds": 1,
@@ -224,7 +223,7 @@ def test_without_an_observer_what_must_be_known_is_a_warning(tmp_path: Path, mon
 
 
 def test_features_that_bf16_would_round_are_trained_in_fp32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "choose_backend", lambda *_: InProcess())
+    monkeypatch.setattr(Here, "backend", lambda *_: InProcess())
     values = SMALL | {"depths": [1], "seeds": 1, "epochs": 1, "data": str(toy_npz(tmp_path / "toy.npz"))}
     with pytest.warns(UserWarning, match="fp32: "):
         result = droplab.Study.preset("mnist-depth", **values).run(store=tmp_path / "store.sqlite")
@@ -265,7 +264,7 @@ def test_what_valid_chose_is_trained_again_on_all_training_examples(finished: St
     assert finished.refits == {}
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        patch.setattr(runner, "choose_backend", lambda *_: InProcess())
+        patch.setattr(Here, "backend", lambda *_: InProcess())
         again = study.run(store=store_of(finished), precision="fp32", refit=True)
         once_more = study.run(store=store_of(finished), precision="fp32", refit=True)
     assert any("it is trained again on train and valid together" in str(one.message) for one in said)
@@ -325,7 +324,7 @@ def test_a_study_with_early_stopping_is_refitted_and_its_store_can_be_read(tmp_p
     store = tmp_path / "store.sqlite"
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        patch.setattr(runner, "choose_backend", lambda *_: InProcess())
+        patch.setattr(Here, "backend", lambda *_: InProcess())
         made = droplab.Study(StudySettings.parse(settings | stopping)).run(store=store, precision="fp32", refit=True)
     assert list(made.refits) == [0, 1]
     for run in made.plan.runs:
@@ -343,7 +342,7 @@ def test_a_study_whose_data_cannot_be_had_leaves_no_store(tmp_path: Path) -> Non
 
 
 def test_a_run_that_turns_out_to_be_damaged_is_trained_again_by_the_same_study(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(runner, "choose_backend", lambda *_: InProcess())
+    monkeypatch.setattr(Here, "backend", lambda *_: InProcess())
     watcher = Watcher()
     study = droplab.Study.preset("mnist-depth", **SMALL | {"depths": [1]}, data=str(toy_npz(tmp_path / "toy.npz")))
     asked = {"store": tmp_path / "store.sqlite", "precision": "fp32"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from droplab.study import limits, packs
-from droplab.study.backends import worker_count
+from droplab.study.backends import Here
 from droplab.train.outcome import Way
 from toy import toy_examples
 
@@ -122,8 +122,8 @@ def test_workers_are_as_many_as_cores_and_memory_allow_unless_a_number_is_asked_
     way = Way("cpu", "fp32")
     for free, workers in ((1e12, 4), (2.5 * limits.WORKER_MEMORY, 2), (0.5 * limits.WORKER_MEMORY, 1)):
         monkeypatch.setattr(limits, "free_memory", lambda *_, free=free: free)
-        assert worker_count(way, None, 100) == workers
-    assert worker_count(way, 3, 100) == 3
+        assert Here().workers(way, None, 100) == workers
+    assert Here().workers(way, 3, 100) == 3
 
 
 def test_packs_are_as_small_as_the_memory_and_the_addresses_of_a_process_want(monkeypatch: pytest.MonkeyPatch) -> None:

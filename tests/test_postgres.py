@@ -31,7 +31,7 @@ def test_databases_are_apart_and_what_is_committed_outlives_a_crash(postgres: Po
             assert reached
     postgres.psql(f"DROP ROLE {GUARDED}")
     for url in (one, two):
-        postgres.drop(url)
+        postgres.give_back(url)
 
 
 def test_nothing_is_left_of_a_server_whose_test_failed(postgres: Postgres) -> None:  # where there is none

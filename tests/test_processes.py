@@ -11,7 +11,7 @@ from unittest import mock
 import pytest
 
 from droplab.errors import TrainingError
-from droplab.study.backends import processes, worker_count
+from droplab.study.backends import Here, processes
 from droplab.study.backends.base import OutOfMemoryError
 from droplab.study.backends.processes import RESTARTS, LocalProcesses
 from droplab.study.store import Store
@@ -259,11 +259,11 @@ def test_a_study_can_be_run_from_a(way: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("workers", "runs", "expected"), [(3, 9, 3), (9, 2, 2), (1, 5, 1)])
 def test_there_are_never_more_workers_than_asked_for_or_than_runs(workers: int, runs: int, expected: int) -> None:
-    assert worker_count(FP32, workers, runs) == expected
+    assert Here().workers(FP32, workers, runs) == expected
 
 
 def test_unasked_there_is_a_worker_a_core() -> None:
-    assert worker_count(FP32, None, 1000) == len(os.sched_getaffinity(0))
+    assert Here().workers(FP32, None, 1000) == len(os.sched_getaffinity(0))
 
 
 def test_a_pack_too_large_for_memory_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 from droplab.errors import ConfigError
 from droplab.report.reproduction import render_reproduction
 from droplab.reproduce import Reproduce
-from droplab.study.backends.in_process import InProcess
+from droplab.study.backends import Here, InProcess
 from droplab.study.plan import Run
 from droplab.study.published import results_frame
 from droplab.study.reproduction import (
@@ -37,7 +37,7 @@ MNIST = 60_000
 @pytest.fixture(autouse=True)
 def _in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Backends have tests of their own, and worker processes take seconds to start."""
-    monkeypatch.setattr("droplab.study.runner.choose_backend", lambda *_: InProcess())
+    monkeypatch.setattr(Here, "backend", lambda *_: InProcess())
 
 
 def toy(folder: Path, **values: object) -> Reproduction:

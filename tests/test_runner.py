@@ -11,8 +11,8 @@ import pytest
 
 from droplab.data.dataset import Dataset
 from droplab.errors import StoreError, TrainingError
-from droplab.study import forecast, packs, runner
-from droplab.study.backends import InProcess
+from droplab.study import forecast, packs
+from droplab.study.backends import Here, InProcess
 from droplab.study.plan import Run
 from droplab.study.runner import run_all
 from droplab.study.store import Store
@@ -26,7 +26,7 @@ from toy import toy_dataset
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train here: no worker process has to be started."""
-    monkeypatch.setattr(runner, "choose_backend", lambda *_: InProcess())
+    monkeypatch.setattr(Here, "backend", lambda *_: InProcess())
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def test_a_study_that_is_to_ignore_a_signal_does(store: Path, number: signal.Sig
     assert (summary.interrupted, summary.trained) == (False, 4)
 
 
-HERE = "from droplab.study import backends, runner; runner.choose_backend = lambda *_: backends.InProcess()\n"
+HERE = "from droplab.study import backends; backends.Here.backend = lambda *_: backends.InProcess()\n"
 WORKERS = "from droplab.study import forecast; forecast.WORKER_SECONDS = 0.0\n"
 RUN = "import sys; from pathlib import Path; from study_help import run_toy\nrun_toy(Path(sys.argv[1]), epochs=60)"
 

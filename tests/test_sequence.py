@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from droplab.study import runner
-from droplab.study.backends import InProcess
+from droplab.study.backends import Here, InProcess
 from droplab.study.plan import Plan
 from droplab.study.sequence import keep_looks, looks_ahead, run_study
 from droplab.study.store import Store
@@ -19,7 +18,7 @@ VALUES = {"depths": [2], "dropout": [0.5, 0.9], "seeds": 6, "until": "decided", 
 
 @pytest.fixture(autouse=True)
 def _in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "choose_backend", lambda *_: InProcess())
+    monkeypatch.setattr(Here, "backend", lambda *_: InProcess())
 
 
 def run(store: Path, watcher: Watcher | None = None, **values: object) -> tuple[Plan, set[str]]:
@@ -52,11 +51,11 @@ def test_all_looks_have_one_crew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """Each would wait for workers to start else."""
     crews = list[object]()
 
-    def choose(_: object, workers: int, crew: object) -> InProcess:
-        crews.append(crew)
+    def choose(site: Here, *_: object) -> InProcess:
+        crews.append(site.crew)
         return InProcess()
 
-    monkeypatch.setattr(runner, "choose_backend", choose)
+    monkeypatch.setattr(Here, "backend", choose)
     plan, _ = run(tmp_path / "s.sqlite")
     assert len(crews) == len(looks(tmp_path / "s.sqlite", plan)) > 1
     assert len(set(map(id, crews))) == 1

@@ -1,28 +1,20 @@
 """The store where writing is not to be had, where others write, and where a log cannot be."""
 
-import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from droplab import cli
-from droplab.errors import StoreBusyError, StoreError
-from droplab.study import filing, runner, sqlite
-from droplab.study.backends import InProcess
-from droplab.study.runner import run_all
+from droplab.errors import StoreError
+from droplab.study import sqlite
 from droplab.study.sqlite import SQLite, is_on_network
 from droplab.study.store import Store
-from store_help import check_whole, make_dataset, make_run, make_trained, save_many, weights_files, without_privileges
-from study_help import Watcher, toy_plan
-from toy import toy_dataset
+from store_help import check_whole, make_dataset, save_many, without_privileges
 
 MOUNTS = """\
 22 1 254:0 / / rw - ext4 /dev/vda rw
@@ -83,79 +75,6 @@ class TestReadOnly:
             file.chmod(0o755 if file.is_dir() else 0o644)
         with without_privileges(), Store(path) as store:
             assert len(store.summaries()) == 3
-
-
-class TestBusy:
-    def hold(self, path: Path, seconds: float) -> threading.Thread:
-        """Another program's write lock, for a while."""
-        held = threading.Event()
-
-        def keep() -> None:
-            with closing(sqlite3.connect(path, isolation_level=None)) as other:
-                other.execute("BEGIN IMMEDIATE")
-                held.set()
-                time.sleep(seconds)
-
-        thread = threading.Thread(target=keep)
-        thread.start()
-        assert held.wait(10)
-        return thread
-
-    def test_a_store_that_is_busy_says_so(self, store: Store) -> None:
-        thread = self.hold(store.path, 1)
-        with pytest.raises(StoreBusyError, match="database is locked"):
-            store.save_pack([(make_run(), make_trained(make_run()))], make_dataset(), patience=0.1)
-        thread.join()
-
-    @pytest.mark.parametrize("until_end", [False, True])
-    def test_a_study_goes_on_while_the_store_is_busy_and_files_all(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until_end: bool
-    ) -> None:
-        monkeypatch.setattr(runner, "choose_backend", lambda *_: InProcess())
-        monkeypatch.setattr(filing, "BETWEEN", 0.1)
-        plan, watcher, threads = toy_plan(epochs=2), Watcher(), []
-        with Store(tmp_path / "store.sqlite") as store:
-
-            def hold(*_: object) -> None:
-                if not threads:
-                    threads.append(self.hold(store.path, 3 if until_end else 0.3))
-
-            watcher.at_progress = hold
-            summary = run_all(plan.runs, toy_dataset(), store, watcher, workers=1)
-            assert (summary.trained, len(check_whole(store))) == (10, 10)
-        assert any("waits to be filed, and is tried again" in text for text in watcher.notices)
-
-    def test_what_can_never_be_filed_is_an_error_at_the_end_and_the_rest_is_trained(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(runner, "choose_backend", lambda *_: InProcess())
-        plan, watcher = toy_plan(epochs=1), Watcher()
-        trained = {run.key for run in plan.runs}
-        with Store(tmp_path / "store.sqlite") as store:
-            with closing(sqlite3.connect(store.path)) as database:
-                database.execute("CREATE TRIGGER full BEFORE INSERT ON runs BEGIN SELECT RAISE(ABORT, 'full'); END")
-            with pytest.raises(StoreError, match="the store cannot be written: full"):
-                run_all(plan.runs, toy_dataset(), store, watcher, workers=1)
-            assert {run.key for run, progress in watcher.progressed if progress.epoch == 1} == trained
-            with closing(sqlite3.connect(store.path)) as database:
-                database.execute("DROP TRIGGER full")
-            assert store.planned(trained).keys() == trained
-            assert store.claimed(trained) == {}
-
-
-def test_all_runs_whose_weights_are_lost_are_trained_again_in_one_go(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(runner, "choose_backend", lambda *_: InProcess())
-    plan, watcher = toy_plan(epochs=1), Watcher()
-    with Store(tmp_path / "store.sqlite") as store:
-        run_all(plan.runs, toy_dataset(), store, Watcher(), workers=1)
-        bits = {path.name for path in weights_files(store)}
-        for path in weights_files(store):
-            path.unlink()
-        summary = run_all(plan.runs, toy_dataset(), store, watcher, workers=1)
-        assert (summary.trained, summary.reused) == (10, 0)
-        assert {path.name for path in weights_files(store)} == bits
-        assert len(check_whole(store)) == 10
-    assert any(text.startswith("10 runs are damaged in the store and trained again") for text in watcher.notices)
 
 
 class TestNetworkDisks:

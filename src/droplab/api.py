@@ -126,16 +126,23 @@ class Study:
         device: str = "auto",
         precision: str = "auto",
         workers: int | None = None,
+        files: str | None = None,
+        backend: str = "local",
+        address: str | None = None,
         observer: Observer | None = None,
         refit: bool = False,
     ) -> StudyResult:
         """Train what the store lacks, and return everything.
 
         Args:
-            store: SQLite file; `None` for the user's own.
+            store: a file, or the URL of a database on a server; `None` for the user's own.
             device: `auto`, `cpu` or `cuda`.
             precision: `auto`, `fp32` or `bf16`.
-            workers: processes on a CPU; `None` for one a core.
+            workers: processes on a CPU, or packs at once on a cluster; `None` for one a core.
+            files: where a new store keeps weights and checkpoints, a path or URL that all machines reach.
+            backend: where networks are trained: `local`, this machine, or `ray`, a cluster.
+            address: of the Ray cluster, `auto` or `ray://host:port`; `None` for the one that this machine is part of,
+                or else a new one on this machine.
             observer: told how far it is. Without one, a notebook shows a bar; elsewhere, what must be known (a clipped
                 batch, a network that could not be trained) is a warning. Without one, Ctrl-C is a `KeyboardInterrupt`,
                 after which the same call goes on; with one, an interrupted study returns what is finished
@@ -147,7 +154,7 @@ class Study:
             ConfigError: if `refit` is asked for with fewer training examples than there are.
             DroplabError: if the data cannot be had, the device is not there, or the store does not work.
         """
-        lab = Lab(store, device, precision, workers, observer)
+        lab = Lab(store, device, precision, workers, observer, files, backend, address)
         findings, summary, dataset = lab.study(self.settings, refit, self.data)
         return StudyResult(findings, summary, lab, dataset)
 
@@ -158,6 +165,9 @@ class Study:
         device: str = "auto",
         precision: str = "auto",
         workers: int | None = None,
+        files: str | None = None,
+        backend: str = "local",
+        address: str | None = None,
         notify: Callable[[str], None] | None = None,
     ) -> tuple[Plan, Forecast]:
         """What `run` would train, and about what it would take; nothing is trained, and no store made.
@@ -166,13 +176,19 @@ class Study:
             store: as `run`, likewise the others.
             device: `auto`, `cpu` or `cuda`.
             precision: `auto`, `fp32` or `bf16`.
-            workers: processes on a CPU; `None` for one a core.
+            workers: processes on a CPU, or packs at once on a cluster; `None` for one a core.
+            files: where a new store keeps weights and checkpoints, a path or URL that all machines reach.
+            backend: where networks are trained: `local`, this machine, or `ray`, a cluster.
+            address: of the Ray cluster, `auto` or `ray://host:port`; `None` for the one that this machine is part of,
+                or else a new one on this machine.
             notify: told what must be known, as where the data come from; without it that is a warning.
 
         Raises:
             DroplabError: as `run`.
         """
-        return Lab(store, device, precision, workers, Warn(notify)).foretell(self.settings, self.data)
+        return Lab(store, device, precision, workers, Warn(notify), files, backend, address).foretell(
+            self.settings, self.data
+        )
 
     def recall(
         self,

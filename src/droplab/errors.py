@@ -58,6 +58,10 @@ class DeviceError(DroplabError):
     """The device or precision asked for is not there."""
 
 
+class ClusterError(DroplabError):
+    """There is no cluster to train on, or its nodes cannot train alike."""
+
+
 class TrainingError(DroplabError):
     """Training could not go on: a worker died again and again, or the loss is no number."""
 

@@ -61,21 +61,28 @@ class Reproduce:
         device: str = "auto",
         precision: str = "auto",
         workers: int | None = None,
+        files: str | None = None,
+        backend: str = "local",
+        address: str | None = None,
         observer: Observer | None = None,
     ) -> Reproduced:
         """Train what the store lacks: first what valid chooses among, with one seed, then what the test split is for.
 
         Args:
-            store: SQLite file; `None` for the user's own.
+            store: a file, or the URL of a database on a server; `None` for the user's own.
             device: `auto`, `cpu` or `cuda`.
             precision: `auto`, `fp32` or `bf16`.
-            workers: processes on a CPU; `None` for one a core.
+            workers: processes on a CPU, or packs at once on a cluster; `None` for one a core.
+            files: where a new store keeps weights and checkpoints, a path or URL that all machines reach.
+            backend: where networks are trained: `local`, this machine, or `ray`, a cluster.
+            address: of the Ray cluster, `auto` or `ray://host:port`; `None` for the one that this machine is part of,
+                or else a new one on this machine.
             observer: told how far it is; as of `Study.run`.
 
         Raises:
             DroplabError: if the data cannot be had, the device is not there, or the store does not work.
         """
-        lab = Lab(store, device, precision, workers, observer)
+        lab = Lab(store, device, precision, workers, observer, files, backend, address)
         networks = self._networks(lab)
         with lab.opened() as opened:
             summary = Summary(0, notices=networks.ready.notices)
@@ -97,6 +104,9 @@ class Reproduce:
         device: str = "auto",
         precision: str = "auto",
         workers: int | None = None,
+        files: str | None = None,
+        backend: str = "local",
+        address: str | None = None,
         notify: Callable[[str], None] | None = None,
     ) -> Forecast:
         """What `run` would take; nothing is trained. For a choice that is not made the costliest recipe stands.
@@ -105,13 +115,17 @@ class Reproduce:
             store: as `run`, likewise the others; it is not made where it is not there.
             device: `auto`, `cpu` or `cuda`.
             precision: `auto`, `fp32` or `bf16`.
-            workers: processes on a CPU; `None` for one a core.
+            workers: processes on a CPU, or packs at once on a cluster; `None` for one a core.
+            files: where a new store keeps weights and checkpoints, a path or URL that all machines reach.
+            backend: where networks are trained: `local`, this machine, or `ray`, a cluster.
+            address: of the Ray cluster, `auto` or `ray://host:port`; `None` for the one that this machine is part of,
+                or else a new one on this machine.
             notify: told what must be known; without it that is a warning.
 
         Raises:
             DroplabError: as `run`.
         """
-        lab = Lab(store, device, precision, workers, Warn(notify))
+        lab = Lab(store, device, precision, workers, Warn(notify), files, backend, address)
         with lab.existing() as opened:
             return self._networks(lab).forecast(lab, opened)
 

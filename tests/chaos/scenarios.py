@@ -14,6 +14,7 @@ from random import Random
 import numpy as np
 from safetensors import numpy as safetensors
 
+from chaos.cluster import clustered, several
 from chaos.disks import own_mounts, read_only, resize, small_disk
 from chaos.studies import KINDS, Study, locked
 
@@ -345,3 +346,24 @@ def different(folder: Path, cache: Path, random: Random) -> list[str]:
         wrong = [key for key, bits in study.expected().items() if said.get(key) != bits]
         found += [f"{len(wrong)} networks of {study.kind} are others"] if wrong else []
     return found
+
+
+@scenario(
+    "10 nodes, 10 workers and the driver twice killed, of 60 networks on a Ray cluster of 3 nodes",
+    "results.csv and weights are those of one machine, bit for bit; a killed driver's tasks end",
+)
+def cluster(folder: Path, cache: Path, random: Random) -> list[str]:
+    return clustered(folder, cache, random, nodes=10, workers=10, drivers=2)
+
+
+@scenario("the same on PostgreSQL, whose server restarts three times", "the same")
+def cluster_on_server(folder: Path, cache: Path, random: Random) -> list[str]:
+    return clustered(folder, cache, random, nodes=10, workers=10, drivers=2, restarts=3)
+
+
+@scenario(
+    "six studies at once on one PostgreSQL, each sharing half of its networks with the next",
+    "every network is trained once, none is lost",
+)
+def at_once_on_server(folder: Path, cache: Path, random: Random) -> list[str]:
+    return several(folder, cache, random)

@@ -36,6 +36,17 @@ KINDS: dict[str, str] = {
 }
 """Each kind's settings; `table` is `droplab fit` on a CSV file."""
 
+KINDS_OF_CLUSTERS = {
+    "clustered": "depths = [2, 3, 4]\nfirst_width = 256\ndropout = [0.5]\nmomentum = 0.9\nseeds = 10\nepochs = 100",
+    "briefly clustered": "widths = [256, 64]\ndropout = [0.5]\nmomentum = 0.9\nseeds = 4\nepochs = 100",
+    **{
+        f"shared {number}": f"widths = [32]\ndropout = [0.5]\nepochs = 60\nsplit_seed = 0\n"
+        f"seeds = [{', '.join(map(str, range(4 * number, 4 * number + 8)))}]"
+        for number in range(6)
+    },
+}
+"""Settings of studies that are trained on a cluster (of 60 and 8 networks), and of six that share half of theirs."""
+
 
 @dataclass
 class Said:
@@ -67,7 +78,9 @@ class Study:
 
     def __init__(self, kind: str, folder: Path, cache: Path, notes: Path | None = None) -> None:
         self.kind, self.folder, self.cache = kind, folder, cache
-        self.store, self.out = folder / "store.sqlite", folder / "out"
+        self.out = folder / "out"
+        self.store: Path | str = folder / "store.sqlite"
+        self.more: list[object] = ["--workers", 2]
         self.notes = notes or folder
         self.filed = self.notes / "filed.txt"
         folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +91,7 @@ class Study:
             training = ["--widths", "64,32", "--dropout", "0.5", "--epochs", "120", "--seeds", "4", "--force"]
             self.command = ["fit", data, "--target", "class", "--out", folder / "model.safetensors", *training]
             return
-        text = KINDS[kind]
+        text = (KINDS | KINDS_OF_CLUSTERS)[kind]
         if kind == "mapped":
             text = f'data = "{_mapped(folder / "arrays")}"\n' + text + "\n" + _COMMON.partition("\n")[2]
         else:
@@ -96,7 +109,7 @@ class Study:
     def start(self, *arguments: object, before: Sequence[object] = (), charts: bool = False) -> "Process":
         """Start `droplab` on its store: the study, or what `arguments` say; `before` comes before Python."""
         environment = self.environment | ({"CHAOS_CHARTS": "1"} if charts else {})
-        words = arguments or (*self.command, "--workers", 2)
+        words = arguments or (*self.command, *self.more)
         command = [*before, sys.executable, "-m", "chaos.program", *words, "--store", self.store]
         return Process([str(word) for word in command], environment, self.notes)
 
@@ -226,6 +239,11 @@ def _lock(kind: str) -> threading.Lock:
 
 
 _references: dict[str, tuple[dict[str, str], float]] = {}
+
+
+def whole(kind: str, cache: Path) -> Path:
+    """The folder of an undisturbed study of a kind."""
+    return cache.parent / f"whole-{kind}-{1 if kind == 'compiled' else 0}"
 
 
 def reference(kind: str, cache: Path) -> tuple[dict[str, str], float]:

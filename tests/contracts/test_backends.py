@@ -14,6 +14,7 @@ from droplab.data.disk import KeptFile
 from droplab.errors import TrainingError
 from droplab.study.backends import InProcess, LocalProcesses
 from droplab.study.backends.base import Backend
+from droplab.study.backends.ray import OnRay
 from droplab.study.packs import Pack, pack_name, with_way
 from droplab.train.loop import train_pack
 from study_help import LONG, Watcher, bits, direct_bits, one_by_one, toy_plan
@@ -146,3 +147,9 @@ class TestOneProcess(BackendContract):
 
 class TestTwoProcesses(BackendContract):
     backend = LocalProcesses(2)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("cluster")
+class TestRay(BackendContract):
+    backend = OnRay(2)

@@ -3,8 +3,6 @@
 A case is (target, number): the number seeds all that is random in it, so any case can be had again.
 """
 
-import multiprocessing
-import os
 import resource
 import signal
 import sys
@@ -16,14 +14,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
-from unittest import mock
 
 from droplab.errors import DroplabError
+from forked import forked
 
 MOST_MEGABYTES = 1000
 """What the process may take, with Python and all libraries, while it is asked about one file."""
@@ -109,7 +106,7 @@ def hunt(targets: Sequence[type[Target]], cases: Sequence[range], workers: int) 
         for target, numbers in zip(targets, cases, strict=True)
         for start in range(0, len(numbers), _CHUNK)
     ]
-    context = _forkserver()
+    context = forked()
     running: list[_Worker] = []
     try:
         while todo or running:
@@ -126,16 +123,6 @@ def hunt(targets: Sequence[type[Target]], cases: Sequence[range], workers: int) 
             worker.process.kill()
             worker.process.join()
             worker.room.cleanup()
-
-
-def _forkserver() -> Any:
-    """Processes begin as copies of one that has everything imported, and no thread."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fuzz.targets"])
-    search = os.pathsep.join((str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")))
-    with mock.patch.dict(os.environ, PYTHONPATH=search):
-        forkserver.ensure_running()
-    return context
 
 
 class _Worker:

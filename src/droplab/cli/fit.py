@@ -34,6 +34,9 @@ def fit(
     precision: options.Precision = "auto",
     workers: options.Workers = None,
     store: options.StorePath = None,
+    files: options.Files = None,
+    backend: options.Backend = "local",
+    address: options.Address = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -90,7 +93,8 @@ def fit(
         raise ConfigError(f"--confidence must lie between 0 and 1, as 0.9; found {confidence:g}.")
     if by_class and confidence is None:
         raise ConfigError("--by-class is of --confidence, and cannot act without it. Give both.")
-    resolve_way(device, precision)  # before anything is fetched
+    if backend == "local":
+        resolve_way(device, precision)  # before anything is fetched
     out = out or options.model_path(data)
     card = out.with_suffix(".md")
     if out == card:
@@ -98,7 +102,7 @@ def fit(
     for path in (out, card):
         outputs.check_file(path, force, (data, reading.get("test")), store)
     with watch(quiet) as observer:
-        lab = Lab(store, device, precision, workers, observer)
+        lab = Lab(store, device, precision, workers, observer, files, backend, address)
         fraction = 0.0 if rates else settings.valid_fraction  # the model is trained on these examples, too
         fraction = fraction if confidence is None else SET_APART
         ready = lab.read(data, **reading, valid_fraction=fraction, split_seed=settings.split_seed)

@@ -20,6 +20,9 @@ def train(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     store: options.StorePath = None,
+    files: options.Files = None,
+    backend: options.Backend = "local",
+    address: options.Address = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -43,11 +46,12 @@ def train(
     given = options.given(flags)
     name, reading = given.pop("data", "mnist"), options.reading(given)
     settings = RunSettings.parse(given)
-    resolve_way(device, precision)  # before anything is fetched
+    if backend == "local":
+        resolve_way(device, precision)  # before anything is fetched
     out = out or options.model_path(name)
     outputs.check_file(out, force, (name, reading.get("test")), store)
     with watch(quiet) as observer:
-        lab = Lab(store, device, precision, observer=observer)
+        lab = Lab(store, device, precision, None, observer, files, backend, address)
         split = {"valid_fraction": settings.valid_fraction, "split_seed": settings.split_seed}
         ready = lab.read(name, **reading, **split)
         with lab.opened() as opened:

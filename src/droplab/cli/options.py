@@ -23,6 +23,24 @@ StorePath = Annotated[
         show_default="in your data folder",
     ),
 ]
+Files = Annotated[
+    str | None,
+    typer.Option(
+        "--files",
+        metavar="PATH|URL",
+        help="Where a new store keeps weights and checkpoints: a folder or s3://… that all machines reach.",
+        show_default="beside the file, in the database",
+    ),
+]
+Backend = Annotated[str, typer.Option(metavar="local|ray", help="Train on this machine, or on a Ray cluster.")]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|ray://…",
+        help="Of the Ray cluster.",
+        show_default="the one this machine is part of, or a new one on it",
+    ),
+]
 Quiet = Annotated[
     bool, typer.Option("-q", "--quiet", help="Only say the answer at the end; what must be known goes to stderr.")
 ]

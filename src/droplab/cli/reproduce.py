@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -40,6 +40,9 @@ def reproduce(
     precision: options.Precision = "auto",
     workers: options.Workers = None,
     store: options.StorePath = None,
+    files: options.Files = None,
+    backend: options.Backend = "local",
+    address: options.Address = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -74,15 +77,24 @@ def reproduce(
         say(f"{what.title}\n{what.source}")
     target = out or Path("droplab-out") / f"{what.name}-{wanted.budget}{'-rows' if rows else ''}"
     outputs.open_folder(target, REPORT, force, (), store, dry_run)
+    where: dict[str, Any] = {
+        "store": store,
+        "files": files,
+        "device": device,
+        "precision": precision,
+        "workers": workers,
+        "backend": backend,
+        "address": address,
+    }
     if dry_run:
         for row in what.rows:
             say(f"  {row.name}" + (f" ({len(row.tried)} recipes tried)" if row.tried else ""))
-        forecast = wanted.foretell(store=store, device=device, precision=precision, workers=workers, notify=say)
+        forecast = wanted.foretell(notify=say, **where)
         say(f"{what.updates[wanted.budget]:,} updates a network; {forecast.words}")
         return
     try:
         with watch(quiet) as observer:
-            result = wanted.run(store=store, device=device, precision=precision, workers=workers, observer=observer)
+            result = wanted.run(observer=observer, **where)
     except KeyboardInterrupt:  # before the first epoch, or for the second time
         say("stopped at once: every finished network is kept; the same command goes on from there")
         raise typer.Exit(130) from None

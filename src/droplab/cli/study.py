@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,6 +55,9 @@ def study(
     precision: options.Precision = "auto",
     workers: options.Workers = None,
     store: options.StorePath = None,
+    files: options.Files = None,
+    backend: options.Backend = "local",
+    address: options.Address = None,
     out: Out = None,
     refit: Refit = False,
     probabilities: Probabilities = False,
@@ -82,10 +85,20 @@ def study(
     from droplab.train.device import resolve_way
 
     wanted, kinds = Study(settings), _kinds(figures)
-    resolve_way(device, precision)  # before anything is said or fetched
+    if backend == "local":
+        resolve_way(device, precision)  # before anything is said or fetched
     target = _target(wanted, spec, out, wanted.files(probabilities), force, store, dry_run)
+    where: dict[str, Any] = {
+        "store": store,
+        "files": files,
+        "device": device,
+        "precision": precision,
+        "workers": workers,
+        "backend": backend,
+        "address": address,
+    }
     if dry_run:
-        _foretell(wanted, store, device, precision, workers)
+        _foretell(wanted, where)
         return
     if not quiet:
         say(f"{wanted.settings.name}: {wanted.settings.question or 'a study'}")
@@ -94,9 +107,7 @@ def study(
     try:
         asked = settings.measure if settings.metric != "accuracy" else None
         with watch(quiet, asked) as observer:
-            result = wanted.run(
-                store=store, device=device, precision=precision, workers=workers, observer=observer, refit=refit
-            )
+            result = wanted.run(observer=observer, refit=refit, **where)
     except KeyboardInterrupt:  # before the first epoch, or for the second time
         say("stopped at once: every finished network is kept; the same command goes on from there")
         raise typer.Exit(130) from None
@@ -193,9 +204,9 @@ def presets() -> None:
         say(f"{name}: {load_reproduction(name).title}")
 
 
-def _foretell(wanted: Study, store: str | None, device: str, precision: str, workers: int | None) -> None:
+def _foretell(wanted: Study, where: Mapping[str, Any]) -> None:
     """Print the arms of a study and its forecast."""
-    plan, forecast = wanted.foretell(store=store, device=device, precision=precision, workers=workers, notify=say)
+    plan, forecast = wanted.foretell(notify=say, **where)
     seeds = len(plan.settings.seeds)
     most = "up to " if plan.settings.until else ""
     say(f"{len(plan.arms)} arms × {most}{seeds} seed{'s' if seeds > 1 else ''}:")

@@ -32,7 +32,7 @@ class Database(ABC):
     Attributes:
         name: what it is called where something is said of it; never with a password.
         engine: SQLAlchemy's.
-        blob: the type of bytes in its SQL.
+        types: what text and bytes are in its SQL.
         failures: what is raised where it fails, or the disk.
         notice: told that the database is waited for.
         stopping: asked meanwhile; once it is true, there is no more waiting.
@@ -40,7 +40,7 @@ class Database(ABC):
 
     name: str
     engine: Engine
-    blob: ClassVar[str]
+    types: ClassVar[dict[str, str]]
     failures: ClassVar[tuple[type[Exception], ...]] = (SQLAlchemyError, OSError, UnicodeError)
 
     def __init__(self) -> None:

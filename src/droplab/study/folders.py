@@ -31,7 +31,7 @@ class Folders(Files):
         weights: where weights lie.
         checkpoints: where packs under way keep theirs.
         identity: what tells the store from any other.
-        database: what its database is called.
+        database: what its database is called, where they lie beside it.
     """
 
     weights: Path

@@ -73,7 +73,9 @@ class Forecast:
         )
 
 
-def forecast_of(runs: int, stored: int, parts: Sequence[tuple[Examples, Sequence[Pack]]], workers: int) -> Forecast:
+def forecast_of(
+    runs: int, stored: int, parts: Sequence[tuple[Examples, Sequence[Pack]]], workers: int, is_here: bool = True
+) -> Forecast:
     """Foretell what the packs will take.
 
     Args:
@@ -81,16 +83,17 @@ def forecast_of(runs: int, stored: int, parts: Sequence[tuple[Examples, Sequence
         stored: of these, in the store.
         parts: the packs to train, by the examples that they are trained on; one part is done after another.
         workers: how many packs worker processes would train at once.
+        is_here: whether they are of this machine, where this process does little work itself, and that of a GPU.
     """
     packs = [(examples, pack) for examples, part in parts for pack in part]
     on_gpu = any(pack[0].way.device == "cuda" for _, pack in packs)
     held = sorted((len(pack) * memory_of(pack[0], examples) for examples, pack in packs), reverse=True)
     seconds = None
     if on_gpu:
-        workers = 0
+        workers = 0 if is_here else workers
     else:
         alone = [[_pack_seconds(pack, examples) for pack in part] for examples, part in parts]
-        workers = workers if sum(map(sum, alone)) > WORKER_SECONDS else 0
+        workers = 0 if is_here and sum(map(sum, alone)) <= WORKER_SECONDS else workers
         spans = [_part_seconds(*part, each, max(workers, 1)) for part, each in zip(parts, alone, strict=True)]
         seconds = sum(spans, WORKER_SECONDS * bool(workers))
     weights = sum(

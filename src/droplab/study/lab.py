@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from droplab.data.dataset import Dataset, DatasetCard
 from droplab.data.files import dataset_name, load_dataset
 from droplab.data.given import Given
 from droplab.errors import ConfigError, DataError, DroplabError, StoreError
+from droplab.study.backends import Site, site_of
 from droplab.study.findings import Findings
 from droplab.study.forecast import Forecast
 from droplab.study.location import database_at
@@ -26,7 +28,6 @@ from droplab.study.records import RunRecord
 from droplab.study.runner import Observer, Summary, clipped_batch, foretell, run_all
 from droplab.study.sequence import keep_looks, looks_ahead, run_study
 from droplab.study.store import Store
-from droplab.train.device import resolve_way
 from droplab.train.outcome import PRECISIONS, Precision, Trained, Way
 from droplab.train.state import Progress
 
@@ -106,6 +107,9 @@ class Lab:
             batch, a network that could not be trained) is a warning. Without one, Ctrl-C is a `KeyboardInterrupt`,
             after which the same call goes on; with one, what was interrupted returns what is finished.
         files: where a new store keeps weights and checkpoints, as `Store` takes it.
+        backend: where networks are trained, `local` or `ray`.
+        address: of a Ray cluster, `auto` or `ray://host:port`; `None` for the one that this machine is part of, or else
+            a new one on this machine.
 
     Example:
         >>> lab = Lab(device="cpu")
@@ -119,11 +123,24 @@ class Lab:
     workers: int | None = None
     observer: Observer | None = field(default=None, compare=False)
     files: str | None = None
+    backend: str = "local"
+    address: str | None = None
 
     @property
     def watcher(self) -> Observer:
         """The observer, or a new one: in a notebook one that shows a bar, else one that warns."""
         return self.observer or (Bar() if in_notebook() else Warn())
+
+    @cached_property
+    def site(self) -> Site:
+        """Where networks are trained.
+
+        Raises:
+            DroplabError: if there is no such place.
+        """
+        if self.backend == "ray":
+            self.watcher.looked("looking for the Ray cluster, or starting one on this machine")
+        return site_of(self.backend, self.address)
 
     def read(self, data: str | Path | Given, **reading: Any) -> Ready:
         """Read data, and decide how networks are trained on them; a device that is not there is told of before.
@@ -135,10 +152,11 @@ class Lab:
         Raises:
             DroplabError: if they cannot be had, or the device is not there.
         """
-        resolve_way(self.device, self.precision)  # before anything is fetched
+        self.site.resolve(self.device, self.precision)  # before anything is fetched
         tell = self.watcher.notice
         dataset = load_dataset(data, **reading, notify=tell)
-        way, notices = plan_way(dataset, self.device, self.precision)
+        way, notices = plan_way(dataset, self.device, self.precision, self.site.resolve)
+        notices += self.site.notices
         for notice in (*dataset.look.findings, *notices):
             tell(notice)
         return Ready(dataset, way, notices)
@@ -157,11 +175,12 @@ class Lab:
 
     def train(self, runs: Sequence[Run], dataset: Dataset, store: Store) -> Summary:
         """Train those of the runs that the store lacks, and file them: `runner.run_all`."""
-        return self._ended(run_all(runs, dataset, store, self.watcher, self.workers))
+        with self.site as site:
+            return self._ended(run_all(runs, dataset, store, self.watcher, self.workers, site))
 
     def forecast(self, runs: Sequence[Run], dataset: Dataset, store: Store | None) -> Forecast:
         """What `train` would take: `runner.foretell`."""
-        return foretell(runs, dataset, store, self.workers)
+        return foretell(runs, dataset, store, self.workers, self.site)
 
     def networks(
         self, settings: Sequence[RunSettings], ready: Ready, store: Store
@@ -198,7 +217,7 @@ class Lab:
         ready = self.read(data or settings.data, **settings.reading)
         with self.opened() as store:
             plan = _plan(settings, ready, store)
-            summary = self._ended(run_study(plan, ready.dataset, store, self.watcher, self.workers))
+            summary = self._ended(run_study(plan, ready.dataset, store, self.watcher, self.workers, self.site))
             summary.notices[:0] = ready.notices
             findings = self._findings(plan, ready.dataset.card, store, summary)
             unread = [run for run in plan.runs if run.key not in findings.records]
@@ -265,7 +284,7 @@ class Lab:
             forecast = self.forecast(plan.runs, ready.dataset, store)
             if settings.until is not None:
                 finished = store.finished([run.key for run in plan.runs]) if store else set()
-                for line in looks_ahead(plan, finished, ready.dataset, self.workers):
+                for line in looks_ahead(plan, finished, ready.dataset, self.workers, self.site):
                     self.watcher.notice(line)
             return plan, forecast
 

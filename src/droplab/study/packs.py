@@ -99,7 +99,13 @@ def pack_program(pack: Pack, examples: Examples) -> Program:
 
 
 def make_packs(
-    runs: Sequence[Run], examples: Examples, workers: int, memory: float | None = None, beside: int | None = None
+    runs: Sequence[Run],
+    examples: Examples,
+    workers: int,
+    memory: float | None = None,
+    beside: int | None = None,
+    most_seconds: float = math.inf,
+    compiles: bool = True,
 ) -> Packing:
     """Group runs into packs and settle how each is executed.
 
@@ -112,6 +118,8 @@ def make_packs(
         workers: how many packs are trained at once.
         memory: free memory of the device, bytes; `None` asks for it.
         beside: how many packs, planned before, are trained at the same time; `None` gives each pack one thread.
+        most_seconds: of work, about, that a pack has at most; a single run may have more.
+        compiles: whether steps may be compiled.
     """
     device = runs[0].way.device
     share = MEMORY_SHARE * (free_memory(device, examples, workers) if memory is None else memory / workers)
@@ -129,11 +137,12 @@ def make_packs(
                 f"together; they are trained {fitting} at a time"
             )
             most = fitting
+        most = max(1, int(min(most, most_seconds / plain_seconds(tuple(group[:1]), examples))))
         packs += [in_order(group[i : i + most]) for i in range(0, len(group), most)]
     packs = [with_way(pack, replace(pack[0].way, stacked=len(pack) > 1)) for pack in packs]
     if beside is not None:
         packs = with_threads(packs, examples, beside)
-    packs, notice = _decide_compiling(packs, examples)
+    packs, notice = _decide_compiling(packs, examples) if compiles else (packs, [])
     return Packing(sorted(packs, key=lambda pack: -pack_work(pack, examples)), notices + notice)
 
 

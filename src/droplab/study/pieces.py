@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, bindparam, delete, func, select
 
 from droplab.data.disk import ABANDONED
 from droplab.errors import StoreError
@@ -22,7 +23,7 @@ _of = pieces_table.c
 
 @dataclass(frozen=True)
 class Pieces(Files):
-    """Files in the table `pieces`. Each is written in one transaction, small ones together; others may write beside."""
+    """Files in the table `pieces`. They are written in one transaction, that others may write beside."""
 
     database: PostgreSQL
 
@@ -31,17 +32,17 @@ class Pieces(Files):
         return f"{self.database.name}, table pieces" + (f", {kind[:-1]} {name}" if name else "")
 
     def write(self, kind: Kind, files: Iterable[tuple[str, bytes]]) -> None:
-        """As the contract says."""
-        for some in _together(files):
-            pieces = [
-                {"kind": kind, "name": name, "number": start // _PIECE, "content": content[start : start + _PIECE]}
-                for name, content in some
-                for start in range(0, max(1, len(content)), _PIECE)
-            ]
-            with self.database.changing() as connection:
-                now = self.database.now(connection)
-                connection.execute(delete(pieces_table).where(_of.kind == kind, _of.name.in_(dict(some))))
-                self.database.replace(connection, pieces_table, [piece | {"written": now} for piece in pieces])
+        """As the contract says, all or none of them; small ones go to the server together."""
+        counts: dict[str, int] = {}
+        with self.database.changing() as connection:
+            key = {"kind": kind, "written": self.database.now(connection)}
+            for batch in _batches(files, counts):
+                self.database.replace(connection, pieces_table, [key | piece for piece in batch])
+            rest = delete(pieces_table).where(
+                _of.kind == kind, _of.name == bindparam("of"), _of.number >= bindparam("n")
+            )
+            if counts:
+                connection.execute(rest, [{"of": name, "n": count} for name, count in counts.items()])
 
     def read(self, kind: Kind, name: str) -> bytes:
         """As the contract says; a database that is away is waited for."""
@@ -63,7 +64,7 @@ class Pieces(Files):
         with self.database.reading() as connection:
             while chunk := list(islice(rest, _NAMES)):
                 query = select(_of.name, size).where(_of.kind == kind, _of.name.in_(chunk)).group_by(_of.name)
-                found |= {name: int(bytes_) for name, bytes_ in connection.execute(query)}
+                found |= {name: int(size_of) for name, size_of in connection.execute(query)}
         return found
 
     def remove(self, kind: Kind, names: Iterable[str]) -> None:
@@ -91,13 +92,18 @@ class Pieces(Files):
             yield StoredFile(name, int(size_of), False, name not in needed and now - when > ABANDONED)
 
 
-def _together(files: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
-    """Files by transaction, for a commit takes longer than a small file; sorted, so that no writers wait in a ring."""
-    some: dict[str, bytes] = {}
+def _batches(files: Iterable[tuple[str, bytes]], counts: dict[str, int]) -> Iterator[list[dict[str, Any]]]:
+    """Pieces of files, about as many bytes as one piece may have; `counts` gets how many each file has."""
+    batch: list[dict[str, Any]] = []
+    size = 0
     for name, content in files:
-        some[name] = content
-        if len(some) == _NAMES or sum(map(len, some.values())) >= _PIECE:
-            yield sorted(some.items())
-            some = {}
-    if some:
-        yield sorted(some.items())
+        starts = range(0, max(1, len(content)), _PIECE)
+        counts[name] = len(starts)
+        for number, start in enumerate(starts):
+            batch.append({"name": name, "number": number, "content": content[start : start + _PIECE]})
+            size += len(batch[-1]["content"])
+            if size >= _PIECE:
+                yield batch
+                batch, size = [], 0
+    if batch:
+        yield batch

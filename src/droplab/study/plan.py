@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -305,11 +305,22 @@ def refit_settings(settings: RunSettings, outcome: Outcome) -> RunSettings:
     return settings.model_copy(update=changed)
 
 
-def plan_way(dataset: Dataset, device: str = "auto", precision: str = "auto") -> tuple[Way, list[str]]:
-    """Decide how runs on `dataset` are executed on this machine.
+def plan_way(
+    dataset: Dataset,
+    device: str = "auto",
+    precision: str = "auto",
+    resolve: Callable[[str, str], Way] | None = None,
+) -> tuple[Way, list[str]]:
+    """Decide how runs on `dataset` are executed.
 
     `auto` means bf16 where the device has matrix units for it and the features are bytes, whose 256 values bf16 keeps
     apart; it would round `float32` features to 8 bits.
+
+    Args:
+        dataset: the data.
+        device: `auto`, `cpu` or `cuda`.
+        precision: `auto`, `fp32` or `bf16`.
+        resolve: what there is where they are trained, `Site.resolve`; `None` for this machine.
 
     Returns:
         The way, and what the user must know of it.
@@ -319,7 +330,7 @@ def plan_way(dataset: Dataset, device: str = "auto", precision: str = "auto") ->
     """
     from droplab.train.device import resolve_way  # imports PyTorch, which nothing else here needs
 
-    way = resolve_way(device, precision)
+    way = (resolve or resolve_way)(device, precision)
     if precision != "auto":
         return way, []
     if way.precision == "fp32":

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 
-from sqlalchemy import URL, Connection, create_engine, make_url, text
+from sqlalchemy import URL, Connection, NullPool, Pool, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError
 
 from droplab.errors import StoreAwayError, StoreBusyError, StoreError
@@ -52,29 +53,32 @@ class PostgreSQL(Database):
 
     Args:
         url: as SQLAlchemy takes it: `postgresql+psycopg://user@host/database`.
+        pool: what keeps its connections, if not SQLAlchemy's usual one.
 
     Raises:
         StoreError: if it is no such URL, or psycopg is not installed.
     """
 
-    blob = "BYTEA"
+    types: ClassVar = {"text": 'VARCHAR COLLATE "C"', "blob": "BYTEA"}
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, pool: type[Pool] | None = None) -> None:
         super().__init__()
         self._url = url
         parsed = _parsed(url)
         self.name = parsed.render_as_string(hide_password=True).replace("%2F", "/")
         try:
-            self.engine = create_engine(parsed, pool_pre_ping=True, pool_recycle=600, connect_args=_CONNECTING)
+            self.engine = create_engine(
+                parsed, poolclass=pool, pool_pre_ping=True, pool_recycle=600, connect_args=_CONNECTING
+            )
         except ModuleNotFoundError:
             raise StoreError(
                 f"{self.name}: a store on PostgreSQL needs psycopg; found none. Type: pip install 'droplab[postgresql]'"
             ) from None
         self._may_write: bool | None = None
 
-    def __reduce__(self) -> tuple[type[PostgreSQL], tuple[str], dict[str, bool]]:
-        """A process that gets it makes connections of its own, to a server that was there."""
-        return PostgreSQL, (self._url,), {"_answered": True}
+    def __reduce__(self) -> tuple[type[PostgreSQL], tuple[str, type[Pool]], dict[str, bool]]:
+        """A process that gets it makes connections of its own, to a server that was there, and keeps none."""
+        return PostgreSQL, (self._url, NullPool), {"_answered": True}
 
     @property
     def exists(self) -> bool:

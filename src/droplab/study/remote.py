@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from droplab.data.disk import ABANDONED
-from droplab.errors import StoreError
+from droplab.errors import DroplabError, StoreError
 from droplab.study.database import reason
 from droplab.study.files import Files, Kind, StoredFile
 from droplab.study.folders import Folders
@@ -21,18 +21,21 @@ _MANY = 100  # files, from which on a list of all is sooner there than a look at
 _ADVICE = "Check the address and its credentials, or name another with --files."
 
 
-def files_at(url: str, identity: str, database: str) -> Files:
+def files_at(url: str, identity: str) -> Files:
     """The files of a store at a URL, or in a folder that all machines share, in a folder of the store's own.
 
     Args:
         url: as `files_url` gives it.
         identity: the store's.
-        database: what its database is called.
     """
     if not url.startswith("file://"):
         return Remote(url, identity)
     folder = Path(url.removeprefix("file://")) / identity
-    return Folders(folder / "weights", folder / "checkpoints", identity, database)
+    folders = Folders(folder / "weights", folder / "checkpoints", identity, "")  # each machine may call it otherwise
+    if not folders.are_ours:
+        with suppress(OSError, DroplabError):  # as where it can only be read
+            folders.claim()
+    return folders
 
 
 def files_url(text: str) -> str:

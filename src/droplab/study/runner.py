@@ -8,16 +8,17 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from types import FrameType
 from typing import Protocol
 
 from droplab.config import Recipe
 from droplab.data.dataset import Dataset, DatasetCard
 from droplab.errors import StoreError, TrainingError
-from droplab.study.backends import Backend, Crew, choose_backend, worker_count
+from droplab.study.backends import Backend, Here, Site
 from droplab.study.claims import renewed
 from droplab.study.filing import Filing
 from droplab.study.forecast import Forecast, forecast_of
@@ -118,7 +119,7 @@ def run_all(
     store: Store,
     observer: Observer,
     workers: int | None = None,
-    crew: Crew | None = None,
+    site: Site | None = None,
 ) -> Summary:
     """Train every run that `store` lacks and file it there as soon as it is done.
 
@@ -131,7 +132,7 @@ def run_all(
         store: where results are and go.
         observer: told of everything.
         workers: processes on a CPU; `None` for one a core.
-        crew: where these come from and stay, for the next call; `None` for one of this call's own.
+        site: where they are trained, which stays ready for the next call; `None` for this machine.
 
     Raises:
         DataError: if there are not as many training examples as a run asks for; or if a mapped data file is changed or
@@ -139,6 +140,9 @@ def run_all(
         TrainingError: if workers die again and again.
         StoreError: if a result cannot be filed; those before are.
     """
+    if site is None:
+        with Here() as here:
+            return run_all(runs, dataset, store, observer, workers, here)
     started = time.perf_counter()
     summary = Summary(reused=0)
 
@@ -160,10 +164,11 @@ def run_all(
     if not todo:
         observer.begin(runs, todo)
     else:
-        workers = worker_count(todo[0].way, workers, len(todo))
+        workers = site.workers(todo[0].way, workers, len(todo))
         groups = _parts(todo, dataset)
-        parts = [(part, _planned_packs(mine, part, store, workers, notice)) for part, mine in groups]
-        forecast = forecast_of(len(runs), len(runs) - len(todo), parts, workers)
+        planned_packs = partial(_planned_packs, store=store, site=site, workers=workers)
+        parts = [(part, planned_packs(mine, part, notice=notice)) for part, mine in groups]
+        forecast = forecast_of(len(runs), len(runs) - len(todo), parts, workers, site.is_here)
         observer.planned(forecast)
         observer.begin(runs, todo)
         left = {run.key for run in todo}
@@ -177,9 +182,8 @@ def run_all(
             _stop_on_interrupt() as stop,
             renewed(store.renew),
             store.waiting_until(stop.is_set),
-            nullcontext(crew) if crew else Crew() as staying,
         ):
-            backend = choose_backend(todo[0].way, min(forecast.workers, forecast.packs), staying)
+            backend = site.backend(todo[0].way, min(forecast.workers, forecast.packs))
             filing = Filing(store, dataset, filed, notice, stop)
             try:
                 while parts:
@@ -188,7 +192,11 @@ def run_all(
                             packs = _compiled(mine, examples, store, workers, notice, stop)
                             _train(packs, examples, backend, store, observer, notice, stop, filing)
                     filing.end()
-                    parts = [] if stop.is_set() else _free(groups, left, damaged, store, workers, summary, notice, stop)
+                    parts = (
+                        []
+                        if stop.is_set()
+                        else _free(groups, left, damaged, store, planned_packs, summary, notice, stop)
+                    )
             finally:
                 filing.end()
                 with suppress(StoreError):  # a lease ends by itself
@@ -201,7 +209,13 @@ def run_all(
     return summary
 
 
-def foretell(runs: Sequence[Run], dataset: Dataset, store: Store | None, workers: int | None = None) -> Forecast:
+def foretell(
+    runs: Sequence[Run],
+    dataset: Dataset,
+    store: Store | None,
+    workers: int | None = None,
+    site: Site | None = None,
+) -> Forecast:
     """What `run_all` would take; nothing is trained and nothing kept.
 
     Args:
@@ -209,19 +223,22 @@ def foretell(runs: Sequence[Run], dataset: Dataset, store: Store | None, workers
         dataset: their data.
         store: where results are; `None` for an empty one.
         workers: processes on a CPU; `None` for one a core.
+        site: where they would be trained; `None` for this machine.
 
     Raises:
         DataError: as `run_all`.
     """
+    site = site or Here()
     had = _sound(runs, store)[0] if store else set()
     todo = [run for run in runs if run.key not in had]
     if not todo:
         return forecast_of(len(runs), len(runs), [], 1)
-    workers = worker_count(todo[0].way, workers, len(todo))
+    workers = site.workers(todo[0].way, workers, len(todo))
     parts = [
-        (part, _planned_packs(mine, part, store, workers, lambda text: None)) for part, mine in _parts(todo, dataset)
+        (part, _planned_packs(mine, part, store, site, workers, lambda text: None))
+        for part, mine in _parts(todo, dataset)
     ]
-    return forecast_of(len(runs), len(runs) - len(todo), parts, workers)
+    return forecast_of(len(runs), len(runs) - len(todo), parts, workers, site.is_here)
 
 
 def _parts(todo: Sequence[Run], dataset: Dataset) -> list[tuple[Examples, list[Run]]]:
@@ -287,7 +304,7 @@ def _free(
     left: set[str],
     damaged: dict[str, str],
     store: Store,
-    workers: int,
+    planned_packs: Callable[..., list[Pack]],
     summary: Summary,
     notice: Callable[[str], None],
     stop: _Stop,
@@ -303,7 +320,7 @@ def _free(
         summary.reused += len(done)
         if any(run.key in left for run in free):
             wanted = [(part, [run for run in runs if run.key in left - others.keys()]) for part, runs in groups]
-            return [(part, _planned_packs(runs, part, store, workers, lambda _: None)) for part, runs in wanted if runs]
+            return [(part, planned_packs(runs, part, notice=lambda _: None)) for part, runs in wanted if runs]
         if others and not told:
             owner = next(iter(others.values()))
             notice(
@@ -316,7 +333,12 @@ def _free(
 
 
 def _planned_packs(
-    todo: Sequence[Run], examples: Examples, store: Store | None, workers: int, notice: Callable[[str], None]
+    todo: Sequence[Run],
+    examples: Examples,
+    store: Store | None,
+    site: Site,
+    workers: int,
+    notice: Callable[[str], None],
 ) -> list[Pack]:
     """The packs of the runs to train. What was planned before keeps its pack and its way; the rest is planned now."""
     planned = store.planned([run.key for run in todo]) if store else {}
@@ -330,7 +352,9 @@ def _planned_packs(
     new = [run for run in todo if run.key not in known]
     if not new:
         return kept
-    packing = make_packs(new, examples, workers, beside=len(kept))
+    memory = workers * site.memory(todo[0].way.device, examples, workers)
+    beside = len(kept) if site.is_here else None
+    packing = make_packs(new, examples, workers, memory, beside, site.most_seconds, site.compiles())
     for text in packing.notices:
         notice(text)
     return sorted(kept + packing.packs, key=lambda pack: -pack_work(pack, examples))

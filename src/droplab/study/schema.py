@@ -170,9 +170,9 @@ _STEPS = {  # what makes the next version of each; as SQL, because the tables ab
     ),
     6: ("ALTER TABLE runs ADD COLUMN threads INTEGER NOT NULL DEFAULT 1",),
     7: (
-        "CREATE TABLE pieces (kind VARCHAR NOT NULL, name VARCHAR NOT NULL, number INTEGER NOT NULL, "
+        "CREATE TABLE pieces (kind {text} NOT NULL, name {text} NOT NULL, number INTEGER NOT NULL, "
         "content {blob} NOT NULL, written FLOAT NOT NULL, PRIMARY KEY (kind, name, number))",
-        "CREATE TABLE suspects (key VARCHAR NOT NULL PRIMARY KEY)",
+        "CREATE TABLE suspects (key {text} NOT NULL PRIMARY KEY)",
     ),
 }
 
@@ -231,7 +231,7 @@ def prepare(database: Database) -> None:
             return
         for step in range(version, SCHEMA_VERSION):
             for statement in _STEPS[step]:
-                connection.exec_driver_sql(statement.format(blob=database.blob))
+                connection.exec_driver_sql(statement.format(**database.types))
         if version < _SEALED:
             _seal(connection)
             _keep_meta(connection, identity=uuid.uuid4().hex, suffix="")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from droplab.data.dataset import Dataset
 from droplab.stats.looks import level_of
 from droplab.stats.planning import smallest_shown
-from droplab.study.backends import Crew
+from droplab.study.backends import Here, Site
 from droplab.study.forecast import span_words
 from droplab.study.plan import Arm, Plan, Run
 from droplab.study.records import RunRecord
@@ -18,7 +18,14 @@ from droplab.study.store import Store
 from droplab.study.verdicts import ERROR, Due, contenders_of, control_pairs, due, looks_reached, verdicts
 
 
-def run_study(plan: Plan, dataset: Dataset, store: Store, observer: Observer, workers: int | None = None) -> Summary:
+def run_study(
+    plan: Plan,
+    dataset: Dataset,
+    store: Store,
+    observer: Observer,
+    workers: int | None = None,
+    site: Site | None = None,
+) -> Summary:
     """Train what a study needs, all at once or look by look.
 
     With `until`, an arm that is decided gets no more seeds, and no look begins that the budget is foretold not to hold;
@@ -31,14 +38,15 @@ def run_study(plan: Plan, dataset: Dataset, store: Store, observer: Observer, wo
         store: where results are and go.
         observer: told of everything.
         workers: processes on a CPU; `None` for one a core.
+        site: where they are trained; `None` for this machine.
 
     Raises:
         DroplabError: as `run_all`.
     """
-    if plan.settings.until is None:
-        return run_all(plan.runs, dataset, store, observer, workers)
-    with Crew() as crew:  # one for all looks
-        return _Looks(plan, dataset, store, observer, workers, crew).run()
+    with site or Here() as ready:  # one for all looks
+        if plan.settings.until is None:
+            return run_all(plan.runs, dataset, store, observer, workers, ready)
+        return _Looks(plan, dataset, store, observer, workers, ready).run()
 
 
 def keep_looks(plan: Plan, records: Mapping[str, RunRecord], store: Store) -> None:
@@ -56,7 +64,9 @@ def keep_looks(plan: Plan, records: Mapping[str, RunRecord], store: Store) -> No
         store.keep_look(plan.identity, seeds)
 
 
-def looks_ahead(plan: Plan, finished: Collection[str], dataset: Dataset, workers: int | None) -> list[str]:
+def looks_ahead(
+    plan: Plan, finished: Collection[str], dataset: Dataset, workers: int | None, site: Site | None = None
+) -> list[str]:
     """What the looks of a study may take, and what they can tell, a line each; and how far its budget reaches.
 
     Args:
@@ -64,6 +74,7 @@ def looks_ahead(plan: Plan, finished: Collection[str], dataset: Dataset, workers
         finished: the keys of its finished runs.
         dataset: its data.
         workers: processes on a CPU; `None` for one a core.
+        site: where they would be trained; `None` for this machine.
     """
     settings, held, unknown = plan.settings, 0, False
     pairs = len({(arm.name, other.name) for arm, other in control_pairs(plan)} - plan.twins)
@@ -72,7 +83,7 @@ def looks_ahead(plan: Plan, finished: Collection[str], dataset: Dataset, workers
     for number, seeds in zip(plan.look_numbers, settings.looks, strict=True):
         first = settings.seeds[:seeds]
         todo = [run for run in plan.runs if run.settings.seed in first and run.key not in finished]
-        seconds = foretell(todo, dataset, None, workers).seconds
+        seconds = foretell(todo, dataset, None, workers, site).seconds
         time_told = "time unknown on a GPU" if seconds is None else f"about {span_words(seconds)} from now"
         shown = "one seed decides nothing"
         if seeds > 1:
@@ -93,10 +104,10 @@ class _Looks:
     """A study that is trained look by look."""
 
     def __init__(
-        self, plan: Plan, dataset: Dataset, store: Store, observer: Observer, workers: int | None, crew: Crew
+        self, plan: Plan, dataset: Dataset, store: Store, observer: Observer, workers: int | None, site: Site
     ) -> None:
         self.plan, self.dataset, self.store, self.observer = plan, dataset, store, observer
-        self.workers, self.crew = workers, crew
+        self.workers, self.site = workers, site
         self.summary = Summary(reused=0)
         self.ends = time.monotonic() + plan.settings.budget_seconds
         self.taken = self.foretold = 0.0
@@ -106,7 +117,7 @@ class _Looks:
         """Train until all is decided, the seeds are used up, or the budget is."""
         keys = [run.key for run in self.plan.runs]
         records = self.store.load(keys, self._notice)
-        for line in looks_ahead(self.plan, records, self.dataset, self.workers):
+        for line in looks_ahead(self.plan, records, self.dataset, self.workers, self.site):
             self.observer.looked(line)
         finished = tuple(run for run in self.plan.runs if run.key in records)
         failed: set[str] = set()
@@ -132,7 +143,7 @@ class _Looks:
         return self.summary
 
     def _train(self, runs: Sequence[Run]) -> Summary:
-        return run_all(runs, self.dataset, self.store, self.observer, self.workers, self.crew)
+        return run_all(runs, self.dataset, self.store, self.observer, self.workers, self.site)
 
     def _affordable(self, following: Due) -> Due | None:
         """What the rest of the budget holds of a look: all of it, or its most promising arms; `None` for none.
@@ -166,13 +177,13 @@ class _Looks:
 
     def _seconds(self, following: Due) -> float:
         """About how long that takes, by how long the looks before took; 0 before the first on a GPU."""
-        seconds = foretell(following.runs, self.dataset, None, self.workers).seconds
+        seconds = foretell(following.runs, self.dataset, None, self.workers, self.site).seconds
         if seconds is None:
             return self.taken / self.trained * len(following.runs) if self.trained else 0.0
         return seconds * (self.taken / self.foretold if self.taken and self.foretold else 1.0)
 
     def _foretold(self, following: Due) -> float:
-        return foretell(following.runs, self.dataset, None, self.workers).seconds or 0.0
+        return foretell(following.runs, self.dataset, None, self.workers, self.site).seconds or 0.0
 
     def _say(self, look: Due, records: Mapping[str, RunRecord]) -> None:
         """Tell what a look came to."""

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import ClassVar
 
 from sqlalchemy import URL, Connection, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
@@ -67,7 +68,7 @@ class SQLite(Database):
         path: where it lies.
     """
 
-    blob = "BLOB"
+    types: ClassVar = {"text": "VARCHAR", "blob": "BLOB"}
     failures = (*Database.failures, sqlite3.Error)  # where SQLAlchemy is not between
 
     def __init__(self, path: Path) -> None:

@@ -145,10 +145,14 @@ class Store:
         self._database.notice = notice
         self.name, self.owner = self._database.name, Owner()
         wanted = None if files is None else files_url(files)
-        self._database.make()
-        prepare(self._database)
-        self._database.settle()
-        self.files = self._settled(wanted)
+        try:
+            self._database.make()
+            prepare(self._database)
+            self._database.settle()
+            self.files = self._settled(wanted)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def path(self) -> Path | None:
@@ -515,7 +519,7 @@ class Store:
                 self._database.replace(connection, meta_table, [{"name": "files", "value": wanted}])
             url = wanted
         if url:
-            return files_at(url, meta["identity"], self.name)
+            return files_at(url, meta["identity"])
         database = self._database
         return Pieces(database) if isinstance(database, PostgreSQL) else self._folders(database)
 

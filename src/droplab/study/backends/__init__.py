@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
+from droplab.errors import ConfigError
 from droplab.study.backends.base import Backend
 from droplab.study.backends.in_process import InProcess
-from droplab.study.backends.processes import Crew, LocalProcesses
-from droplab.study.limits import cores, room_for_workers
-from droplab.train.outcome import Way
+from droplab.study.backends.processes import LocalProcesses
+from droplab.study.backends.site import Here, Site
 
-__all__ = ["Backend", "Crew", "InProcess", "LocalProcesses", "choose_backend", "cores", "worker_count"]
+__all__ = ["BACKENDS", "Backend", "Here", "InProcess", "LocalProcesses", "Site", "site_of"]
 
-
-def choose_backend(way: Way, workers: int, crew: Crew | None = None) -> Backend:
-    """The backend for this machine: this process for a GPU and for little work, else a process a core.
-
-    On a CPU processes of one thread train more than one process with as many threads (docs/decisions/002), and a
-    network whose products are its own comes out the same however many processes there are.
-
-    Args:
-        way: how the runs are executed.
-        workers: processes on a CPU; 0 for this one alone.
-        crew: where these come from and stay, if they do.
-    """
-    return InProcess() if way.device == "cuda" or not workers else LocalProcesses(workers, crew)
+BACKENDS = ("local", "ray")
+"""Names of places of training."""
 
 
-def worker_count(way: Way, workers: int | None, runs: int) -> int:
-    """How many packs are trained at once.
+def site_of(backend: str = "local", address: str | None = None) -> Site:
+    """A place of training by its name.
 
     Args:
-        way: how the runs are executed.
-        workers: processes asked for; `None` for one a core, as far as the memory has room for them.
-        runs: how many there are; never more workers than these.
+        backend: `local` for this machine, `ray` for a Ray cluster.
+        address: of the cluster, `auto` or `ray://host:port`; `None` for the one that this machine is part of, or else
+            a new one on this machine.
+
+    Raises:
+        ConfigError: if there is no such place, or an address is given for this machine.
+        ClusterError: if Ray is not installed, or there is no cluster at the address.
     """
-    return 1 if way.device == "cuda" else max(1, min(workers or min(cores(), room_for_workers()), runs))
+    if backend not in BACKENDS:
+        raise ConfigError(f"backend must be {' or '.join(BACKENDS)}; found {backend!r}.")
+    if backend == "local":
+        if address is not None:
+            raise ConfigError(f"an address is that of a Ray cluster; found {address!r}. Say --backend ray, too.")
+        return Here()
+    from droplab.study.backends.ray import Cluster
+
+    return Cluster(address)

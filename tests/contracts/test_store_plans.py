@@ -1,31 +1,31 @@
 """The store: what is planned is kept until it is finished, packs are filed whole, checkpoints go with their plans."""
 
-import os
-import re
-import sqlite3
-from contextlib import closing
+from functools import partial
 from itertools import product
-from pathlib import Path
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, update
 
 from droplab.errors import ModelFileError, StoreError
 from droplab.study.records import Planned
+from droplab.study.schema import plans_table
 from droplab.study.store import Store
 from droplab.train.outcome import Way
 from store_help import (
     FP32,
     check_whole,
+    failing,
     keys_of,
-    largest_file,
+    let_age,
+    location_of,
     make_dataset,
     make_run,
     make_trained,
+    names_in,
     pack_name,
     plan_pack,
+    raw,
     save_many,
-    weights_files,
 )
 
 WAYS = [Way(*fields) for fields in product(("cpu", "cuda"), ("fp32", "bf16"), (False, True), (False, True))]
@@ -33,24 +33,16 @@ BULK = 200
 """Runs of a pack that would show if each had statements of its own."""
 
 
-def fail(store: Store, when: str) -> None:
-    """Have the database fail from now on, as `BEFORE INSERT ON runs`."""
-    with closing(sqlite3.connect(store.path)) as database:
-        database.execute(f"CREATE TRIGGER fail {when} BEGIN SELECT RAISE(ABORT, 'in between'); END")
-
-
-def checkpoint(store: Store, number: int, content: bytes = b"12345") -> Path:
-    store.files.checkpoints.mkdir(exist_ok=True)
-    path = store.files.path("checkpoints", pack_name(number))
-    path.write_bytes(content)
-    return path
+def checkpoint(store: Store, number: int, content: bytes = b"12345") -> str:
+    store.checkpoint(pack_name(number)).write(content)
+    return pack_name(number)
 
 
 class TestPlans:
     def test_every_way_comes_back_with_its_pack(self, store: Store) -> None:
         plan = {make_run(seed).key: Planned(way, pack_name(seed)) for seed, way in enumerate(WAYS)}
         store.claim([plan])
-        with Store(store.path) as again:
+        with Store(location_of(store)) as again:
             assert again.planned(iter([*plan, "f" * 64])) == plan
             first = next(iter(plan))
             assert again.planned([first]) == {first: plan[first]}
@@ -70,8 +62,10 @@ class TestPlans:
         before = {make_run(1).key: Planned(FP32, pack_name(1))}
         store.claim([before])
         after = {make_run(seed).key: Planned(WAYS[-1], pack_name(2)) for seed in range(9)}
-        fail(store, f"BEFORE INSERT ON plans WHEN NEW.key = '{list(after)[-1]}'")
-        with pytest.raises(StoreError, match="the store cannot be written: in between"):
+        with (
+            failing(store, "BEFORE INSERT ON plans", f"NEW.key = '{list(after)[-1]}'"),
+            pytest.raises(StoreError, match="the store cannot be written: in between"),
+        ):
             store.claim([after])
         assert store.planned(after) == before
 
@@ -83,39 +77,33 @@ class TestPlans:
         assert store.planned([run.key, other.key, third.key]).keys() == {third.key}
         assert store.claim([plans], again=[run.key]) == [True], "one that is damaged is trained again"
 
-    def test_more_plans_than_sqlite_takes_variables_are_no_matter(self, store: Store) -> None:
+    def test_more_plans_than_a_database_takes_variables_are_no_matter(self, store: Store) -> None:
         plan = {f"{number:064x}": Planned(FP32, pack_name(number // 100)) for number in range(3000)}
         store.claim([plan])
         assert store.planned(iter(plan)) == plan
 
-    @pytest.mark.parametrize("pack", ["", "a" * 63, "A" * 64, "../" + "a" * 61, "a" * 64 + "\n"])
-    def test_a_pack_is_named_by_what_can_name_a_file(self, store: Store, pack: str) -> None:
-        for use in (lambda: Planned(FP32, pack), lambda: store.checkpoint(pack)):
-            with pytest.raises(ValueError, match="64 hexadecimal digits"):
-                use()
-        with pytest.raises(ValueError, match="64 hexadecimal digits"):
-            store.drop_checkpoint(pack)
+    def test_a_pack_is_named_by_what_can_name_a_file(self, store: Store) -> None:
+        for pack in ("", "a" * 63, "A" * 64, "../" + "a" * 61, "a" * 64 + "\n"):
+            for use in (partial(Planned, FP32), store.checkpoint, store.drop_checkpoint):
+                with pytest.raises(ValueError, match="64 hexadecimal digits"):
+                    use(pack)
 
-    @pytest.mark.parametrize(
-        ("column", "value"),
-        [
+    def test_a_damaged_plan_is_none_and_is_made_anew(self, store: Store) -> None:
+        for column, value in (
             ("way", "{"),
             ("way", '{"device": "abacus", "precision": "fp32"}'),
             ("pack", "../../etc"),
-            ("pack", b"\xff"),
             ("planned", "x"),
-        ],
-    )
-    def test_a_damaged_plan_is_none_and_is_made_anew(self, store: Store, column: str, value: object) -> None:
-        run = make_run()
-        plan_pack(store, 1, range(2))
-        with closing(sqlite3.connect(store.path)) as database, database:
-            database.execute(f"UPDATE plans SET {column} = ? WHERE key = ?", (value, run.key))
-        assert store.planned([run.key, make_run(1).key]).keys() == {make_run(1).key}
-        assert store.disk_use().planned == 2
-        again = {run.key: Planned(FP32, pack_name(3))}
-        assert store.claim([again]) == [True]
-        assert store.planned([run.key]) == again
+        ):
+            run = make_run()
+            plan_pack(store, 1, range(2))
+            with raw(store) as connection:
+                connection.execute(update(plans_table).where(plans_table.c.key == run.key).values({column: value}))
+            assert store.planned([run.key, make_run(1).key]).keys() == {make_run(1).key}, (column, value)
+            assert store.disk_use().planned == 2
+            again = {run.key: Planned(FP32, pack_name(3))}
+            assert store.claim([again]) == [True]
+            assert store.planned([run.key]) == again
 
 
 class TestPacks:
@@ -141,32 +129,24 @@ class TestPacks:
     def test_an_empty_pack_is_nothing(self, store: Store) -> None:
         store.save_pack([], make_dataset())
         assert check_whole(store) == set()
-        assert weights_files(store) == set()
+        assert names_in(store, "weights") == set()
 
     @pytest.mark.parametrize(
-        "when", ["BEFORE INSERT ON runs WHEN NEW.seed = 3", "BEFORE INSERT ON arrays", "BEFORE DELETE ON plans"]
+        ("when", "row"),
+        [
+            ("BEFORE INSERT ON runs", "NEW.seed = 3"),
+            ("BEFORE INSERT ON arrays", "1 = 1"),
+            ("BEFORE DELETE ON plans", "1 = 1"),
+        ],
     )
-    def test_a_failure_in_the_middle_files_none_and_keeps_all_plans(self, store: Store, when: str) -> None:
+    def test_a_failure_in_the_middle_files_none_and_keeps_all_plans(self, store: Store, when: str, row: str) -> None:
         pack = plan_pack(store, 1, range(5))
-        fail(store, when)
-        with pytest.raises(StoreError, match="in between"):
+        with failing(store, when, row), pytest.raises(StoreError, match="in between"):
             store.save_pack(pack, make_dataset())
         assert check_whole(store) == set()
         assert store.planned(keys_of(pack)).keys() == keys_of(pack)
-        with closing(sqlite3.connect(store.path)) as database:
-            database.execute("DROP TRIGGER fail")
         store.save_pack(pack, make_dataset())
         assert check_whole(store) == keys_of(pack)
-
-    @pytest.mark.parametrize("size", [100, 30_000])
-    def test_a_full_disk_files_a_pack_whole_or_not_at_all(self, store: Store, size: int) -> None:
-        """100 bytes: no weights can be written; 30,000: the weights fit, the database cannot grow."""
-        pack = plan_pack(store, 1, range(BULK))
-        with largest_file(size), pytest.raises(StoreError, match=r"cannot be (kept|written|read)"):
-            store.save_pack(pack, make_dataset())
-        assert check_whole(store) == set()
-        assert store.planned(keys_of(pack)).keys() == keys_of(pack)
-        assert not list(store.files.weights.rglob("*.part"))
 
     def test_of_runs_that_are_there_the_first_stays_and_the_others_are_filed(self, store: Store) -> None:
         pack = plan_pack(store, 1, range(4))
@@ -179,9 +159,7 @@ class TestPacks:
             key: store.read_weights(record)[0]["layers.0.bias"][0] for key, record in store.load(keys_of(pack)).items()
         }
         assert [bias[run.key] for run, _ in pack] == [0.0, 1.0, 1.0, 0.0]
-        assert weights_files(store) == {
-            store.files.path("weights", record.weights_hash) for record in store.load(keys_of(pack)).values()
-        }
+        assert names_in(store, "weights") == {one.weights_hash for one in store.load(keys_of(pack)).values()}
 
     def test_weights_of_another_network_refuse_the_whole_pack_before_anything_is_written(self, store: Store) -> None:
         pack = plan_pack(store, 1, range(3))
@@ -189,7 +167,7 @@ class TestPacks:
         with pytest.raises(ModelFileError):
             store.save_pack([*pack, wrong], make_dataset())
         assert check_whole(store) == set()
-        assert weights_files(store) == set()
+        assert names_in(store, "weights") == set()
         assert store.planned(keys_of(pack)).keys() == keys_of(pack)
 
     def test_a_large_pack_takes_no_more_statements_than_a_small_one(self, store: Store) -> None:
@@ -210,86 +188,56 @@ class TestPacks:
 
 
 class TestCheckpoints:
-    def test_the_folder_lies_beside_the_database(self, store: Store) -> None:
-        assert store.files.checkpoints == store.path.parent / "store-checkpoints"
-        name = pack_name(1)
-        assert store.files.path("checkpoints", name) == store.files.checkpoints / f"{name}.safetensors"
-
     def test_dropping_removes_the_one_that_is_named(self, store: Store) -> None:
         store.drop_checkpoint(pack_name(1))
         one, two = checkpoint(store, 1), checkpoint(store, 2)
-        store.drop_checkpoint(pack_name(1))
-        assert (one.exists(), two.exists()) == (False, True)
-
-    def test_one_that_cannot_be_removed_is_named(self, store: Store) -> None:
-        path = store.files.path("checkpoints", pack_name(1))
-        path.mkdir(parents=True)
-        with pytest.raises(StoreError, match=re.escape(str(path))):
-            store.drop_checkpoint(pack_name(1))
+        store.drop_checkpoint(one)
+        assert names_in(store, "checkpoints") == {two}
+        assert (store.checkpoint(one).read(), store.checkpoint(two).read()) == (None, b"12345")
 
     def test_one_lives_as_long_as_a_run_of_its_pack_is_planned(self, store: Store) -> None:
         pack = plan_pack(store, 1, range(3))
-        path = checkpoint(store, 1)
+        name = checkpoint(store, 1)
         for run, trained in pack[:2]:
             store.save(run, make_dataset(), trained)
             store.delete([])
-            assert path.exists()
+            assert names_in(store, "checkpoints") == {name}
         use = store.disk_use()
         assert (use.planned, use.checkpoints, use.checkpoint_bytes, use.orphans) == (1, 1, 5, 0)
         store.save_pack(pack[2:], make_dataset())
-        os.utime(path, (0, 0))
+        let_age(store)
         use = store.disk_use()
         assert (use.planned, use.checkpoints, use.checkpoint_bytes) == (0, 0, 0)
         assert (use.orphans, use.orphan_bytes) == (1, 5)
         store.delete([])
-        assert not path.exists()
+        assert names_in(store, "checkpoints") == set()
         assert len(check_whole(store)) == 3
-
-    def test_what_is_half_written_may_have_its_writer_for_an_hour_and_what_is_not_ours_stays(
-        self, store: Store
-    ) -> None:
-        plan_pack(store, 1, range(1))
-        path = checkpoint(store, 1)
-        part, foreign = path.with_name(f".{path.name}.0123abcd.part"), path.with_name("notes.txt")
-        part.write_bytes(b"123")
-        foreign.write_bytes(b"mine")
-        os.utime(foreign, (0, 0))
-        use = store.disk_use()
-        assert (use.checkpoints, use.checkpoint_bytes, use.orphans) == (1, 8, 0)
-        store.delete([])
-        assert part.exists()
-        os.utime(part, (0, 0))
-        use = store.disk_use()
-        assert (use.checkpoints, use.checkpoint_bytes, use.orphans, use.orphan_bytes) == (1, 5, 1, 3)
-        store.delete([])
-        assert (path.exists(), part.exists(), foreign.exists()) == (True, False, True)
 
     def test_one_planned_anew_with_another_pack_is_an_orphan(self, store: Store) -> None:
         plan_pack(store, 1, range(2))
-        old = checkpoint(store, 1)
+        checkpoint(store, 1)
         plan_pack(store, 2, range(2))
         new = checkpoint(store, 2)
-        for path in (old, new):
-            os.utime(path, (0, 0))
+        let_age(store)
         store.delete([])
-        assert (old.exists(), new.exists()) == (False, True)
+        assert names_in(store, "checkpoints") == {new}
 
     def test_deleting_runs_deletes_what_is_planned_for_these_keys_with_its_checkpoint(self, store: Store) -> None:
         done = save_many(store, range(2))
         one, two = plan_pack(store, 1, range(2, 4)), plan_pack(store, 2, range(4, 6))
-        paths = checkpoint(store, 1), checkpoint(store, 2)
+        _, kept = checkpoint(store, 1), checkpoint(store, 2)
         assert store.delete([done[0].key, *keys_of(one)]) == 1
         assert store.planned(keys_of(one) | keys_of(two)).keys() == keys_of(two)
-        assert [path.exists() for path in paths] == [False, True]
+        assert names_in(store, "checkpoints") == {kept}
         assert check_whole(store) == {done[1].key}
 
     def test_forgetting_takes_every_plan_and_checkpoint_and_no_run(self, store: Store) -> None:
         done = save_many(store, range(2))
         plans = plan_pack(store, 1, range(2, 4)) + plan_pack(store, 2, range(4, 7))
-        paths = checkpoint(store, 1), checkpoint(store, 2), checkpoint(store, 3)
+        *_, third = (checkpoint(store, number) for number in (1, 2, 3))
         assert store.forget() == 5
         assert store.planned(keys_of(plans)) == {}
-        assert [path.exists() for path in paths] == [False, False, True], "nobody planned the third: it is young"
+        assert names_in(store, "checkpoints") == {third}, "nobody planned it: it is young"
         assert check_whole(store) == {run.key for run in done}
         assert store.forget() == 0
         store.save_pack(plans, make_dataset())

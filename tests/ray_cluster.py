@@ -1,0 +1,72 @@
+"""A Ray cluster for tests: its nodes are processes of this machine, and can be killed."""
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+
+class NoRayError(Exception):
+    """Ray cannot be had here."""
+
+
+class RayCluster:
+    """A cluster inside a `with` block: a head without cores, where the driver is, and nodes of one core each.
+
+    Args:
+        nodes: how many.
+
+    Raises:
+        NoRayError: where Ray is not installed.
+    """
+
+    def __init__(self, nodes: int = 2) -> None:
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+        try:
+            from ray.cluster_utils import Cluster
+        except ImportError:
+            raise NoRayError("needs Ray: pip install 'droplab[ray]'") from None
+        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        self.nodes: list[Any] = []
+        for _ in range(nodes):
+            self.add()
+
+    @property
+    def address(self) -> str:
+        """Of its head."""
+        return str(self._cluster.address)
+
+    def add(self, **has: Any) -> Any:
+        """Add a node."""
+        self.nodes.append(self._cluster.add_node(num_cpus=1, **has))
+        return self.nodes[-1]
+
+    def kill_node(self, node: Any) -> None:
+        """End a node at once, as a machine that loses its power."""
+        self.nodes.remove(node)
+        self._cluster.remove_node(node, allow_graceful=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        import ray
+
+        ray.shutdown()
+        self._cluster.shutdown()
+
+
+def task_pids() -> list[int]:
+    """The worker processes of this machine that train a pack just now, as Ray names them."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        with suppress(OSError):
+            if folder.name.isdigit() and (folder / "cmdline").read_bytes().startswith(b"ray::_train_there"):
+                found.append(int(folder.name))
+    return found
+
+
+def kill(pid: int) -> None:
+    """End a process at once."""
+    os.kill(pid, signal.SIGKILL)
