@@ -1,6 +1,8 @@
 """The Python face: what `import droplab` costs, and what a study gives back."""
 
+import sqlite3
 import warnings
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -337,3 +339,18 @@ def test_a_study_whose_data_cannot_be_had_leaves_no_store(tmp_path: Path) -> Non
     with pytest.raises(DroplabError):
         droplab.Study.preset("mnist-depth", data=str(tmp_path / "none.npz")).run(store=tmp_path / "s.sqlite")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_turns_out_to_be_damaged_is_trained_again_by_the_same_study(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(Here, "backend", lambda *_: InProcess())
+    watcher = Watcher()
+    study = droplab.Study.preset("mnist-depth", **SMALL | {"depths": [1]}, data=str(toy_npz(tmp_path / "toy.npz")))
+    asked = {"store": tmp_path / "store.sqlite", "precision": "fp32"}
+    before = study.run(**asked)
+    lost = before.plan.runs[0].key
+    with closing(sqlite3.connect(asked["store"])) as database, database:
+        database.execute("UPDATE runs SET metrics = '[]' WHERE key = ?", (lost,))
+    after = study.run(**asked, observer=watcher)
+    assert after.records[lost].outcome.metrics == before.records[lost].outcome.metrics
+    assert (after.summary.trained, after.summary.reused) == (1, len(before.plan.runs) - 1)
+    assert any(text.startswith("1 run is damaged in the store and trained again") for text in watcher.notices)

@@ -21,7 +21,7 @@ from droplab.report.figures import FIGURES, study_figures
 from droplab.report.layout import Layout
 from droplab.report.write import save_figures
 from droplab.stats.compare import points
-from droplab.study.frames import by_seed
+from droplab.study.frames import Replicates
 from report_data import findings_of, made_up_study
 from study_help import toy_plan
 
@@ -140,7 +140,7 @@ def test_every_arm_has_its_row_with_both_means_every_seed_and_the_comparisons_wo
         found = one.comparison
         assert said["verdict"] == found.verdict
         sides = [
-            by_seed(results, arm, "off", "test", "accuracy")
+            Replicates(results).by_seed(arm, "off", "test", "accuracy")
             for arm in ((one.against,) if found.verdict == "does not apply" else (one.against, one.arm))
         ]
         seeds = sorted(row["told"] for row in mine if row.get("told") is not None)
@@ -243,7 +243,7 @@ def test_depths_run_along_the_axis_as_hidden_layers_and_show_every_seed_on_every
     assert {row["across"] for row in rows} == {0, 1, 2, 3, 4}
     assert len(rows) == 10 * 3
     (row,) = [row for row in rows if (row["arm"], row["split"]) == ("depth=5,dropout=0.5", "test")]
-    seen = 100 * by_seed(results, plan.arms[9], "off", "test", "accuracy")
+    seen = 100 * Replicates(results).by_seed(plan.arms[9], "off", "test", "accuracy")
     assert [row["low"], row["mean"], row["high"]] == pytest.approx([seen.min(), seen.mean(), seen.max()], rel=1e-5)
 
 

@@ -76,17 +76,12 @@ def test_what_a_killed_writer_left_of_a_file_goes_once_it_is_old_and_the_file_is
     part, old = ".a.csv.0123456789ab.part", (0, 0)
     kept = [part.replace("01", "cd"), ".b.csv.0123456789ab.part", ".a.csv.0123456789AB.part", "a.csv.0123456789ab.part"]
     kept += [".a.csv.0123456789ab.part.bak", ".a.csv.part", ".aXcsv.0123456789ab.part"]
-    for write in (lambda: write_together(tmp_path, [("a.csv", b"1")]), lambda: _write(tmp_path / "a.csv")):
-        for name in (part, *kept):
-            (tmp_path / name).write_text("half")
-            os.utime(tmp_path / name, None if name is kept[0] else old)
-        write()
-        assert sorted(everything(tmp_path)) == sorted(["a.csv", *kept])
-
-
-def _write(path: Path) -> None:
-    with write_atomically(path) as handle:
+    for name in (part, *kept):
+        (tmp_path / name).write_text("half")
+        os.utime(tmp_path / name, None if name is kept[0] else old)
+    with write_atomically(tmp_path / "a.csv") as handle:
         handle.write(b"2")
+    assert sorted(everything(tmp_path)) == sorted(["a.csv", *kept])
 
 
 def test_files_are_waited_for_where_no_thread_can_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

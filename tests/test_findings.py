@@ -9,7 +9,7 @@ from droplab.report.notebook import html_fragment
 from droplab.report.page import render_page
 from droplab.study import findings as findings_module
 from droplab.study import frames
-from droplab.study.frames import CURVE_COLUMNS, RESULT_COLUMNS, by_seed
+from droplab.study.frames import CURVE_COLUMNS, RESULT_COLUMNS, Replicates
 from report_data import ORIGIN, findings_of, made_up_study
 
 
@@ -35,7 +35,7 @@ def test_every_metric_of_every_arm_and_seed_is_there(study):
     metrics = len(next(iter(records.values())).outcome.metrics)
     assert len(frame) == len(plan.arms) * 3 * metrics
     run = plan.run_of(plan.arms[5], 2)
-    value = by_seed(frame, plan.arms[5], "on", "valid", "accuracy")[2]
+    value = Replicates(frame).by_seed(plan.arms[5], "on", "valid", "accuracy")[2]
     assert value == accuracy_by_hand(records[run.key], "on", "valid")
 
 

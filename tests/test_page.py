@@ -19,7 +19,7 @@ from droplab.report.drawing import PAGE, draw
 from droplab.report.network_charts import confusion
 from droplab.report.pictures import image_png, signed_grid_png
 from droplab.study.exhibits import Exhibits, confusion_frame
-from droplab.study.frames import by_seed
+from droplab.study.frames import Replicates
 from droplab.study.mistakes import Mistake, Mistakes
 from report_data import ORIGIN, findings_of, made_up_study, write_all
 
@@ -195,7 +195,7 @@ def test_origin_is_on_the_page(seen):
 def test_class_accuracies_are_means_over_seeds(written, seen):
     _, _, plan, records = written
     results = findings_of(plan, records).results
-    mean = 100 * by_seed(results, plan.arms[4], "off", "test", "accuracy_class_7").mean()
+    mean = 100 * Replicates(results).by_seed(plan.arms[4], "off", "test", "accuracy_class_7").mean()
     at = next(i for i, row in enumerate(seen.rows) if row[0] == "class")
     assert seen.rows[at + 8][0] == "7"
     assert seen.rows[at + 8][4] == f"{mean:.2f}"

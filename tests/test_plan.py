@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from droplab.config import RunSettings
-from droplab.study.plan import Plan, plan_refit, plan_run
+from droplab.config import RunSettings, StudySettings
+from droplab.study.plan import Plan, plan_refit, plan_run, plan_study
 from droplab.train.outcome import Curves, Outcome
 from store_help import make_run, make_trained
 from study_help import FP32, toy_plan
@@ -126,3 +126,16 @@ def test_a_network_that_does_not_stop_early_is_trained_again_as_it_was() -> None
     plan = toy_plan(depths=[2], dropout=[], seeds=1, schedule="cosine")
     (again,) = refits(plan, {plan.runs[0].key: make_trained(make_run()).outcome})
     assert again == plan.runs[0].settings.model_copy(update={"valid_fraction": 0.0})
+
+
+def test_a_plan_has_the_settings_and_the_keys_of_each_run_made_alone() -> None:
+    settings = StudySettings.parse({"depths": [1, 2], "dropout": [0.2, [0.3]], "seeds": [7, 0, 10**9], "epochs": 2})
+    plan = plan_study(settings, "f" * 64, FP32)
+    alone = {
+        one.content_key("f" * 64, "fp32"): one
+        for seed in settings.seeds
+        for one in (arm.settings(seed) for arm in plan.arms)
+    }
+    assert [(run.key, run.settings) for run in plan.runs] == list(alone.items())
+    assert all(hash(run.settings) == hash(alone[run.key]) for run in plan.runs)
+    assert all(run.settings.model_dump_json() == alone[run.key].model_dump_json() for run in plan.runs)

@@ -13,7 +13,6 @@ from droplab.report.figures import study_figures
 from droplab.report.markdown import render_markdown
 from droplab.report.page import render_page
 from droplab.report.post import agreement_words, figures_table, judged, post_times_table
-from droplab.study.frames import by_seed
 from droplab.study.names import hidden_words
 from droplab.study.post import PostFigure, load_post, parse_post, post_beside, repeated_post
 from droplab.study.reproduction import load_reproduction
@@ -119,7 +118,7 @@ def test_all_thirty_figures_stand_beside_ours_with_difference_and_mark() -> None
         f"{hidden_words(d)}, {mode}" for mode in ("off", "on") for d in range(1, 6)
     ]
     depth_2 = dict(zip(table.head, table.rows[1], strict=True))
-    ours = by_seed(beside.findings.results, beside.arms[2], "off", "train", "accuracy").mean()
+    ours = beside.findings.replicates.by_seed(beside.arms[2], "off", "train", "accuracy").mean()
     assert depth_2["train: post"] == "98.97"
     assert depth_2["train: ours"] == f"{100 * ours:.2f}"
     assert float(depth_2["train: difference"].split()[0].replace("−", "-")) == pytest.approx(

@@ -279,7 +279,7 @@ class TestOlderStores:
             store.save(run, make_dataset(), make_trained(run))
         with closing(sqlite3.connect(path)) as older, older:
             older.execute("ALTER TABLE runs DROP COLUMN threads")
-            older.execute("DROP TABLE pieces")
+            older.executescript("DROP TABLE pieces; DROP TABLE suspects")
             older.execute("UPDATE meta SET value = '6' WHERE name = 'schema'")
         with Store(path) as store:
             assert check_whole(store) == {run.key}

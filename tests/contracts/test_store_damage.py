@@ -89,3 +89,27 @@ def test_a_damaged_look_counts_as_one_all_the_same(store: Store, column: str) ->
         connection.execute(update(looks_table).where(first).values({column: changed(old)}))
     assert len(store.looks("a")) == 2
     assert (0, 1, 2) not in store.looks("a")
+
+
+def test_damage_is_looked_into_once_it_was_read_and_nothing_else_is_read_by_planning(store: Store, monkeypatch) -> None:
+    first, second, third = save_many(store, range(3))
+    whole, lost, _ = (record.weights_hash for record in store.load([first.key, second.key, third.key]).values())
+    model = store.files.read("weights", whole)
+    store.files.write("weights", [(whole, model[:-1] + bytes([model[-1] ^ 1])), (lost, model[:-1])])
+    with raw(store) as connection:
+        connection.execute(update(runs_table).where(runs_table.c.key == third.key).values(metrics="[]"))
+    keys = [first.key, second.key, third.key]
+    with monkeypatch.context() as patch:
+        asked: list[set[str]] = []
+        patch.setattr(Store, "check", lambda _, some: asked.append(set(some)) or {})
+        store.damaged(keys)
+    assert asked == [{second.key}], "whose weights have another size"
+    with pytest.raises(StoreError, match="its bytes have changed"):
+        store.read_model(store.load([first.key])[first.key])
+    assert store.load(keys, lambda _: None).keys() == {first.key, second.key}
+    assert store.damaged(keys).keys() == set(keys)
+    store.files.write("weights", [(whole, model)])  # from a copy
+    assert store.damaged(keys).keys() == {second.key, third.key}
+    save_many(store, range(3))
+    assert store.damaged(keys) == {}
+    assert check_whole(store) == set(keys)

@@ -41,7 +41,7 @@ def test_what_is_written_last_comes_back_whole(files: Files, kind) -> None:
             (ONE, len(content)),
             (TWO, len(content)),
         }
-    assert files.there(kind, [ONE, THREE]) == {ONE}
+    assert files.there(kind, [ONE, THREE]) == {ONE: len(files.read(kind, ONE))}
     for name in (TWO, ""):
         assert name in files.where(kind, name)
 
@@ -60,12 +60,12 @@ def test_what_is_removed_or_was_never_there_is_named(files: Files) -> None:
 def test_what_nothing_needs_goes_after_an_hour(files: Files, kind, monkeypatch) -> None:
     files.write(kind, [(ONE, b"1"), (TWO, b"2")])
     files.sweep(kind, {ONE})
-    assert files.there(kind, [ONE, TWO]) == {ONE, TWO}
+    assert files.there(kind, [ONE, TWO]).keys() == {ONE, TWO}
     for module in (folders, pieces, remote):
         monkeypatch.setattr(module, "ABANDONED", -60)
     assert {(file.name, file.orphan) for file in files.listed(kind, {ONE})} == {(ONE, False), (TWO, True)}
     files.sweep(kind, {ONE})
-    assert files.there(kind, [ONE, TWO]) == {ONE}
+    assert files.there(kind, [ONE, TWO]).keys() == {ONE}
 
 
 def test_a_place_goes_to_another_process(files: Files) -> None:

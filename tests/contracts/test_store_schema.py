@@ -11,7 +11,7 @@ from droplab.study import schema
 from droplab.study.store import Store
 from store_help import check_whole, raw, save_many
 
-BEFORE = {8: ("DROP TABLE pieces",)}
+BEFORE = {8: ("DROP TABLE pieces", "DROP TABLE suspects")}
 """What makes a store of a version one of the version before."""
 
 

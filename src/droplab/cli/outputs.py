@@ -87,7 +87,9 @@ def open_folder(
     from droplab.data.output import Folder
     from droplab.errors import DroplabError
 
-    files = [out / name for name in names]
+    # Of a million names only those are looked into that are there already, or are called as a store.
+    there = (name for name in names if os.path.lexists(f"{out}/{name}") or "/" not in name)
+    files = [out / name for name in there]
     _check_apart([out, *files], inputs, store, "--out", own=True)
     Folder(out, force).check(names)
     made = [folder for folder in (out, *out.parents) if not os.path.lexists(folder)]

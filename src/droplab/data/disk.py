@@ -103,6 +103,7 @@ def write_together(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
     When this returns, a power cut loses none of them. All are written before any is waited for, each folder is waited
     for once, and a few threads wait at the same time, so that the disk takes many in one go: on one busy with other
     work (4 ms a sync), 100 files in 84 folders take 1.3 ms each so, and 7.5 ms when they wait one after the other.
+    What a killed writer left is not looked for, which in a full folder would take longer than all else.
 
     Args:
         folder: made, as the folders in it, where it is missing.
@@ -113,10 +114,14 @@ def write_together(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
         DataError: as `write_atomically`; some files may be in place then, none in part.
     """
     written: list[tuple[Path, Path]] = []
+    made: dict[str, Path] = {}
     try:
         for name, content in files:
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
+            inside, _, last = name.rpartition("/")
+            if inside not in made:
+                made[inside] = folder / inside
+                made[inside].mkdir(parents=True, exist_ok=True)
+            path = made[inside] / last
             part = _part_of(path)
             written.append((part, path))
             with part.open("xb") as handle:
@@ -124,8 +129,7 @@ def write_together(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
         at_once(_sync_file, [part for part, _ in written])
         for part, path in written:
             part.replace(path)
-            _sweep_parts(path)
-        at_once(_sync_folder, {folder.parent, folder, *(path.parent for _, path in written)})
+        at_once(_sync_folder, {folder.parent, folder, *made.values()})
     except OSError as error:
         raise _from_os(folder, "cannot be written", error) from None
     finally:

@@ -12,7 +12,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
@@ -53,17 +53,20 @@ class Folder:
         """The files that were written, by their paths in the folder."""
         return tuple(self._written)
 
-    def check(self, names: Iterable[str]) -> None:
+    def check(self, names: Collection[str]) -> None:
         """Raise unless each of these files can be written: none is there, or it is as droplab wrote it.
 
         Raises:
             DataError: if one is the user's.
         """
+        for folder in {os.path.dirname(f"{self.path}/{name}") for name in names}:  # noqa: PTH120 - there may be a million
+            if os.path.lexists(folder) and not (os.path.isdir(folder) and os.access(folder, os.W_OK)):  # noqa: PTH112
+                raise DataError(f"{folder}: must be a folder that can be written. Give another folder with --out.")
         for name in names:
+            if not os.path.lexists(f"{self.path}/{name}"):
+                continue
             path = self.path / name
-            if os.path.lexists(path.parent) and not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
-                raise DataError(f"{path.parent}: must be a folder that can be written. Give another folder with --out.")
-            if os.path.lexists(path) and not (path.is_file() and (self._force or self._is_own(name))):
+            if not (path.is_file() and (self._force or self._is_own(name))):
                 raise DataError(
                     f"{path} is not as droplab wrote it, and is kept. Give another folder with --out, or write over "
                     "its files: --force."

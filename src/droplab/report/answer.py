@@ -313,7 +313,8 @@ def _seeds_needed(one: ArmComparison) -> int | None:
 def _seconds(findings: Findings, arms: Sequence[Arm], seeds: int) -> float:
     """About how long it takes until these arms have so many seeds, by what the finished networks took."""
     plan, records = findings.plan, findings.records
-    done = sum(arm in run.arms for run in plan.runs if run.key in records for arm in arms)
+    wanted = set(arms)
+    done = sum(len(wanted.intersection(run.arms)) for run in plan.runs if run.key in records)
     outcomes = [record.outcome for record in records.values()]
     each = sum(outcome.train_seconds + outcome.evaluate_seconds for outcome in outcomes) / len(outcomes)
     return each * max(seeds * len(arms) - done, 0) / (cores() if plan.runs[0].way.device == "cpu" else 1)

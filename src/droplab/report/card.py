@@ -16,7 +16,6 @@ from droplab.stats.calibration import BINS
 from droplab.stats.compare import percent, points
 from droplab.stats.intervals import CONFIDENCE, Estimate, t_interval
 from droplab.stats.measure import MEASURES
-from droplab.study.frames import by_seed
 from droplab.study.origin import Origin
 
 if TYPE_CHECKING:
@@ -265,7 +264,7 @@ def _metrics(findings: Findings) -> list[list[str]]:
     """A row a metric: the best network, the mean over its arm's seeds, and the interval for it."""
     rows = []
     for split, name in _KINDS if findings.card.classes else _OF_NUMBERS:
-        values = by_seed(findings.results, findings.best, "off", split, name.replace(" ", "_").lower())
+        values = findings.replicates.by_seed(findings.best, "off", split, name.replace(" ", "_").lower())
         if values.empty:
             continue
         measure = next(one for one in MEASURES.values() if one.name == name.replace(" ", "_").lower())
@@ -337,7 +336,7 @@ def _unseen(classes: Sequence[str]) -> tuple[str, ...]:
 def _limits(findings: Findings) -> tuple[str, ...]:
     """What else the card of a study's best network must say."""
     kinds = {"brier": "test", "ece": "test", "temperature": "valid", "ece_calibrated": "test"}
-    found = [by_seed(findings.results, findings.best, "off", split, name) for name, split in kinds.items()]
+    found = [findings.replicates.by_seed(findings.best, "off", split, name) for name, split in kinds.items()]
     seed = findings.best_run.settings.seed
     believed = "Whether its probabilities can be believed: nothing was kept of that. NLL alone depends on them here."
     if not findings.card.classes:

@@ -15,7 +15,6 @@ from droplab.model.regularizers import TABLE
 from droplab.report.answer import difference_words, is_of_levels
 from droplab.report.words import listed, row_label, value_words
 from droplab.stats.compare import percent
-from droplab.study.frames import by_arm
 from droplab.study.names import spaced
 from droplab.study.origin import environments
 from droplab.study.verdicts import ERROR
@@ -75,7 +74,7 @@ def latex_table(findings: Findings) -> str:
     rows = [[*head, measure.headed("Difference", measure.points), "Verdict"]]
     for one in findings.contrasts:
         found, applies = one.comparison, one.comparison.verdict != "does not apply"
-        values = by_arm(findings.results, [one.against, one.arm], "off", "test", measure.name).dropna()
+        values = findings.replicates.by_arm([one.against, one.arm], "off", "test", measure.name).dropna()
         paired = values.reindex(findings.plan.settings.seeds).dropna()[: found.seeds]
         means = [_mean(paired[arm.name].to_list(), measure) for arm in (one.against, one.arm)]
         difference = f"${difference_words(one)}$".replace("−", "-") if applies else "--"

@@ -83,8 +83,8 @@ class Files(ABC):
         """
 
     @abstractmethod
-    def there(self, kind: Kind, names: Iterable[str]) -> set[str]:
-        """Which of the names are those of files that are there."""
+    def there(self, kind: Kind, names: Iterable[str]) -> dict[str, int]:
+        """Which of the names are those of files that are there, with their sizes in bytes."""
 
     @abstractmethod
     def remove(self, kind: Kind, names: Iterable[str]) -> None:

@@ -70,9 +70,14 @@ class Findings:
         """The metric that the study asks about."""
         return self.plan.settings.measure
 
+    @cached_property
+    def replicates(self) -> frames.Replicates:
+        """Any metric of any arm, seed by seed."""
+        return frames.Replicates(self.results)
+
     def by_seed(self, arm: Arm, inference: Inference, split: Split) -> pd.Series[float]:
-        """The study's metric of one arm, indexed by seed: `frames.by_seed`."""
-        return frames.by_seed(self.results, arm, inference, split, self.measure.name)
+        """The study's metric of one arm, indexed by seed."""
+        return self.replicates.by_seed(arm, inference, split, self.measure.name)
 
     @property
     def done(self) -> int:
@@ -165,7 +170,7 @@ class Findings:
         found = []
         for among, ladder in self._ladders.items():
             depths = tuple(arm.depth for arm in ladder)
-            values = frames.by_arm(self.results, ladder, "off", "test", self.measure.name).dropna()
+            values = self.replicates.by_arm(ladder, "off", "test", self.measure.name).dropna()
             if len(set(depths)) >= 3 and not values.empty:
                 found.append(DepthTrend(among, depths, trend(depths, values.to_numpy().T)))
         return found

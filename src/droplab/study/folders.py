@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import time
 from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
@@ -44,8 +45,7 @@ class Folders(Files):
 
     def path(self, kind: Kind, name: str) -> Path:
         """Where a file lies: weights in folders by their first two digits."""
-        file = f"{name}.safetensors"
-        return self.folder(kind) / name[:2] / file if kind == "weights" else self.folder(kind) / file
+        return self.folder(kind) / self._inside(kind, name)
 
     def where(self, kind: Kind, name: str = "") -> str:
         """A path."""
@@ -53,8 +53,8 @@ class Folders(Files):
 
     def write(self, kind: Kind, files: Iterable[tuple[str, bytes]]) -> None:
         """As the contract says: nothing takes a file's place before it is on disk."""
-        folder = self.folder(kind)
-        write_together(folder, ((str(self.path(kind, name).relative_to(folder)), content) for name, content in files))
+        named = ((self._inside(kind, name), content) for name, content in files)
+        write_together(self.folder(kind), named)
 
     def read(self, kind: Kind, name: str) -> bytes:
         """As the contract says."""
@@ -65,9 +65,15 @@ class Folders(Files):
         except OSError as error:
             raise StoreError(f"{path}: cannot be read: {reason(error)}.") from None
 
-    def there(self, kind: Kind, names: Iterable[str]) -> set[str]:
-        """As the contract says."""
-        return {name for name in names if self.path(kind, name).exists()}
+    def there(self, kind: Kind, names: Iterable[str]) -> dict[str, int]:
+        """As the contract says; a folder or a pipe of that name is no file."""
+        folder, found = str(self.folder(kind)), {}
+        for name in names:  # as text: a `Path` takes five times as long as the look
+            with suppress(OSError, ValueError):  # a damaged name may be that of no file
+                status = os.stat(f"{folder}/{self._inside(kind, name)}")  # noqa: PTH116
+                if stat.S_ISREG(status.st_mode):
+                    found[name] = status.st_size
+        return found
 
     def remove(self, kind: Kind, names: Iterable[str]) -> None:
         """As the contract says; checkpoints are named by what is trained, so they are nobody else's."""
@@ -120,6 +126,9 @@ class Folders(Files):
             empty: whether this store has no runs, so that files without a mark cannot be its own.
         """
         return any(self._is_anothers(folder, beside, empty) for folder in (self.weights, self.checkpoints))
+
+    def _inside(self, kind: Kind, name: str) -> str:
+        return f"{name[:2]}/{name}.safetensors" if kind == "weights" else f"{name}.safetensors"
 
     @property
     def _mark(self) -> dict[str, str]:

@@ -76,9 +76,10 @@ def results_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFrame:
     """
     own = [axis.name for axis in plan.axes if axis.name not in RESULT_COLUMNS]
     rows = [
-        (arm.name, seed, arm.depth, arm.rate, *metric[:3], metric.value, _widths(arm), *levels)
+        (*head, *metric, *tail)
         for arm, seed, record in finished_runs(plan, records)
-        for levels in ([level for name, level in arm.levels if name in own],)
+        for head in ((arm.name, seed, arm.depth, arm.rate),)
+        for tail in ((_widths(arm), *(level for name, level in arm.levels if name in own)),)
         for metric in record.outcome.metrics
     ]
     return _typed(pd.DataFrame(rows, columns=RESULT_COLUMNS + own))
@@ -206,29 +207,34 @@ def arm_metrics(are_numbers: bool) -> dict[str, tuple[str, str, str]]:
     return NUMBER_METRICS if are_numbers else ARM_METRICS
 
 
-def by_arm(results: pd.DataFrame, arms: Sequence[Arm], inference: str, split: str, metric: str) -> pd.DataFrame:
-    """One metric of some arms, a column an arm by its name, indexed by seed; NaN where a run is not finished."""
-    columns = {arm.name: by_seed(results, arm, inference, split, metric) for arm in arms}
-    return pd.DataFrame(columns)
-
-
-def by_seed(results: pd.DataFrame, arm: Arm, inference: str, split: str, metric: str) -> pd.Series[float]:
-    """One metric of one arm, indexed by seed.
+class Replicates:
+    """Single metrics of single arms out of `results_frame`, which is searched once for all of them.
 
     Args:
         results: of `results_frame`.
-        arm: whose.
-        inference: `off`, `on` or `mc`.
-        split: `train`, `valid` or `test`.
-        metric: its name in `results`.
     """
-    chosen = results[
-        (results["arm"] == arm.name)
-        & (results["inference"] == inference)
-        & (results["split"] == split)
-        & (results["metric"] == metric)
-    ]
-    return chosen.set_index("seed")["value"].sort_index()
+
+    def __init__(self, results: pd.DataFrame) -> None:
+        self._seeds, self._values = results["seed"].to_numpy(), results["value"].to_numpy()
+        places = [results[name].astype("category") for name in ("arm", "inference", "split", "metric")]
+        self._rows = results.groupby(places, observed=True, sort=False).indices
+
+    def by_seed(self, arm: Arm, inference: str, split: str, metric: str) -> pd.Series[float]:
+        """One metric of one arm, indexed by seed; empty where there is none.
+
+        Args:
+            arm: whose.
+            inference: `off`, `on` or `mc`.
+            split: `train`, `valid` or `test`.
+            metric: its name in `results`.
+        """
+        rows = np.asarray(self._rows.get((arm.name, inference, split, metric), ()), np.int64)
+        rows = rows[np.argsort(self._seeds[rows], kind="stable")]
+        return pd.Series(self._values[rows], pd.Index(self._seeds[rows], name="seed"), name="value")
+
+    def by_arm(self, arms: Sequence[Arm], inference: str, split: str, metric: str) -> pd.DataFrame:
+        """One metric of some arms, a column an arm by its name, indexed by seed; NaN where a run is not finished."""
+        return pd.DataFrame({arm.name: self.by_seed(arm, inference, split, metric) for arm in arms})
 
 
 def finished_runs(plan: Plan, records: Mapping[str, RunRecord]) -> Iterator[tuple[Arm, int, RunRecord]]:
@@ -253,9 +259,10 @@ def reliability_frame(plan: Plan, records: Mapping[str, RunRecord]) -> pd.DataFr
         the least sure (0) to the surest; `confidence` and `accuracy` are fractions.
     """
     rows = [
-        (*_arm_cells(arm, seed, plan), bool(state), place, *map(float, values))
+        (*cells, bool(state), place, *map(float, values))
         for arm, seed, record in finished_runs(plan, records)
         if record.outcome.reliability is not None
+        for cells in (_arm_cells(arm, seed, plan),)
         for state, curve in enumerate(record.outcome.reliability)
         for place, values in enumerate(curve.T)
         if np.isfinite(values).all()

@@ -220,6 +220,11 @@ class Lab:
             summary = self._ended(run_study(plan, ready.dataset, store, self.watcher, self.workers, self.site))
             summary.notices[:0] = ready.notices
             findings = self._findings(plan, ready.dataset.card, store, summary)
+            unread = [run for run in plan.runs if run.key not in findings.records]
+            if not summary.interrupted and (had := store.finished([run.key for run in unread])):
+                summary.reused -= len(had)  # they turned out to be damaged when they were read
+                summary.add(self.train([run for run in unread if run.key in had], ready.dataset, store))
+                findings = self._findings(plan, ready.dataset.card, store, summary)
             again = _refits(findings)
             if refit and not summary.interrupted and findings.records:
                 self.watcher.notice(

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from droplab.study.frames import finished_runs
+
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from droplab.study.plan import Plan, Run
     from droplab.study.records import RunRecord
 
@@ -70,11 +74,10 @@ def find_mistakes(plan: Plan, records: Mapping[str, RunRecord], run: Run) -> Mis
     wrong = np.flatnonzero(~known[run.key])
     others = np.sum([one[wrong] for one in known.values()], axis=0)
     shown = wrong[np.argsort(-others, kind="stable")[:MOST_SHOWN]]
-    by_arm = {
-        arm.name: np.stack([known[one.key] for one in plan.runs if arm in one.arms and one.key in known])
-        for arm in plan.arms
-        if any(arm in one.arms and one.key in known for one in plan.runs)
-    }
+    of_arms: dict[str, list[NDArray[np.bool_]]] = {}
+    for arm, _, record in finished_runs(plan, records):
+        of_arms.setdefault(arm.name, []).append(known[record.key][shown])
+    by_arm = {name: np.stack(seeds) for name, seeds in of_arms.items()}
     return Mistakes(
         wrong=len(wrong),
         by_all=int(np.sum(others == 0)),
@@ -86,11 +89,11 @@ def find_mistakes(plan: Plan, records: Mapping[str, RunRecord], run: Run) -> Mis
                 predicted=int(mine.outcome.ledger["test"][place]),
                 networks=int(sum(one[place] for one in known.values())),
                 right={
-                    name: (int(seeds[:, place].sum()), len(seeds))
+                    name: (int(seeds[:, column].sum()), len(seeds))
                     for name, seeds in by_arm.items()
-                    if seeds[:, place].any()
+                    if seeds[:, column].any()
                 },
             )
-            for place in shown
+            for column, place in enumerate(shown)
         ),
     )

@@ -56,14 +56,15 @@ class Pieces(Files):
             return b"".join(found)
         raise StoreError(f"{self.where(kind, name)}: is not there.")
 
-    def there(self, kind: Kind, names: Iterable[str]) -> set[str]:
+    def there(self, kind: Kind, names: Iterable[str]) -> dict[str, int]:
         """As the contract says."""
-        found: set[str] = set()
+        found: dict[str, int] = {}
         rest = iter(names)
+        size = func.sum(func.octet_length(_of.content))
         with self.database.reading() as connection:
             while chunk := list(islice(rest, _NAMES)):
-                query = select(_of.name).where(_of.kind == kind, _of.number == 0, _of.name.in_(chunk))
-                found.update(connection.scalars(query))
+                query = select(_of.name, size).where(_of.kind == kind, _of.name.in_(chunk)).group_by(_of.name)
+                found |= {name: int(size_of) for name, size_of in connection.execute(query)}
         return found
 
     def remove(self, kind: Kind, names: Iterable[str]) -> None:

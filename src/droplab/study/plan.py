@@ -59,6 +59,10 @@ class Arm:
     control: str = CONTROL
     recipe: Recipe = field(default_factory=Recipe)
 
+    def __hash__(self) -> int:
+        """By its name: arms are looked up again and again."""
+        return hash(self.name)
+
     @property
     def depth(self) -> int:
         """Number of weight layers."""
@@ -250,14 +254,20 @@ def plan_study(settings: StudySettings, fingerprint: str, way: Way, numerics: in
             f"baseline must be a level that others are compared with: {known}; found {settings.baseline!r}. Name one "
             "of these, or leave it out."
         )
-    served: dict[str, tuple[RunSettings, list[Arm]]] = {}
-    for seed in settings.seeds:
-        for arm in arms:
-            run = arm.settings(seed)
-            key = run.content_key(fingerprint, way.precision, numerics)
-            served.setdefault(key, (run, []))[1].append(arm)
-    runs = tuple(Run(key, run, way, tuple(serves)) for key, (run, serves) in served.items())
+    alike: dict[str, list[Arm]] = {}  # the arms of one network, by its key with the first seed
+    for arm in arms:
+        key = arm.settings(settings.seeds[0]).content_key(fingerprint, way.precision, numerics)
+        alike.setdefault(key, []).append(arm)
+    replicates = [_runs_of(tuple(serves), settings.seeds, fingerprint, way, numerics) for serves in alike.values()]
+    runs = tuple(run for seed in zip(*replicates, strict=True) for run in seed)
     return Plan(settings, fingerprint, arms, runs, numerics=numerics)
+
+
+def _runs_of(arms: tuple[Arm, ...], seeds: Sequence[int], fingerprint: str, way: Way, numerics: int) -> list[Run]:
+    """The runs that serve some arms, seed by seed."""
+    first = arms[0].settings(seeds[0])  # validated once for all
+    keys = first.content_keys(seeds, fingerprint, way.precision, numerics)
+    return [Run(key, run, way, arms) for key, run in zip(keys, first.with_seeds(seeds), strict=True)]
 
 
 def plan_refit(plan: Plan, arm: Arm, outcomes: Mapping[str, Outcome]) -> tuple[Run, ...]:

@@ -22,7 +22,7 @@ from droplab.stats.compare import Comparison
 from droplab.stats.family import judge_each
 from droplab.stats.intervals import next_seed_interval
 from droplab.stats.measure import ACCURACY
-from droplab.study.frames import by_seed, finished_runs
+from droplab.study.frames import finished_runs
 from droplab.study.names import hidden_words
 from droplab.study.verdicts import ERROR
 
@@ -260,7 +260,7 @@ class PostBeside:
         ours: tuple[float, ...] = ()
         if arm is not None:
             asked = (self.findings.plan.control_of(arm), "off") if control else (arm, inference)
-            ours = tuple(map(float, by_seed(self.findings.results, *asked, split, "accuracy")))
+            ours = tuple(map(float, self.findings.replicates.by_seed(*asked, split, "accuracy")))
         theirs = getattr(getattr(network, inference), split)
         return PostFigure(network.depth, inference, split, theirs, 0.5 * 10.0**-self.post.decimals, ours)
 
@@ -298,10 +298,10 @@ class PostBeside:
     @cached_property
     def narrower(self) -> list[Narrower]:
         """What dropout does to the gap between train and test, for each of `against_control`."""
-        results, gaps, differences = self.findings.results, [], []
+        by_seed, gaps, differences = self.findings.replicates.by_seed, [], []
         for one in self.against_control:
             without, with_it = (
-                by_seed(results, arm, "off", "train", "accuracy") - by_seed(results, arm, "off", "test", "accuracy")
+                by_seed(arm, "off", "train", "accuracy") - by_seed(arm, "off", "test", "accuracy")
                 for arm in (one.against, one.arm)
             )
             found = (without - with_it).dropna()

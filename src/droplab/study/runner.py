@@ -157,7 +157,8 @@ def run_all(
         notice(f"{count} damaged in the store and trained again; the first: {next(iter(damaged.values()))}")
     todo = [run for run in runs if run.key not in had]
     summary.reused = len(runs) - len(todo)
-    for clipped in dict.fromkeys(clipped_batch(run.settings, dataset.card) for run in runs):
+    kinds = {(run.settings.batch_size, run.settings.valid_fraction, run.settings.train_examples): run for run in runs}
+    for clipped in dict.fromkeys(clipped_batch(run.settings, dataset.card) for run in kinds.values()):
         if clipped:
             notice(clipped)
     if not todo:
@@ -262,7 +263,7 @@ def clipped_batch(recipe: Recipe, card: DatasetCard) -> str | None:
 
 
 def _sound(runs: Sequence[Run], store: Store) -> tuple[set[str], dict[str, str]]:
-    """The runs that the store has as they were saved; those that it has otherwise, with what is wrong."""
+    """The runs that the store has, and of which it knows no damage; those of which it does, with what is wrong."""
     had = store.finished([run.key for run in runs])
     damaged = store.damaged(had)
     return had - damaged.keys(), damaged

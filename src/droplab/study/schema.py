@@ -133,6 +133,9 @@ pieces_table = Table(  # of files, where the database holds them: `pieces.Pieces
     Column("content", LargeBinary, nullable=False),
     Column("written", Float, nullable=False),  # seconds since 1970, by the database's clock
 )
+suspects_table = Table(  # runs that were not as they were saved when they were read: a resume looks into them
+    "suspects", tables, Column("key", _TEXT, primary_key=True)
+)
 _AS_THEY_ARE = "ALTER TABLE pieces ALTER COLUMN content SET STORAGE EXTERNAL"  # weights do not shrink
 event.listen(pieces_table, "after_create", DDL(_AS_THEY_ARE).execute_if(dialect="postgresql"))  # type: ignore[no-untyped-call]
 
@@ -169,6 +172,7 @@ _STEPS = {  # what makes the next version of each; as SQL, because the tables ab
     7: (
         "CREATE TABLE pieces (kind {text} NOT NULL, name {text} NOT NULL, number INTEGER NOT NULL, "
         "content {blob} NOT NULL, written FLOAT NOT NULL, PRIMARY KEY (kind, name, number))",
+        "CREATE TABLE suspects (key {text} NOT NULL PRIMARY KEY)",
     ),
 }
 

@@ -81,6 +81,7 @@ from droplab.study.schema import (
     prepare,
     runs_table,
     sealed,
+    suspects_table,
 )
 from droplab.study.sqlite import SQLite
 from droplab.train.checkpoint import Place
@@ -185,18 +186,38 @@ class Store:
 
     @_waiting
     def damaged(self, keys: Iterable[str]) -> dict[str, str]:
-        """Those of `keys` that the store has and that are not as they were saved, their weights among it: why not."""
-        faults: dict[str, str] = {}
-        with self._database.reading() as connection:
-            found = self._records(connection, keys, lambda key, fault: faults.update({key: fault}))
+        """Those of `keys` that the store has and that turn out not to be as they were saved: why not.
 
-        def check(record: RunRecord) -> None:
+        Looked into, by `check`, are those of which whoever read them said so, and those whose weights are not there, or
+        of another size: reading all of a large study takes longer than to train a small one.
+        """
+        wanted = set(keys)
+        with self._database.reading() as connection:
+            suspects = wanted.intersection(connection.scalars(select(suspects_table.c.key)))
+            columns = select(runs_table.c.key, runs_table.c.weights_hash, runs_table.c.weights_bytes)
+            runs = [tuple(row) for row in _rows(connection, columns, wanted)]
+        sizes = self.files.there("weights", (name for _, name, _ in runs))
+        suspects |= {key for key, name, size in runs if sizes.get(name) != size}
+        faults = self.check(suspects)
+        if sound := suspects - faults.keys():
+            with suppress(StoreError), self._database.writing() as connection:
+                _delete(connection, suspects_table.c.key, sound)
+        return faults
+
+    @_waiting
+    def check(self, keys: Iterable[str]) -> dict[str, str]:
+        """Read those of `keys` that the store has, their weights, too; why those are damaged that are."""
+        with self._database.reading() as connection:
+            found, faults = self._records(connection, keys)
+
+        def read(record: RunRecord) -> None:
             try:
                 self.read_model(record)
             except StoreError as error:
                 faults[record.key] = str(error)
 
-        at_once(check, found.values())
+        at_once(read, found.values())
+        self._suspect(faults)
         return faults
 
     @_waiting
@@ -288,7 +309,7 @@ class Store:
         for row, columns in zip(rows, self._write_weights(results, dataset), strict=True):
             row.update(columns)
         keys = [run.key for run, _ in results]
-        damaged = self.damaged(keys)
+        damaged = self.check(keys)
         with self._database.writing(*([] if patience is None else [patience])) as connection:
             there = _those_in(connection, runs_table.c.key, keys) - damaged.keys()
             new = [place for place, key in enumerate(keys) if key not in there]
@@ -304,6 +325,7 @@ class Store:
             self._database.replace(connection, runs_table, runs)
             self._database.replace(connection, arrays_table, arrays)
             _delete(connection, plans_table.c.key, keys)
+            _delete(connection, suspects_table.c.key, damaged)
             # Another process's `delete` may have seen no row for some weights yet, and one that came first has its own.
             kept = self.files.there("weights", [row["weights_hash"] for row in runs])
             if lost := [results[place] for place in new if rows[place]["weights_hash"] not in kept]:
@@ -332,7 +354,9 @@ class Store:
             StoreError: without `notify`, if a record is damaged; it is named.
         """
         with self._database.reading() as connection:
-            return self._records(connection, keys, None if notify is None else lambda _, fault: notify(fault))
+            found, faults = self._records(connection, keys)
+        self._told(faults, notify)
+        return found
 
     @_waiting
     def datasets(self, name: str) -> list[DatasetCard]:
@@ -397,6 +421,7 @@ class Store:
         except DroplabError as error:
             fault = reason(error)
         if fault:
+            self._suspect([record.key])
             raise StoreError(
                 f"{self.where(record)}: must hold the weights of run {record.key[:12]} as they were saved; found: "
                 f"{fault}. Run the study again, which trains it anew."
@@ -418,8 +443,10 @@ class Store:
             metrics = case((runs_table.c.test_accuracy.is_(None), runs_table.c.metrics)).label("numbers")
             query: Select[Any] = select(*LISTED, metrics).order_by(runs_table.c.finished, runs_table.c.key)
             rows = connection.execute(query).all()
-        told = None if notify is None else lambda _, fault: notify(fault)
-        return [summary for row in rows if (summary := self._of_run(row, summary_of, told)) is not None]
+        faults: dict[str, str] = {}
+        found = [summary for row in rows if (summary := self._of_run(row, summary_of, faults)) is not None]
+        self._told(faults, notify)
+        return found
 
     @_waiting
     def resolve(self, prefix: str) -> str:
@@ -451,7 +478,7 @@ class Store:
 
         What has been of no use to anybody for an hour is removed, too, where the folders are this store's.
         """
-        return self._delete(list(keys), (plans_table, arrays_table, runs_table))
+        return self._delete(list(keys), (suspects_table, plans_table, arrays_table, runs_table))
 
     def disk_use(self) -> DiskUse:
         """Count what the store takes on disk."""
@@ -555,12 +582,10 @@ class Store:
             with suppress(StoreError):  # what cannot be removed is swept later
                 self.files.remove("weights", set(hashes) - _those_in(connection, runs_table.c.weights_hash, hashes))
 
-    def _records(
-        self, connection: Connection, keys: Iterable[str], on_fault: Callable[[str, str], None] | None
-    ) -> dict[str, RunRecord]:
-        """The sound ones of `keys` in their order; the others' keys and faults go to `on_fault`, or raise."""
-        wanted = list(dict.fromkeys(keys))
-        read = (self._of_run(row, record_of, on_fault) for row in _rows(connection, _RECORD, wanted))
+    def _records(self, connection: Connection, keys: Iterable[str]) -> tuple[dict[str, RunRecord], dict[str, str]]:
+        """The sound ones of `keys` in their order, and what is wrong with others."""
+        wanted, faults = list(dict.fromkeys(keys)), dict[str, str]()
+        read = (self._of_run(row, record_of, faults) for row in _rows(connection, _RECORD, wanted))
         found = {record.key: record for record in read if record is not None}
         labels = self._labels(connection, {record.fingerprint for record in found.values()})
         sound: dict[str, RunRecord] = {}
@@ -568,10 +593,10 @@ class Store:
             if key in found:
                 record = replace(found[key], test_labels=labels.get(found[key].fingerprint))
                 if record.disagrees:
-                    self._fail(key, "its accuracy is not that of its predictions", on_fault)
+                    faults[key] = self._fault(key, "its accuracy is not that of its predictions")
                 else:
                     sound[key] = record
-        return sound
+        return sound, faults
 
     def _labels(self, connection: Connection, fingerprints: set[str]) -> dict[str, NDArray[np.unsignedinteger]]:
         """The test labels of data sets, of those that have them here."""
@@ -618,23 +643,32 @@ class Store:
             raise StoreError(f"the weights of a run cannot be kept: {reason(error)}.") from None
         return columns
 
-    def _of_run(
-        self, row: Row[Any], decode: Callable[[Row[Any]], _T], on_fault: Callable[[str, str], None] | None
-    ) -> _T | None:
+    def _of_run(self, row: Row[Any], decode: Callable[[Row[Any]], _T], faults: dict[str, str]) -> _T | None:
         try:
             return decode(row)
         except Exception as error:  # whatever damaged JSON or a damaged zip makes its reader raise
-            self._fail(row.key, reason(error), on_fault)
+            faults[row.key] = self._fault(row.key, reason(error))
             return None
 
-    def _fail(self, key: str, fault: str, on_fault: Callable[[str, str], None] | None) -> None:
-        message = (
+    def _fault(self, key: str, fault: str) -> str:
+        return (
             f"{self.name}: the record of run {key[:12]} must be as it was saved; found: {fault}. Run the study again, "
             f"which trains it anew, or `droplab runs delete {key[:12]}`."
         )
-        if on_fault is None:
-            raise StoreError(message) from None
-        on_fault(key, message)
+
+    def _told(self, faults: Mapping[str, str], notify: Callable[[str], None] | None) -> None:
+        """Tell of damaged runs, or raise that of the first, and have the next study look into them."""
+        self._suspect(faults)
+        for fault in faults.values():
+            if notify is None:
+                raise StoreError(fault)
+            notify(fault)
+
+    def _suspect(self, keys: Collection[str]) -> None:
+        """Keep that runs were not as they were saved when they were read, where that can be kept."""
+        if keys:
+            with suppress(StoreError), self._database.writing() as connection:
+                self._database.replace(connection, suspects_table, [{"key": key} for key in keys])
 
 
 def _stamp(seconds: float) -> str:
