@@ -1,10 +1,10 @@
 """Copies of a store: every row and file as it was, whatever cuts the copy off; what is damaged stays behind."""
 
-import subprocess
-import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from sqlalchemy import delete, select, update
@@ -14,6 +14,7 @@ from droplab.study import rows
 from droplab.study.copying import copy_store
 from droplab.study.schema import arrays_table, looks_table, plans_table, runs_table, tables
 from droplab.study.store import Store
+from forked import Worker
 from store_help import (
     check_whole,
     keep_checkpoint,
@@ -29,15 +30,14 @@ from store_help import (
 )
 
 STUDY = "5" * 64
-_COPY = """
-import sys
-from droplab.study import copying, rows
-from droplab.study.store import Store
-rows._BATCH = 2
-with Store(sys.argv[1]) as source, Store(sys.argv[2], sys.argv[3] or None) as target:
-    print(flush=True)
-    copying.copy_store(source, target)
-"""
+
+
+def copying(say: Callable[[object], None], wait: Callable[[], None], source: str, target: str, files: str) -> None:
+    """What a process does that copies, two runs a batch, and says so after each."""
+    with mock.patch.object(rows, "_BATCH", 2), Store(source) as old, Store(target, files) as new:
+        say("ready")
+        wait()
+        copy_store(old, new, lambda *_: say("batch"))
 
 
 @pytest.fixture(params=["folders", "shared folder", "URL"])
@@ -90,16 +90,13 @@ def test_all_rows_and_files_are_copied_bit_for_bit_and_once(full: Store, other: 
 
 
 def test_a_copy_that_is_killed_goes_on_to_the_same_end(full: Store, other: str, tmp_path: Path) -> None:
-    arguments = [sys.executable, "-c", _COPY, location_of(full), other, str(tmp_path / "shared")]
-    for delay in (0.0, 0.01, 0.03):
-        process = subprocess.Popen(arguments, stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        with process:
-            process.stdout.readline()
-            try:
-                process.wait(delay)
-            except subprocess.TimeoutExpired:
-                process.kill()
+    for batches, delay in ((0, 0.0), (0, 0.01), (1, 0.0), (1, 0.02), (2, 0.01)):
+        worker = Worker(copying, location_of(full), other, str(tmp_path / "shared"))
+        worker.begin()
+        worker.hear(batches)
+        time.sleep(delay)
+        worker.kill()
+        worker.end()
         with Store(other) as target:
             check_whole(target)
     with Store(other) as target:

@@ -67,6 +67,9 @@ def check(
     with open_existing(store) as runs:
         with _bar("checking runs") as progress:
             found = check_store(runs, progress=progress)
+        if not found:
+            typer.echo(f"nothing is wrong with {runs.name}")
+            return
         rows = [(one.what, str(one.times), one.example, one.mending) for one in found]
         print_table(["what", "count", "example", "mending"], rows)
         mendable = [one for one in found if one.can_be_mended]
