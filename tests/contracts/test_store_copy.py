@@ -104,6 +104,17 @@ def test_a_copy_that_is_killed_goes_on_to_the_same_end(full: Store, other: str, 
         assert content(target) == content(full)
 
 
+def test_two_copies_at_once_do_no_harm(full: Store, other: str, tmp_path: Path) -> None:
+    shared = str(tmp_path / "shared")
+    Store(other, shared).close()
+    workers = [Worker(copying, location_of(full), other, shared) for _ in range(2)]
+    for worker in workers:
+        worker.begin()
+    assert [worker.end() for worker in workers] == [(0, ["batch"] * 3)] * 2
+    with Store(other) as target:
+        assert content(target) == content(full)
+
+
 def test_what_is_damaged_is_left_out_and_told(full: Store, other: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "_BATCH", 2)
     keys = sorted(make_run(seed).key for seed in range(6))
