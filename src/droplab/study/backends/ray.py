@@ -7,6 +7,7 @@ stop. A task whose worker or node has died is submitted again with its last chec
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import threading
@@ -15,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -177,7 +178,7 @@ class Cluster(Site):
         import ray
 
         wants = {"num_gpus": 1.0} if node.gpus else {"num_cpus": 1.0}
-        asked = ray.remote(question).options(scheduling_strategy=_on(node.id), **wants)
+        asked = _remote(question).options(scheduling_strategy=_on(node.id), **wants)
         try:
             return ray.get(asked.remote(), timeout=_PROBE_SECONDS)
         except ray.exceptions.RayError as error:
@@ -262,17 +263,13 @@ class _Job:
         self._on_progress, self._notify, self._checkpoints = on_progress, notify, checkpoints
         self.tasks: dict[Any, _Task] = {}
         self._by_number: dict[int, _Task] = {}
-        self._numbers, self._looked, self._slots, self._most_cores = 0, -math.inf, 0, 1
+        self._looked, self._slots, self._most_cores = -math.inf, 0, 1
         self._examples, self._programs = examples, dict[Program, Any]()
         examples.check_files()
         self._data = ray.put(_flat(examples, by_path=_shares(examples.files)))
-        here = ray.get_runtime_context().get_node_id()
-        # On the driver's node, which the study does not outlive; begun again by Ray if its process dies alone.
-        self._desk = (
-            ray.remote(_Desk)
-            .options(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=_on(here))
-            .remote()
-        )
+        context = ray.get_runtime_context()
+        self._desk = _desk(context.get_job_id(), context.get_node_id())
+        self._take(False)  # whatever an execution before has left there
 
     def slots(self, way: Way) -> int:
         """How many packs the cluster has room for just now."""
@@ -286,22 +283,23 @@ class _Job:
 
     def submit(self, task: _Task) -> None:
         """Have Ray train a pack, from its last checkpoint."""
-        import ray
-
         pack, way = task.pack, task.pack[0].way
         place = self._checkpoints(pack_name(pack)) if self._checkpoints else None
-        task.number, task.node, self._numbers = self._numbers, "", self._numbers + 1
+        task.number, task.node = next(_numbers), ""
         wants = {"num_gpus": 1.0} if way.device == "cuda" else {}
-        # A worker of a GPU would end after each task else, and import PyTorch for the next.
         cores = min(way.threads, max(self._most_cores, 1))
-        reference = ray.remote(num_cpus=cores, max_retries=0, max_calls=0, **wants)(_train_there).remote(
-            task.number,
-            [run.settings for run in pack],
-            way,
-            self._data,
-            None if place is None else _Sent(place.name, place.read()),
-            self._program(pack),
-            self._desk,
+        reference = (
+            _remote(_train_there)
+            .options(num_cpus=cores, **wants)
+            .remote(
+                task.number,
+                [run.settings for run in pack],
+                way,
+                self._data,
+                None if place is None else _Sent(place.name, place.read()),
+                self._program(pack),
+                self._desk,
+            )
         )
         self.tasks[reference] = self._by_number[task.number] = task
 
@@ -339,7 +337,6 @@ class _Job:
         with suppress(ray.exceptions.RayError):
             for reference in self.tasks:
                 ray.cancel(reference, force=True)
-            ray.kill(self._desk)
 
     def _take(self, stop: bool) -> None:
         """Take what tasks have told; leave for them whether to stop."""
@@ -384,6 +381,36 @@ class _Job:
         if program not in self._programs:
             self._programs[program] = ray.put(program.path.read_bytes())
         return program, [self._programs[program]]
+
+
+_numbers = itertools.count()  # of tasks, one for all executions of this process
+
+
+@cache
+def _remote(function: Callable[..., Any]) -> Any:
+    """A function as tasks, which Ray sends to each worker once.
+
+    A worker of a GPU would end after each task else, and import PyTorch for the next.
+    """
+    import ray
+
+    return ray.remote(max_calls=0, max_retries=0)(function)
+
+
+@cache
+def _desk(job: str, node: str) -> Any:
+    """The desk of a connection to a cluster, one for all executions: it takes seconds to begin.
+
+    Begun again by Ray if its process dies alone.
+
+    Args:
+        job: what Ray calls the connection.
+        node: the driver's, which the study does not outlive.
+    """
+    import ray
+
+    lives = {"max_restarts": -1, "max_task_retries": -1}
+    return ray.remote(_Desk).options(num_cpus=0, scheduling_strategy=_on(node), **lives).remote()
 
 
 class _Desk:
@@ -610,7 +637,7 @@ def _on_each_node(ask: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
     import ray
 
     names = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
-    asked = ray.remote(ask)
+    asked = _remote(ask)
     references = {asked.options(num_cpus=0, scheduling_strategy=_on(name)).remote(*arguments): name for name in names}
     done, _ = ray.wait(list(references), num_returns=len(references), timeout=_PROBE_SECONDS)
     answers = {}
