@@ -47,6 +47,17 @@ class RayCluster:
         self.nodes.remove(node)
         self._cluster.remove_node(node, allow_graceful=False)
 
+    def training(self) -> list[int]:
+        """The worker processes of its nodes that train a pack just now, as Ray names them."""
+        nodes = {process.process.pid for node in self.nodes for process in node.all_processes["raylet"]}
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent in nodes and (folder / "cmdline").read_bytes().startswith(b"ray::_train_there"):
+                    found.append(int(folder.name))
+        return found
+
     def __enter__(self) -> Self:
         return self
 
@@ -55,16 +66,6 @@ class RayCluster:
 
         ray.shutdown()
         self._cluster.shutdown()
-
-
-def task_pids() -> list[int]:
-    """The worker processes of this machine that train a pack just now, as Ray names them."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        with suppress(OSError):
-            if folder.name.isdigit() and (folder / "cmdline").read_bytes().startswith(b"ray::_train_there"):
-                found.append(int(folder.name))
-    return found
 
 
 def kill(pid: int) -> None:

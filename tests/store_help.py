@@ -19,6 +19,7 @@ from droplab.study.plan import Run
 from droplab.study.records import Planned
 from droplab.study.schema import arrays_table, pieces_table, plans_table, runs_table
 from droplab.study.store import Store
+from droplab.train.checkpoint import Checkpoint
 from droplab.train.outcome import Curves, Metric, Outcome, Trained, Way
 
 FEATURES, CLASSES = 4, ("a", "b", "c")
@@ -79,6 +80,11 @@ def plan_pack(store: Store, number: int, seeds: range) -> list[tuple[Run, Traine
     results = [(run, make_trained(run)) for run in map(make_run, seeds)]
     store.claim([{run.key: Planned(run.way, pack_name(number)) for run, _ in results}])
     return results
+
+
+def keep_checkpoint(store: Store, number: int) -> None:
+    """Keep a checkpoint of a pack, of no network."""
+    Checkpoint(store.checkpoint(pack_name(number)), FP32).write([])
 
 
 def keys_of(results: list[tuple[Run, Trained]]) -> set[str]:

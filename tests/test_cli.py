@@ -38,6 +38,8 @@ COMMANDS = [
     ["runs", "delete"],
     ["runs", "forget"],
     ["runs", "disk"],
+    ["store", "copy"],
+    ["store", "check"],
     ["data", "list"],
     ["data", "fetch"],
     ["data", "verify"],
@@ -101,7 +103,7 @@ def test_droplab_alone_shows_what_to_type_first_and_commands_in_four_groups() ->
     assert [names for names in under.values() if names] == [
         ["study", "report", "reproduce", "compare", "presets"],
         ["fit", "predict", "evaluate", "train", "export"],
-        ["regularizers", "data", "runs"],
+        ["regularizers", "data", "runs", "store"],
         ["doctor"],
     ]
     assert max(map(len, shown)) <= 80

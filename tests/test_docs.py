@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import pytest
 
+from postgres import USER, Postgres
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = [path for path in sorted((ROOT / "src/droplab").rglob("*.py")) if path.stem != "__main__"]
@@ -91,14 +93,36 @@ def download_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("docs-cache")
 
 
-@pytest.mark.docs
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "log.md"], ids=lambda page: page.name)
-def test_the_code_blocks_of_a_page_run(page: Path, tmp_path: Path, download_cache: Path) -> None:
-    # HOME and DROPLAB_STORE are this test's own already, see conftest.py
+@pytest.fixture(scope="module")
+def environment(download_cache: Path) -> dict[str, str]:
+    """What the commands of a page find; HOME and DROPLAB_STORE are each test's own already, see conftest.py."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    env = os.environ | {"PATH": path, "DROPLAB_CACHE_DIR": str(download_cache)}
+    return {"PATH": path, "DROPLAB_CACHE_DIR": str(download_cache)}
+
+
+@pytest.mark.docs
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name not in ("log.md", "cluster.md")], ids=lambda page: page.name
+)
+def test_the_code_blocks_of_a_page_run(page: Path, tmp_path: Path, environment: dict[str, str]) -> None:
     for language in ("bash", "python"):
-        run(page, language, tmp_path, env)
+        run(page, language, tmp_path, os.environ | environment)
+
+
+@pytest.mark.docs
+@pytest.mark.ray
+def test_the_code_blocks_from_a_laptop_to_a_cluster_run(
+    tmp_path: Path, environment: dict[str, str], postgres: Postgres
+) -> None:
+    """With a server that is there; the cluster is begun and ended by the page."""
+    env = os.environ | environment | {"PGHOST": str(postgres.folder), "PGUSER": USER}
+    try:
+        run(ROOT / "docs/cluster.md", "bash", tmp_path, env)
+    except BaseException:
+        subprocess.run(["ray", "stop", "--force"], env=env, check=False, capture_output=True)
+        raise
+    finally:
+        postgres.psql("DROP DATABASE IF EXISTS lab WITH (FORCE)")
 
 
 def in_the_tree(page: str) -> set[str]:

@@ -12,7 +12,7 @@ from droplab.model.network import Network
 from droplab.model.noise import Noise, inference_keys
 from droplab.stats.metrics import classification_metrics
 from droplab.train import examples as examples_module
-from droplab.train.evaluate import evaluate
+from droplab.train.evaluate import _log_of_sum, evaluate
 from toy import toy_examples
 
 EXAMPLES = toy_examples()
@@ -112,3 +112,12 @@ def test_a_class_that_is_never_predicted_counts_as_missed():
     metrics = classification_metrics(np.array([0, 1, 1]), np.array([0, 0, 0]), 2)
     assert metrics["accuracy_class_1"] == 0
     assert metrics["balanced_accuracy"] == 0.5
+
+
+def test_the_log_of_a_sum_is_that_of_a_network_alone_whatever_others_stand_beside_it() -> None:
+    """`torch.logaddexp` is not: so the last network of a pack had other metrics in packs of other sizes."""
+    one, other = (torch.randn(7, 359, 10, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    together = _log_of_sum(one, other)
+    for run in range(7):
+        assert torch.equal(together[run], _log_of_sum(one[run], other[run]))
+    torch.testing.assert_close(together, torch.logaddexp(one, other))

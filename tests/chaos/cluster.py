@@ -9,7 +9,7 @@ from random import Random
 
 from chaos.studies import Process, Study, whole
 from postgres import Postgres
-from ray_cluster import RayCluster, kill, task_pids
+from ray_cluster import RayCluster, kill
 
 NODES = 3
 
@@ -42,7 +42,7 @@ def clustered(
         study.more = ["--backend", "ray", "--address", cluster.address]
         deeds: list[Callable[[], object]] = [
             *[lambda: _replace_node(cluster, random)] * nodes,
-            *[lambda: _kill_worker(random)] * workers,
+            *[lambda: _kill_worker(cluster, random)] * workers,
             *[
                 lambda number=number: server.restart("immediate" if number % 2 else "fast")
                 for number in range(restarts or 0)
@@ -53,13 +53,13 @@ def clustered(
         found: list[str] = []
         for number, part in enumerate(stops):
             process = study.start()
-            if not process.wait_until(task_pids):
+            if not process.wait_until(cluster.training):
                 found.append(f"it ended before it could be disturbed: {process.end().text[-300:]!r}")
             _disturb(process, part, random)
             if number < drivers:
                 process.popen.kill()
                 process.popen.wait()
-                found += _over(20)
+                found += _over(cluster, 20)
             else:
                 found += process.end(900).faults(0)
         found += study.differs()
@@ -112,19 +112,19 @@ def _replace_node(cluster: RayCluster, random: Random) -> None:
     cluster.add()
 
 
-def _kill_worker(random: Random) -> None:
+def _kill_worker(cluster: RayCluster, random: Random) -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        if pids := task_pids():
+        if pids := cluster.training():
             with suppress(ProcessLookupError):
                 kill(random.choice(pids))
             return
         time.sleep(0.05)
 
 
-def _over(seconds: float) -> list[str]:
+def _over(cluster: RayCluster, seconds: float) -> list[str]:
     """What is wrong if tasks of a driver that was killed go on so many seconds later."""
     deadline = time.monotonic() + seconds
-    while task_pids() and time.monotonic() < deadline:
+    while cluster.training() and time.monotonic() < deadline:
         time.sleep(0.2)
-    return [f"{len(task_pids())} tasks of a killed driver go on"] if task_pids() else []
+    return [f"{len(left)} tasks of a killed driver go on"] if (left := cluster.training()) else []

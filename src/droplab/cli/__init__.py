@@ -16,7 +16,7 @@ from contextlib import suppress
 import typer
 
 from droplab import __version__
-from droplab.cli import compare, data, doctor, export, fit, models, predict, regularizers, reproduce, runs, study
+from droplab.cli import compare, data, doctor, export, fit, models, predict, regularizers, reproduce, runs, store, study
 from droplab.cli.commands import Commands
 from droplab.cli.say import wrapped
 
@@ -61,6 +61,7 @@ _COMMANDS: dict[str, _Commands] = {
         "data": (data.app, "Data sets: list, fetch, verify, inspect, export."),
         "runs": (runs.app, "Stored networks: list, show, delete."),
         "regularizers": (regularizers.regularizers, "List the regularizers beside dropout."),
+        "store": (store.app, "The store: copy, check."),
     },
     "Try this machine": {
         "doctor": (doctor.doctor, "Show what this machine has, and how fast it trains."),

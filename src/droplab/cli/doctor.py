@@ -10,23 +10,33 @@ import typer
 from droplab.cli import options
 
 if TYPE_CHECKING:
+    from droplab.study.backends import Site
+    from droplab.study.backends.ray import Cluster
     from droplab.train.outcome import Way
 
 STEPS = 20
 """Steps that the five-layer network is timed for."""
 
+_TIMED = "784-512-256-128-64-10 with dropout, batch 1024, seconds an epoch of 50,000 examples:"
+
 
 def doctor(
     store: options.StorePath = None,
     offline: Annotated[bool, typer.Option("--offline", help="Do not ask which data sources answer.")] = False,
+    backend: options.Backend = "local",
+    address: options.Address = None,
 ) -> None:
     """Show devices, precisions, speed, threads, folders and versions, and which data sources answer.
 
-    Times the post's five-layer network with dropout on every device and in every precision that is there.
+    Times the post's five-layer network with dropout on every device and in every precision that is there. With
+    --backend ray it shows what a cluster has, and times the network on each of its nodes.
 
     Example: droplab doctor --offline
     """
-    for section in (_versions, _devices, lambda: _folders(store)):
+    from droplab.study.backends import site_of
+
+    site = site_of(backend, address)  # what is mistyped is said first
+    for section in (_versions, lambda: _machines(site), lambda: _folders(store)):
         for line in section():
             typer.echo(line)
     if not offline:
@@ -45,12 +55,17 @@ def _versions() -> Iterator[str]:
     yield "versions: " + ", ".join(f"{name} {version(name)}" for name in names)
 
 
+def _machines(site: Site) -> Iterator[str]:
+    from droplab.study.backends.ray import Cluster
+
+    yield from _cluster(site) if isinstance(site, Cluster) else _devices()
+
+
 def _devices() -> Iterator[str]:
     import torch
 
     from droplab.study.limits import cores, free_memory, room_for_workers
-    from droplab.train.device import cpu_flags, device_name, has_bf16_units
-    from droplab.train.outcome import Way
+    from droplab.train.device import cpu_flags, device_name
 
     units = sorted(cpu_flags() & {"amx_bf16", "avx512_bf16"})
     yield f"cpu: {device_name('cpu')}, bf16 units: {', '.join(units) or 'none'}"
@@ -61,11 +76,37 @@ def _devices() -> Iterator[str]:
     yield f"memory: {free_memory() / 1e9:.1f} GB free within them, room for {room_for_workers()} workers"
     cuda = torch.cuda.is_available()
     yield f"cuda: {device_name('cuda')}" if cuda else "cuda: none"
-    yield "784-512-256-128-64-10 with dropout, batch 1024, seconds an epoch of 50,000 examples:"
-    for device in ("cpu", "cuda") if cuda else ("cpu",):
+    yield _TIMED
+    yield from _timed()
+
+
+def _timed() -> list[str]:
+    """The time of an epoch in each precision of each device of this machine, or of the node that this runs on."""
+    import torch
+
+    from droplab.train.device import has_bf16_units
+    from droplab.train.outcome import Way
+
+    lines = []
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
         for precision in ("fp32", "bf16") if has_bf16_units(device) else ("fp32",):
             threads = ", one thread" if device == "cpu" else ""
-            yield f"  {device} {precision}{threads}: {_seconds_an_epoch(Way(device, precision)):.3f}"
+            lines.append(f"  {device} {precision}{threads}: {_seconds_an_epoch(Way(device, precision)):.3f}")
+    return lines
+
+
+def _cluster(site: Cluster) -> Iterator[str]:
+    """What each node of a cluster has, and how fast it trains; one after another."""
+    yield from site.notices
+    for node in site.nodes:
+        units = sorted(node.flags & {"amx_bf16", "avx512_bf16"})
+        gpus = f", {node.gpus:.0f} GPUs: {node.gpu}" if node.gpus else ""
+        yield (
+            f"{node.host}, node {node.id[:8]}: {node.cpus:.0f} cores for tasks, {node.memory / 1e9:.1f} GB free, "
+            f"{node.processor}, bf16 units: {', '.join(units) or 'none'}{gpus}"
+        )
+        yield _TIMED
+        yield from site.ask(node, _timed)
 
 
 def _seconds_an_epoch(way: Way) -> float:

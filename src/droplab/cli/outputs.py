@@ -16,6 +16,8 @@ import typer
 
 from droplab.cli.options import path_text
 
+_PASSWORD = re.compile(r"(://[^:/@\s']*:)[^@\s']*@")
+
 Force = Annotated[bool, typer.Option("--force", help="Write over files that exist.")]
 Raw = Annotated[
     bool, typer.Option("--raw", help="Text in CSV as it is, also where a spreadsheet takes it for a formula.")
@@ -28,8 +30,8 @@ def path(text: str) -> Path:
 
 
 def shown(text: str) -> str:
-    """Text of the command line as text of a file: a path need not be UTF-8."""
-    return os.fsencode(text).decode("utf-8", "replace")
+    """Text of the command line as text of a file: a path need not be UTF-8; a URL's password is left out."""
+    return _PASSWORD.sub(r"\1***@", os.fsencode(text).decode("utf-8", "replace"))
 
 
 def check_file(

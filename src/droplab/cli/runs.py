@@ -81,7 +81,7 @@ def list_runs(where: Where = None, store: StorePath = None) -> None:
     ]
     print_table(header, lines)
     if found and not lines:
-        typer.echo(f"none of the {_count(len(found), 'run')} of the store meets every condition", err=True)
+        typer.echo(f"none of the {count(len(found), 'run')} of the store meets every condition", err=True)
 
 
 @app.command()
@@ -128,9 +128,9 @@ def delete(
     """
     with open_existing(store) as runs:
         found = list(dict.fromkeys(runs.resolve(key) for key in keys))
-        what = _count(len(found), "run")
+        what = count(len(found), "run")
         if not yes:
-            _confirm("deleting runs", f"Delete {what} ({', '.join(key[:_KEY_DIGITS] for key in found)})?")
+            confirm("deleting runs", f"Delete {what} ({', '.join(key[:_KEY_DIGITS] for key in found)})?")
         runs.delete(found)
     typer.echo(f"deleted {what}")
 
@@ -149,9 +149,9 @@ def forget(
     """
     with open_existing(store) as runs:
         use = runs.disk_use()
-        what = f"{_count(use.planned, 'planned run')} and {_count(use.checkpoints, 'checkpoint')}"
+        what = f"{count(use.planned, 'planned run')} and {count(use.checkpoints, 'checkpoint')}"
         if not yes:
-            _confirm("forgetting runs", f"Forget {what} ({use.checkpoint_bytes} bytes)?")
+            confirm("forgetting runs", f"Forget {what} ({use.checkpoint_bytes} bytes)?")
         runs.forget()
     typer.echo(f"forgot {what}")
 
@@ -182,11 +182,13 @@ def warn(fault: str) -> None:
     typer.echo(f"warning: {fault}", err=True)
 
 
-def _count(number: int, thing: str) -> str:
+def count(number: int, thing: str) -> str:
+    """So many things, in words."""
     return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
-def _confirm(doing: str, question: str) -> None:
+def confirm(doing: str, question: str) -> None:
+    """Ask on the terminal, and end the command unless the answer is yes."""
     if not sys.stdin.isatty():
         raise ConfigError(f"{doing} must be confirmed; found no terminal to ask on. Add --yes.")
     typer.confirm(question, abort=True)

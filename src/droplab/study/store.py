@@ -47,7 +47,7 @@ from droplab.errors import DroplabError, ModelFileError, StoreAwayError, StoreBu
 from droplab.model.file import ModelInfo, from_bytes, to_bytes
 from droplab.study.claims import LEASE_SECONDS, Owner
 from droplab.study.database import reason
-from droplab.study.files import NAME, DiskUse, Files, Kind, checked
+from droplab.study.files import NAME, DiskUse, Files, checked
 from droplab.study.folders import beside
 from droplab.study.location import database_at
 from droplab.study.pieces import Pieces
@@ -69,6 +69,7 @@ from droplab.study.records import (
     summary_of,
 )
 from droplab.study.remote import files_at, files_url
+from droplab.study.rows import RECORD, needed
 from droplab.study.schema import (
     LISTED,
     arrays_table,
@@ -90,9 +91,6 @@ from droplab.train.outcome import Trained
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
 _CHUNK = 500  # keys a query: SQLite takes 999 variables before 3.32
-_RECORD = select(runs_table, arrays_table.c.npz, arrays_table.c.digest.label("arrays_digest")).join(
-    arrays_table, isouter=True
-)
 
 
 def _waiting(question: Callable[Concatenate[Store, _P], _T]) -> Callable[Concatenate[Store, _P], _T]:
@@ -158,6 +156,17 @@ class Store:
     def path(self) -> Path | None:
         """The file of a store in SQLite."""
         return self._database.path if isinstance(self._database, SQLite) else None
+
+    @property
+    def database(self) -> SQLite | PostgreSQL:
+        """What it is kept in: for what goes through all of its rows."""
+        return self._database
+
+    @property
+    def identity(self) -> str:
+        """What tells it from any other."""
+        with self._database.reading() as connection:
+            return _meta(connection)["identity"]
 
     @contextmanager
     def waiting_until(self, stopping: Callable[[], bool]) -> Iterator[None]:
@@ -486,9 +495,9 @@ class Store:
             runs, planned = (
                 connection.scalar(select(func.count()).select_from(table)) or 0 for table in (runs_table, plans_table)
             )
-            weights, checkpoints = (list(self.files.listed(kind, names)) for kind, names in self._needed(connection))
+            weights, checkpoints = (list(self.files.listed(kind, names)) for kind, names in needed(connection))
         orphans = [file for file in (*weights, *checkpoints) if file.orphan]
-        needed = [file for file in checkpoints if not file.orphan]
+        kept = [file for file in checkpoints if not file.orphan]
         return DiskUse(
             runs=runs,
             database_bytes=self._database.size,
@@ -496,8 +505,8 @@ class Store:
             orphans=len(orphans),
             orphan_bytes=sum(file.size for file in orphans),
             planned=planned,
-            checkpoints=sum(not file.part for file in needed),
-            checkpoint_bytes=sum(file.size for file in needed),
+            checkpoints=sum(not file.part for file in kept),
+            checkpoint_bytes=sum(file.size for file in kept),
         )
 
     def _settled(self, wanted: str | None) -> Files:
@@ -572,7 +581,7 @@ class Store:
             self._remove_weights(connection, hashes)
             over = packs - _those_in(connection, plans_table.c.pack, packs)
             self.files.remove("checkpoints", filter(NAME.fullmatch, over))  # a damaged name is that of no file
-            for kind, names in self._needed(connection):
+            for kind, names in needed(connection):
                 self.files.sweep(kind, names)
         return deleted
 
@@ -585,7 +594,7 @@ class Store:
     def _records(self, connection: Connection, keys: Iterable[str]) -> tuple[dict[str, RunRecord], dict[str, str]]:
         """The sound ones of `keys` in their order, and what is wrong with others."""
         wanted, faults = list(dict.fromkeys(keys)), dict[str, str]()
-        read = (self._of_run(row, record_of, faults) for row in _rows(connection, _RECORD, wanted))
+        read = (self._of_run(row, record_of, faults) for row in _rows(connection, RECORD, wanted))
         found = {record.key: record for record in read if record is not None}
         labels = self._labels(connection, {record.fingerprint for record in found.values()})
         sound: dict[str, RunRecord] = {}
@@ -610,11 +619,6 @@ class Store:
                     f"{reason(error)}. Run a study of these data again, which saves them anew."
                 ) from None
         return found
-
-    def _needed(self, connection: Connection) -> Iterator[tuple[Kind, set[str]]]:
-        """The names of files, by kind, that rows refer to."""
-        yield "weights", set(connection.scalars(select(runs_table.c.weights_hash)))
-        yield "checkpoints", set(connection.scalars(select(plans_table.c.pack).distinct()))
 
     def _keep_data(self, connection: Connection, dataset: Dataset) -> None:
         if _has_data(connection, dataset.fingerprint):

@@ -98,20 +98,11 @@ class Checkpoint:
         A checkpoint of another device is used, as the user has chosen to change it; one of the same device only if the
         step was compiled, stacked and threaded alike, so that no network is made in two ways.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
         content = self.place.read()
-        if content is None:
+        found = None if content is None else _read(content, self.place.name)
+        if found is None or not self._same_way(found[1].get("way", "")):
             return False
-        try:
-            named, about = load(content), _about(content)
-        except (SafetensorError, UnicodeError, ValueError):
-            return False
-        if about.get("pack") != self.place.name or not self._same_way(about.get("way", "")):
-            return False
-        if about.pop("digest", None) != _digest_of(named, about):
-            return False
+        named = found[0]
         parts = [
             {name.removeprefix(f"{index}."): t for name, t in named.items() if name.startswith(f"{index}.")}
             for index in range(len(states))
@@ -131,6 +122,25 @@ class Checkpoint:
         if not isinstance(before, dict):
             return False
         return before == asdict(self.way) or before.get("device") != self.way.device
+
+
+def is_checkpoint(content: bytes, name: str) -> bool:
+    """Whether a place of that name holds a checkpoint as it was written."""
+    return _read(content, name) is not None
+
+
+def _read(content: bytes, name: str) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+    """The tensors of a checkpoint and what is said of them; `None` if it is damaged, or another's."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        named, about = load(content), _about(content)
+    except (SafetensorError, UnicodeError, ValueError):
+        return None
+    if about.get("pack") != name or about.pop("digest", None) != _digest_of(named, about):
+        return None
+    return named, about
 
 
 def _about(content: bytes) -> dict[str, str]:

@@ -113,7 +113,7 @@ def evaluate(
             if total is None and "on" in tallies:
                 tallies["on"].add(start, logs, truth)
                 kept.add("on", 1, start, logs)
-            total = logs if total is None else total + logs if of_numbers else torch.logaddexp(total, logs)
+            total = logs if total is None else total + logs if of_numbers else _log_of_sum(total, logs)
             if "mc" in tallies:
                 kept.add_entropy(start, logs, masks)
                 if count in points:
@@ -125,6 +125,15 @@ def evaluate(
         for mode, tally in tallies.items()
     }
     return {mode: said.get(mode) or said["off"] for mode in modes}
+
+
+def _log_of_sum(one: Tensor, other: Tensor) -> Tensor:
+    """The logarithm of the sum of what two tensors are logarithms of.
+
+    Not `torch.logaddexp`, which computes the last few numbers of a tensor otherwise than the rest: so they depended on
+    how many networks a pack has.
+    """
+    return torch.logsumexp(torch.stack((one, other)), dim=0)
 
 
 def mc_points(samples: int) -> list[int]:

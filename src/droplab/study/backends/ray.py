@@ -168,6 +168,21 @@ class Cluster(Site):
         """Where all processors can do the same, and what this one can."""
         return all(node.flags == cpu_flags() for node in self.nodes)
 
+    def ask(self, node: Node, question: Callable[[], Any]) -> Any:
+        """What a function says on a node, while nothing else is trained on one of its cores.
+
+        Raises:
+            ClusterError: if the node does not answer.
+        """
+        import ray
+
+        wants = {"num_gpus": 1.0} if node.gpus else {"num_cpus": 1.0}
+        asked = ray.remote(question).options(scheduling_strategy=_on(node.id), **wants)
+        try:
+            return ray.get(asked.remote(), timeout=_PROBE_SECONDS)
+        except ray.exceptions.RayError as error:
+            raise ClusterError(f"{node.host} must answer; it says: {str(error).splitlines()[0]}.") from None
+
     def backend(self, way: Way, workers: int) -> Backend:
         """As the contract says; the cluster trains little work, too."""
         return OnRay(workers)
