@@ -12,7 +12,7 @@ ARGS :=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help study reproduce test fuzz chaos bench bench-tabular bench-cluster gpu lint types docs clean
+.PHONY: help study reproduce test fuzz chaos bench bench-tabular bench-scaling bench-cluster gpu lint types docs clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -26,6 +26,7 @@ help:
 	@echo "make bench   droplab beside other programs, turn by turn; ARGS=\"digits-100 --recipe adam\", ARGS=--help"
 	@echo "make bench-tabular   estimators beside other programs on real tables, an hour; ARGS=\"--tables letter --folds 2\""
 	@echo "make bench-cluster   a Ray cluster on this machine beside worker processes; ARGS=\"--runs 10 1000\""
+	@echo "make bench-scaling   a store of many runs: filling, a resume, a listing, a report; ARGS=\"1000000 --store URL\""
 	@echo "make gpu     every test and benchmark that a GPU can run, into benchmarks/results-gpu.md"
 	@echo "make docs    run the code blocks of README.md and docs/"
 	@echo "make lint    ruff       make types   mypy"
@@ -58,6 +59,8 @@ bench-tabular: .venv/.installed-bench-tabular .venv/.installed-keel
 
 bench-cluster: .venv/.installed-test
 	$(BIN)/python -m benchmarks.cluster $(ARGS)
+bench-scaling: .venv/.installed-test
+	$(BIN)/python -m benchmarks.scaling $(ARGS)
 
 gpu: .venv/.installed-test
 	$(BIN)/python -m benchmarks.gpu

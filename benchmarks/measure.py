@@ -1,4 +1,4 @@
-"""droplab itself: all that the benchmarks know of its inside.
+"""droplab itself: all that the benchmarks know of its inside but for its store, which `scaling` fills.
 
 A study of these networks plans the packs, `train_pack` trains them: on a CPU in as many fresh processes of one thread
 as a study has workers. Only the training steps count.

@@ -141,8 +141,9 @@ def _questions(location: str, folder: str, runs: int) -> Iterator[tuple[str, Sam
     seeds = runs // ARMS
     few = min(REPORTED, seeds)
     # One seed more than there is, so that there is something to plan.
-    yield f"plan a resume of {runs:,}", _asked(location, folder, seeds + 1, "study", "SPEC", "--dry-run"), runs
-    yield f"plan a resume of {few * ARMS:,}", _asked(location, folder, few, "study", "SPEC", "--dry-run"), few * ARMS
+    planning = ("study", "SPEC", "--precision", "fp32", "--dry-run")
+    yield f"plan a resume of {runs:,}", _asked(location, folder, seeds + 1, *planning), runs
+    yield f"plan a resume of {few * ARMS:,}", _asked(location, folder, few, *planning), few * ARMS
     words = ("runs", "list", "--where", "dropout<0.2", "--where", "seed=3")
     yield "runs list --where", _asked(location, folder, few, *words), runs
     for form in ("md", "html"):

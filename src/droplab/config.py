@@ -418,10 +418,11 @@ class RunSettings(Recipe):
 
     def with_seeds(self, seeds: Iterable[int]) -> Iterator[Self]:
         """The same settings with each of the seeds, which must be valid; a tenth of the time of `model_copy`."""
+        named = self.__pydantic_fields_set__ | {"seed"}
         for seed in seeds:
             other = self.__class__.__new__(self.__class__)
             object.__setattr__(other, "__dict__", self.__dict__ | {"seed": seed})
-            object.__setattr__(other, "__pydantic_fields_set__", self.__pydantic_fields_set__ | {"seed"})
+            object.__setattr__(other, "__pydantic_fields_set__", named)
             object.__setattr__(other, "__pydantic_extra__", None)
             object.__setattr__(other, "__pydantic_private__", None)
             yield other
