@@ -59,6 +59,7 @@ bench-tabular: .venv/.installed-bench-tabular .venv/.installed-keel
 
 bench-cluster: .venv/.installed-test
 	$(BIN)/python -m benchmarks.cluster $(ARGS)
+
 bench-scaling: .venv/.installed-test
 	$(BIN)/python -m benchmarks.scaling $(ARGS)
 

@@ -102,6 +102,15 @@ def test_the_command_that_repeats_a_study_says_nothing_of_the_screen(monkeypatch
     assert typed_command() == "droplab study mine.toml --seeds 3"
 
 
+def test_the_command_that_repeats_a_study_has_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    for store, told in (
+        ("postgresql+psycopg://me:s3cr@host/db", "postgresql+psycopg://me@host/db"),
+        ("postgres:///db?host=h&user=me&password=s3cr%40", "postgres:///db?host=h&user=me&"),
+    ):
+        monkeypatch.setattr("sys.argv", ["droplab", "study", "mine.toml", "--store", store, f"--store={store}"])
+        assert shlex.split(typed_command())[3:] == ["--store", told, f"--store={told}"]
+
+
 def test_figures_are_pdf_too_if_asked_for_and_of_no_other_kind(folder: Path, tmp_path: Path) -> None:
     said = report(folder, "--out", tmp_path / "out", "--figures", "pdf")
     assert said.code == 0

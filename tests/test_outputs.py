@@ -227,9 +227,3 @@ def test_on_a_terminal_heads_are_broken_before_cells(
     row = ("784→512→10", "88.91", "+1.45 [+0.86, +2.03]", "helps")
     print_table(("network", "without dropout (%)", "difference (points)", "verdict"), [row])
     assert any(all(cell in line for cell in row) for line in capsys.readouterr().out.splitlines())
-
-
-def test_a_password_in_a_command_is_not_written() -> None:
-    typed = "droplab study mine --store 'postgresql+psycopg://ada:se%40cret@host:5432/lab' --seeds 3"
-    assert outputs.shown(typed) == typed.replace("se%40cret", "***")
-    assert outputs.shown("droplab study http://host/a:b@c.csv") == "droplab study http://host/a:b@c.csv"

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import event
@@ -148,6 +149,8 @@ def test_a_full_disk_of_the_server_is_no_end(store: Store) -> None:
         ("{guarded}/postgres", "password authentication failed"),
         ("postgresql://me:secret@host", "must name a database"),
         ("postgresql://me:secret@host:port/db", "cannot be read"),
+        ("postgresql://me:half@secret@host/db", "written as %40"),
+        ("postgresql:///db?host=/nowhere&user=me&password=secret&sslpassword=secret", "No such file or directory"),
     ],
 )
 def test_what_cannot_be_reached_is_said_at_once_in_a_line_without_the_password(
@@ -197,6 +200,28 @@ def test_nothing_outlives_a_transaction_so_that_a_pooler_may_be_in_between(store
             assert connection.exec_driver_sql(f"SELECT count(*) FROM {left}").scalar() == 0
         assert connection.exec_driver_sql("SHOW lock_timeout").scalar() == "0"
         assert connection.exec_driver_sql("SHOW transaction_read_only").scalar() == "off"
+
+
+def test_limits_that_a_server_sets_are_not_those_of_a_store(postgres: Postgres, postgres_url: str) -> None:
+    for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+        postgres.psql(f"ALTER DATABASE {database_of(postgres_url)} SET {limit} = '200ms'")
+    with Store(postgres_url) as store, Store(postgres_url) as other:
+        with ThreadPoolExecutor(1) as beside:
+            with other._database.writing(), store._database.reading():
+                ours = beside.submit(plan_pack, store, 1, range(1))  # waits to write
+                time.sleep(0.5)
+            assert ours.result()
+        assert other.planned(keys_of(ours.result()))
+
+
+def test_text_is_the_same_in_a_database_without_an_encoding(postgres: Postgres) -> None:
+    how = "LOCALE_PROVIDER libc ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C'"
+    postgres.psql(f"CREATE DATABASE bytes TEMPLATE template0 {how}")
+    with Store(postgres.url("bytes")) as store:
+        run = make_run()
+        store.save(run, make_dataset("Ziffern größer"), make_trained(run))
+        assert [one.dataset for one in store.summaries()] == ["Ziffern größer"]
+    postgres.psql("DROP DATABASE bytes")
 
 
 def test_what_postgresql_does_not_take_is_refused_in_a_line(store: Store) -> None:

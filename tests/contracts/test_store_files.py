@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
-from droplab.errors import DroplabError
+from droplab.errors import DroplabError, StoreAwayError, StoreError
 from droplab.study import folders, pieces, remote
 from droplab.study.files import Files
 from droplab.study.store import Store
-from store_help import check_whole, make_run, names_in, pack_name, save_many
+from store_help import check_whole, make_run, names_in, pack_name, plan_pack, save_many
 
 ONE, TWO, THREE = (pack_name(number) for number in range(3))
 
@@ -73,6 +74,38 @@ def test_a_place_goes_to_another_process(files: Files) -> None:
     assert place.read() is None
     place.write(b"12345678901")
     assert files.read("checkpoints", ONE) == place.read() == b"12345678901"
+
+
+def test_a_place_that_is_away_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> bytes:
+        raise ConnectionResetError
+
+    with Store(tmp_path / "store.sqlite", f"memory://{tmp_path.name}") as store, store.waiting_until(lambda: True):
+        (run,) = save_many(store, range(1))
+        record = store.load([run.key])[run.key]
+        with monkeypatch.context() as patch:
+            patch.setattr(MemoryFileSystem, "cat_file", fail)
+            for ask in (lambda: store.damaged([run.key]), lambda: store.read_model(record)):
+                with pytest.raises(StoreAwayError, match="cannot be read"):
+                    ask()
+        assert store.damaged([run.key]) == {}
+
+
+def test_a_place_that_cannot_be_used_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for files, match in (
+        (str(tmp_path / "file"), "cannot be written"),
+        ("ftp://127.0.0.1:1/x", "refused"),
+        ("memory://me:secret@host/x", "without a password"),
+        ("", "empty"),
+    ):
+        with pytest.raises(DroplabError, match=match) as caught:
+            Store(tmp_path / "store.sqlite", files)
+        assert "secret" not in str(caught.value)
+    with Store(tmp_path / "store.sqlite") as store:
+        plan_pack(store, 1, range(1))
+        with pytest.raises(StoreError, match="must stay"):
+            Store(tmp_path / "store.sqlite", str(tmp_path / "elsewhere"))
 
 
 def test_a_store_keeps_its_runs_there_and_deletes_them(store: Store) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -110,8 +109,7 @@ def fit(
     if fitted is None:
         say("stopped: the same command goes on; finished networks are kept")
         raise typer.Exit(130)
-    command = shlex.join(["droplab", *sys.argv[1:]])
-    text = fitted.card(*map(outputs.shown, (data, out.name, command)))
+    text = fitted.card(outputs.shown(data), outputs.shown(out.name), outputs.command(sys.argv[1:]))
     for path, content in ((out, fitted.content(text)), (card, text.encode())):
         with write_atomically(path) as handle:
             handle.write(content)

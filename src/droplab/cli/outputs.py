@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,12 +17,12 @@ import typer
 
 from droplab.cli.options import path_text
 
-_PASSWORD = re.compile(r"(://[^:/@\s']*:)[^@\s']*@")
-
 Force = Annotated[bool, typer.Option("--force", help="Write over files that exist.")]
 Raw = Annotated[
     bool, typer.Option("--raw", help="Text in CSV as it is, also where a spreadsheet takes it for a formula.")
 ]
+
+_PASSWORD = re.compile(r"(\bpostgres[^:/]*://[^:/@]*):[^@]*(@)|(?<=[?&])(?:ssl)?password=[^&]*(&|$)")
 
 
 def path(text: str) -> Path:
@@ -30,8 +31,13 @@ def path(text: str) -> Path:
 
 
 def shown(text: str) -> str:
-    """Text of the command line as text of a file: a path need not be UTF-8; a URL's password is left out."""
-    return _PASSWORD.sub(r"\1***@", os.fsencode(text).decode("utf-8", "replace"))
+    """Text of the command line as text of a file: a path need not be UTF-8."""
+    return os.fsencode(text).decode("utf-8", "replace")
+
+
+def command(words: Iterable[str]) -> str:
+    """A command line as text of a file; without a store's password, for which who repeats it has ~/.pgpass."""
+    return shown(shlex.join(["droplab", *(_PASSWORD.sub(r"\1\2\3", word) for word in words)]))
 
 
 def check_file(

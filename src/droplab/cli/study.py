@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import webbrowser
 from collections.abc import Mapping, Sequence
@@ -242,7 +241,7 @@ def typed_command() -> str:
         elif word not in ("-q", "--quiet", "--open") and not word.startswith("--format="):
             kept.append(word)
     command = "reproduce" if sys.argv[1:2] == ["reproduce"] else "study"
-    return outputs.shown(shlex.join(["droplab", command, *kept]))
+    return outputs.command([command, *kept])
 
 
 def _kinds(figures: str | None) -> list[str]:

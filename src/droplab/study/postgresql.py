@@ -23,6 +23,7 @@ _CONNECTING = {
     "keepalives_interval": 10,
     "tcp_user_timeout": 30_000,
     "application_name": "droplab",
+    "client_encoding": "utf8",  # else text of a database without an encoding is bytes
     "prepare_threshold": None,
 }
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtext('droplab'), hashtext(current_schema()))")
@@ -31,6 +32,7 @@ _MAY_WRITE = text(
     "AND has_schema_privilege(current_schema(), 'USAGE') "
     "AND coalesce(has_table_privilege(to_regclass('runs')::oid, 'INSERT'), true)"
 )
+_UNHURRIED = "SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0"  # as a server may set
 _SIZE = text(
     "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class c "
     "WHERE c.relkind = 'r' AND c.relnamespace = current_schema()::regnamespace"
@@ -65,7 +67,8 @@ class PostgreSQL(Database):
         super().__init__()
         self._url = url
         parsed = _parsed(url)
-        self.name = parsed.render_as_string(hide_password=True).replace("%2F", "/")
+        told = parsed.difference_update_query(("password", "sslpassword"))
+        self.name = told.render_as_string(hide_password=True).replace("%2F", "/")
         try:
             self.engine = create_engine(
                 parsed, poolclass=pool, pool_pre_ping=True, pool_recycle=600, connect_args=_CONNECTING
@@ -114,13 +117,14 @@ class PostgreSQL(Database):
         """One transaction that others may write beside: for what is nobody else's; raises as `writing`."""
         self.check_writable()
         with self.failing("written"), self.engine.begin() as connection:
+            connection.exec_driver_sql(_UNHURRIED)
             yield connection
 
     def _begin(self, connection: Connection, patience: float | None) -> None:
         if patience is None:
-            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            connection.exec_driver_sql(f"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; {_UNHURRIED}")
             return
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {max(1, int(1000 * patience))}")
+        connection.exec_driver_sql(f"{_UNHURRIED}; SET LOCAL lock_timeout = {max(1, int(1000 * patience))}")
         connection.execute(_LOCK)
 
     def _error_of(self, cause: BaseException) -> tuple[type[StoreError], str]:
@@ -136,6 +140,8 @@ class PostgreSQL(Database):
 def _parsed(text: str) -> URL:
     try:
         url = make_url(text.replace("postgres://", "postgresql://", 1))
+        if "@" in (url.host or ""):  # the rest of a password
+            raise ValueError
     except (ArgumentError, ValueError):  # a port that is no number
         raise StoreError(
             "a store's URL must be postgresql+psycopg://USER@HOST/DATABASE; found one that cannot be read. Special "
@@ -143,7 +149,7 @@ def _parsed(text: str) -> URL:
         ) from None
     if not url.database:
         raise StoreError(
-            f"a store's URL must name a database, postgresql+psycopg://USER@HOST/DATABASE; found "
-            f"{url.render_as_string(hide_password=True)}. Make one with createdb."
+            "a store's URL must name a database, postgresql+psycopg://USER@HOST/DATABASE; found none. Make one with "
+            "createdb."
         )
     return url.set(drivername="postgresql+psycopg")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from droplab.data.disk import ABANDONED
-from droplab.errors import DroplabError, StoreError
+from droplab.errors import DroplabError, StoreAwayError, StoreError
 from droplab.study.database import reason
 from droplab.study.files import Files, Kind, StoredFile
 from droplab.study.folders import Folders
@@ -46,6 +46,8 @@ def files_url(text: str) -> str:
     """
     from fsspec import get_filesystem_class
 
+    if not text.strip():
+        raise StoreError("files must be at a path or URL; found an empty text. Name one with --files, or leave it out.")
     if "://" not in text or text.startswith("file://"):
         try:
             return f"file://{Path(text.removeprefix('file://')).expanduser().resolve()}"
@@ -58,7 +60,24 @@ def files_url(text: str) -> str:
         raise StoreError(
             f"files must be at a path, or a URL of fsspec's; found {scheme}://: {reason(error)}."
         ) from None
+    if re.match("[^/]*://[^/@]*:[^/]*@", text):
+        raise StoreError(
+            "files must be at a URL without a password, as the store keeps it and tells it; found one with. Give the "
+            "password as fsspec takes it: FSSPEC_" + f"{scheme.upper()}_PASSWORD, or ~/.config/fsspec."
+        )
     return text.rstrip("/")
+
+
+def prove(files: Files) -> None:
+    """Write, read and remove a file, before anything is trained whose weights are to lie there.
+
+    Raises:
+        DroplabError: if that cannot be done.
+    """
+    name = "0" * 64
+    files.write("checkpoints", [(name, b"droplab")])
+    files.read("checkpoints", name)
+    files.remove("checkpoints", [name])
 
 
 @dataclass(frozen=True)
@@ -137,5 +156,7 @@ class Remote(Files):
     def _failing(self, path: str, what: str) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # each file system has classes of its own
-            raise StoreError(f"{path}: cannot be {what}: {reason(error)}. {_ADVICE}") from None
+        except FileNotFoundError:
+            raise StoreError(f"{path}: is not there.") from None
+        except Exception as error:  # each file system has classes of its own; it may be well again later
+            raise StoreAwayError(f"{path}: cannot be {what}: {reason(error)}. {_ADVICE}") from None

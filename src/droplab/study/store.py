@@ -68,7 +68,7 @@ from droplab.study.records import (
     row_of,
     summary_of,
 )
-from droplab.study.remote import files_at, files_url
+from droplab.study.remote import files_at, files_url, prove
 from droplab.study.rows import RECORD, needed
 from droplab.study.schema import (
     LISTED,
@@ -222,6 +222,8 @@ class Store:
         def read(record: RunRecord) -> None:
             try:
                 self.read_model(record)
+            except StoreAwayError:  # which says nothing of the weights
+                raise
             except StoreError as error:
                 faults[record.key] = str(error)
 
@@ -421,6 +423,7 @@ class Store:
 
         Raises:
             StoreError: if the file is missing or damaged.
+            StoreAwayError: if the place of files does not answer.
         """
         try:
             model = self.files.read("weights", record.weights_hash)
@@ -516,15 +519,19 @@ class Store:
             StoreError: if they are wanted elsewhere than they are.
         """
         with self._database.reading() as connection:
-            meta, empty = _meta(connection), connection.scalar(select(runs_table.c.key).limit(1)) is None
+            meta = _meta(connection)
         url = meta.get("files", "")
         if wanted is not None and wanted != url:
-            if not empty:
-                raise StoreError(
-                    f"{self.name}: its files are in {url or 'their usual place'}, where they must stay; found "
-                    f"--files {wanted}. Leave it out, or copy the store: droplab store copy FROM TO --files …"
-                )
             with self._database.writing() as connection:
+                url = _meta(connection).get("files", "")  # another process may have come first
+                if wanted != url and any(
+                    connection.scalar(select(table.c.key).limit(1)) for table in (runs_table, plans_table)
+                ):
+                    raise StoreError(
+                        f"{self.name}: its files are in {url or 'their usual place'}, where they must stay; found "
+                        f"--files {wanted}. Leave it out, or copy the store: droplab store copy FROM TO --files …"
+                    )
+                prove(files_at(wanted, meta["identity"]))
                 self._database.replace(connection, meta_table, [{"name": "files", "value": wanted}])
             url = wanted
         if url:
