@@ -198,6 +198,10 @@ class TestWhatThereIs:
         monkeypatch.setattr(backend, "_probed", lambda: [NODE, with_gpu])
         way = Cluster().resolve("auto", "auto")
         assert (way.device, way.precision) == ("cuda", "bf16")
+        monkeypatch.setattr(backend, "_probed", lambda: [with_gpu, with_gpu._replace(gpu="", host="driverless")])
+        assert Cluster().resolve("cpu", "fp32").device == "cpu"
+        with pytest.raises(DeviceError, match="found none on driverless"):
+            Cluster().resolve("auto", "auto")
 
     def test_no_node_to_train_on_is_an_error(self, cluster: RayCluster, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(backend, "_probed", list)

@@ -134,6 +134,11 @@ class Cluster(Site):
         if device == "cuda" and not on_gpu:
             raise DeviceError("device=cuda needs a node with a GPU; found none in the cluster. Use --device cpu.")
         chosen = "cuda" if on_gpu and device != "cpu" else "cpu"
+        if useless := [node.host for node in self._training(chosen) if chosen == "cuda" and not node.gpu]:
+            raise DeviceError(
+                f"PyTorch must find the GPUs that a node has for Ray; it found none on {useless[0]}. Use --device cpu, "
+                "or start that node with --num-gpus 0."
+            )
         units = all(chosen in node.bf16 for node in self._training(chosen))
         if precision == "bf16" and not units:
             raise DeviceError(
