@@ -1,6 +1,7 @@
 """A Ray cluster as the place of training: what is sent there, what dies there, and what is refused."""
 
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -198,11 +199,31 @@ class TestWhatThereIs:
         monkeypatch.setattr(backend, "_probed", lambda: [NODE, with_gpu])
         way = Cluster().resolve("auto", "auto")
         assert (way.device, way.precision) == ("cuda", "bf16")
+        monkeypatch.setattr(backend, "_probed", lambda: [with_gpu, with_gpu._replace(gpu="", host="driverless")])
+        assert Cluster().resolve("cpu", "fp32").device == "cpu"
+        with pytest.raises(DeviceError, match="found none on driverless"):
+            Cluster().resolve("auto", "auto")
 
     def test_no_node_to_train_on_is_an_error(self, cluster: RayCluster, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(backend, "_probed", list)
         with pytest.raises(ClusterError, match="found none"):
             Cluster().resolve("auto", "auto")
+
+
+def test_one_address_is_not_taken_for_another(cluster: RayCluster) -> None:
+    for address in (None, "auto", cluster.address):
+        assert Cluster(address).nodes
+    with pytest.raises(ClusterError, match=r"found address 10\.0\.0\.1:6379, and this one at"):
+        Cluster("10.0.0.1:6379")
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_where_nothing_listens_is_said_soon(given: bool) -> None:
+    environment = os.environ | ({} if given else {"RAY_ADDRESS": "127.0.0.1:1"})
+    told = "from droplab.study.backends.ray import Cluster; Cluster(" + ("'127.0.0.1:1')" if given else ")")
+    with pytest.raises(subprocess.CalledProcessError) as ended:
+        subprocess.run([sys.executable, "-c", told], check=True, env=environment, stderr=subprocess.PIPE, timeout=60)
+    assert b"ClusterError: there must be a Ray cluster at 127.0.0.1:1; found none" in ended.value.stderr
 
 
 def test_an_address_is_a_clusters_and_a_backend_is_known() -> None:

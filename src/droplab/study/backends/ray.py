@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import socket
 import threading
 import time
 from collections import deque
@@ -51,10 +52,12 @@ DEATHS = 5
 STOP_SECONDS = 8.0
 """How long tasks that are told to stop have for their step and a last checkpoint."""
 
+_REACH_SECONDS = 10.0
 _PROBE_SECONDS = 120.0
 _WAIT_SECONDS = 0.2
 _LOOK_SECONDS = 5.0  # between two looks at what the cluster has
 _ALIKE = ("droplab", "torch")
+_asked: list[str | None] = []  # the address that this process connected to, as it was given
 
 
 class Node(NamedTuple):
@@ -131,6 +134,11 @@ class Cluster(Site):
         if device == "cuda" and not on_gpu:
             raise DeviceError("device=cuda needs a node with a GPU; found none in the cluster. Use --device cpu.")
         chosen = "cuda" if on_gpu and device != "cpu" else "cpu"
+        if useless := [node.host for node in self._training(chosen) if chosen == "cuda" and not node.gpu]:
+            raise DeviceError(
+                f"PyTorch must find the GPUs that a node has for Ray; it found none on {useless[0]}. Use --device cpu, "
+                "or start that node with --num-gpus 0."
+            )
         units = all(chosen in node.bf16 for node in self._training(chosen))
         if precision == "bf16" and not units:
             raise DeviceError(
@@ -611,18 +619,35 @@ def _connect(address: str | None) -> None:
         raise ClusterError("--backend ray needs Ray; found none. Type: pip install 'droplab[ray]'") from None
     # Ray prints what dies on standard output, which is for answers; what matters of it is told by `_Job`.
     worker.print_to_stdstream = lambda *_, **__: None
+    address = address or os.environ.get("RAY_ADDRESS") or None
     if ray.is_initialized():
+        there = ray.get_runtime_context().gcs_address
+        if address not in (None, "auto", there, *_asked):
+            raise ClusterError(
+                f"a process can be connected to one Ray cluster; found address {address}, and this one at {there}. "
+                "Type ray.shutdown() first, or leave the address out."
+            )
         return
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
+        if address is not None:
+            _reach(address)
         ray.init(address or "auto", **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+        _asked[:] = [address]
+    except (OSError, ValueError, RuntimeError) as error:
         if address is not None:
             raise ClusterError(
                 f"there must be a Ray cluster at {address}; found none: {' '.join(str(error).split())[:200]}. Start "
                 "one with `ray start --head`, or leave --address out to have one on this machine."
             ) from None
         ray.init("local", include_dashboard=False, **quiet)
+
+
+def _reach(address: str) -> None:
+    """Raise `OSError` unless something listens there: Ray asks again and again, and never ends."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
 
 
 def _probed() -> list[Node]:
@@ -663,8 +688,6 @@ def _on_each_node(ask: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
 
 def _described() -> dict[str, Any]:
     """What this node has; its memory is that of the GPU where there is one."""
-    import socket
-
     on_gpu = torch.cuda.is_available()
     devices = ("cpu", "cuda") if on_gpu else ("cpu",)
     return {
