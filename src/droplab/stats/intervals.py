@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -147,6 +148,7 @@ class Estimate(NamedTuple):
         return f"{number:.4f}" if self.name in ("NLL", "Brier", "R²") else f"{number:.4g}"
 
 
+@lru_cache(4096)  # a report of many networks asks for few counts, many times
 def accuracy_interval(right: int, examples: int) -> Estimate:
     """Accuracy with Wilson's interval (1927), which stays within 0 and 1 and holds where all are right.
 
