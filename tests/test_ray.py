@@ -34,6 +34,7 @@ from toy import toy_dataset, toy_examples
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 EXAMPLES = toy_examples()
+DIED = "a worker of the cluster died, or its node; another goes on with its pack"
 NODE = Node(
     "1",
     "one",
@@ -88,7 +89,7 @@ class TestDeaths:
     def test_a_pack_whose_worker_is_killed_goes_on_to_the_same_bits(self, cluster: RayCluster, tmp_path: Path) -> None:
         found, said = disturbed(cluster, lambda: kill(cluster.training()[0]), tmp_path)
         assert found == direct_bits(long_pack())
-        assert said == ["a worker of the cluster died; another goes on with its pack"]
+        assert said == [DIED]
 
     def test_a_pack_whose_node_is_lost_goes_on_elsewhere_to_the_same_bits(
         self, cluster: RayCluster, tmp_path: Path
@@ -108,7 +109,7 @@ class TestDeaths:
             found, said = disturbed(cluster, lose, tmp_path)
         cluster.add()
         assert found == direct_bits(long_pack())
-        assert said == ["a node of the cluster has gone; another goes on with its packs"]
+        assert said == [DIED]
 
     def test_a_pack_whose_workers_always_die_is_given_up(
         self, cluster: RayCluster, monkeypatch: pytest.MonkeyPatch

@@ -206,12 +206,17 @@ class Cluster(Site):
 
 @dataclass(eq=False)
 class _Task:
-    """A pack under way: submitted under a number, again with another after a death."""
+    """A pack under way: submitted under a number, again with another after a death.
+
+    Attributes:
+        node: that it is on, by Ray's name; empty before it has told.
+        lost: the nodes on which its worker died since its last checkpoint.
+    """
 
     number: int
     pack: Pack
     node: str = ""
-    deaths: int = 0
+    lost: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -358,27 +363,28 @@ class _Job:
             if checkpoint is not None and self._checkpoints:
                 with suppress(DroplabError):  # it costs the checkpoint, not the training
                     self._checkpoints(pack_name(task.pack)).write(checkpoint)
-                    task.deaths = 0
+                    task.lost.clear()
             for one in progress:
                 self._on_progress(task.pack[one.run], one)
 
     def _died(self, task: _Task, stop: bool) -> None:
-        """Say that a task's worker died, or its node; raise if that has been too often."""
+        """Say that a task's worker died; raise if that has been too often on nodes that live.
+
+        That a node is gone is known only seconds after its workers are.
+        """
         import ray
 
-        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
         if stop:
             return
-        if task.node and task.node not in alive:
-            self._notify("a node of the cluster has gone; another goes on with its packs")
-            return
-        task.deaths += 1
-        if task.deaths > DEATHS:
+        task.lost.append(task.node)
+        gone = {node["NodeID"] for node in ray.nodes() if not node["Alive"]}
+        deaths = sum(node not in gone for node in task.lost)
+        if deaths > DEATHS:
             raise TrainingError(
-                f"workers must live through a training; those of one pack died {task.deaths} times, most likely for "
-                "want of memory on their node. Everything finished is kept."
+                f"workers must live through a training; those of one pack died {deaths} times, most likely for want of "
+                "memory on their node. Everything finished is kept."
             )
-        self._notify("a worker of the cluster died; another goes on with its pack")
+        self._notify("a worker of the cluster died, or its node; another goes on with its pack")
 
     def _program(self, pack: Pack) -> tuple[Program, list[Any]] | None:
         """The compiled program of a pack, and what Ray calls its bytes: in a list, so that only who lacks it asks."""
