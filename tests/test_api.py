@@ -17,6 +17,7 @@ from droplab.data.output import Folder
 from droplab.errors import ConfigError, DataError, DeviceError, DroplabError, StoreError
 from droplab.model.file import read
 from droplab.study.backends import Here, InProcess
+from droplab.study.lab import Lab
 from droplab.study.store import RunRecord, Store
 from study_help import SMALL, Watcher, python, toy_npz
 
@@ -354,3 +355,7 @@ def test_a_run_that_turns_out_to_be_damaged_is_trained_again_by_the_same_study(t
     assert after.records[lost].outcome.metrics == before.records[lost].outcome.metrics
     assert (after.summary.trained, after.summary.reused) == (1, len(before.plan.runs) - 1)
     assert any(text.startswith("1 run is damaged in the store and trained again") for text in watcher.notices)
+
+
+def test_what_a_notebook_shows_of_a_lab_has_no_password() -> None:
+    assert "secret" not in repr(Lab("postgresql+psycopg://me:secret@host/db"))

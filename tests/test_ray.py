@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ import pytest
 from droplab.data.disk import KeptFile
 from droplab.data.folder import load_folder
 from droplab.errors import ClusterError, ConfigError, DeviceError, TrainingError
+from droplab.model.regularizers import TABLE
 from droplab.study.backends import ray as backend
 from droplab.study.backends import site_of
 from droplab.study.backends.ray import Cluster, Node, OnRay
@@ -161,6 +163,14 @@ class TestWhatIsSent:
         backend._have(program, [ray.put(b"library")])
         assert program.path.read_bytes() == b"library"
         backend._have(program, [])  # it is there: nothing is asked for
+
+    def test_a_regularizer_that_a_node_does_not_know_is_named(
+        self, cluster: RayCluster, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(TABLE, "mine", replace(TABLE["l2"], name="mine"))
+        pack = toy_plan(depths=[2], dropout=[], seeds=1, regularizers={"mine": 0.1}).runs
+        with pytest.raises(ClusterError, match=r"found no mine on .* Set DROPLAB_PLUGINS there"):
+            list(OnRay(1).execute([pack], EXAMPLES, lambda *_: None, lambda _: None, lambda: False))
 
     def test_packs_have_a_minute_of_work_at_most(self, cluster: RayCluster) -> None:
         plan = toy_plan(depths=[2], dropout=[], seeds=40, epochs=5000)

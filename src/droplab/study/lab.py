@@ -117,7 +117,7 @@ class Lab:
         64
     """
 
-    store: str | Path | None = None
+    store: str | Path | None = field(default=None, repr=False)  # it may have a password, and a notebook shows results
     device: str = "auto"
     precision: str = "auto"
     workers: int | None = None

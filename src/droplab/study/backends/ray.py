@@ -26,6 +26,7 @@ from droplab.config import RunSettings
 from droplab.data.disk import write_atomically
 from droplab.data.mapped import MappedFile
 from droplab.errors import ClusterError, DeviceError, DroplabError, TrainingError
+from droplab.model.regularizers import TABLE
 from droplab.study.backends.base import Answer, Backend, OutOfMemoryError, Result, cramped, halves, train
 from droplab.study.backends.site import Site
 from droplab.study.limits import WORKER_MEMORY
@@ -524,6 +525,11 @@ def _train_there(
     desk: Any,
 ) -> Answer | None:
     """What becomes of a pack, on a worker; `None` if it was told to stop."""
+    if lacking := {name for one in settings for name, _ in one.regularizers} - TABLE.keys():
+        raise ClusterError(
+            f"regularizers of your own must be known on every node; found no {', '.join(sorted(lacking))} on "
+            f"{socket.gethostname()}. Set DROPLAB_PLUGINS there before `ray start`."
+        )
     keep_freed_memory()
     told = _Told(desk, number)
     if program is not None:
