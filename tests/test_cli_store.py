@@ -62,3 +62,9 @@ def test_a_store_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="found none"):
         invoke("copy", tmp_path / "a.sqlite", tmp_path / "b.sqlite")
     assert not list(tmp_path.iterdir())
+
+
+def test_files_in_memory_are_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli.app, ["copy", str(tmp_path / "a"), str(tmp_path / "b"), "--files", "memory://lab"])
+    assert done.exit_code == 2
+    assert "must outlive the command; found 'memory://lab'" in done.output

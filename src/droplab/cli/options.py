@@ -23,10 +23,22 @@ StorePath = Annotated[
         show_default="in your data folder",
     ),
 ]
+
+
+def files_text(text: str) -> str:
+    """A place of files as typed; memory would be gone with the command."""
+    if text.startswith("memory:"):
+        raise typer.BadParameter(
+            f"must outlive the command; found {text!r}. Name a folder, or a URL as s3://bucket/lab"
+        )
+    return text
+
+
 Files = Annotated[
     str | None,
     typer.Option(
         "--files",
+        parser=files_text,
         metavar="PATH|URL",
         help="Where a new store keeps weights and checkpoints: a folder or s3://… that all machines reach.",
         show_default="beside the file, in the database",

@@ -187,7 +187,7 @@ class Cluster(Site):
         import ray
 
         wants = {"num_gpus": 1.0} if node.gpus else {"num_cpus": 1.0}
-        asked = _remote(question).options(scheduling_strategy=_on(node.id), **wants)
+        asked = _remote(question, bool(node.gpus)).options(scheduling_strategy=_on(node.id), **wants)
         try:
             return ray.get(asked.remote(), timeout=_PROBE_SECONDS)
         except ray.exceptions.RayError as error:
@@ -303,7 +303,7 @@ class _Job:
         wants = {"num_gpus": 1.0} if way.device == "cuda" else {}
         cores = min(way.threads, max(self._most_cores, 1))
         reference = (
-            _remote(_train_there)
+            _remote(_train_there, way.device == "cuda")
             .options(num_cpus=cores, **wants)
             .remote(
                 task.number,
@@ -402,14 +402,17 @@ _numbers = itertools.count()  # of tasks, one for all executions of this process
 
 
 @cache
-def _remote(function: Callable[..., Any]) -> Any:
+def _remote(function: Callable[..., Any], on_gpu: bool = False) -> Any:
     """A function as tasks, which Ray sends to each worker once.
 
-    A worker of a GPU would end after each task else, and import PyTorch for the next.
+    Args:
+        function: the function.
+        on_gpu: whether a worker ends after it: CUDA keeps the GPU that it was begun with, and the next task may be
+            given another.
     """
     import ray
 
-    return ray.remote(max_calls=0, max_retries=0)(function)
+    return ray.remote(max_calls=int(on_gpu), max_retries=0)(function)
 
 
 @cache
