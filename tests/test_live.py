@@ -73,6 +73,9 @@ def test_time_left_is_the_forecasts_until_a_tenth_is_done_and_then_follows_from_
     passed[0] += 10
     view.progress(run, Progress(0, 50, 0.1, None))
     assert view.line() == "50% done, 0:30 passed, about 0:30 left"
+    passed[0] += 10
+    view.progress(run, Progress(0, 100, 0.1, None))
+    assert view.line() == "100% done, 0:40 passed, about 0:00 left, 1.5 networks a minute"
 
 
 @pytest.mark.parametrize("seconds", [None, 5.0])

@@ -141,9 +141,11 @@ class View:
         self.notices.print(text)
 
     def line(self) -> str:
-        """Overall progress in words."""
+        """Overall progress in words; with how many networks a minute, wherever they are trained, once one's worth is."""
         share, left = self._overall()
-        return f"{share:.0%} done, {_clock(time.monotonic() - self._started)} passed, about {_clock(left)} left"
+        passed, trained = time.monotonic() - self._started, sum(self._share.values())
+        speed = f", {60 * trained / passed:.3g} networks a minute" if trained >= 1 and passed else ""
+        return f"{share:.0%} done, {_clock(passed)} passed, about {_clock(left)} left{speed}"
 
     def render(self) -> RenderableType:
         """Overall progress, and a line an arm: of those under way first where the terminal is too low for all."""
