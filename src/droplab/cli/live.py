@@ -141,7 +141,7 @@ class View:
         self.notices.print(text)
 
     def line(self) -> str:
-        """Overall progress in words; with how many networks a minute, wherever they are trained, once one's worth is."""
+        """Overall progress in words; and how many networks a minute, wherever they are trained, once there is one."""
         share, left = self._overall()
         passed, trained = time.monotonic() - self._started, sum(self._share.values())
         speed = f", {60 * trained / passed:.3g} networks a minute" if trained >= 1 and passed else ""
