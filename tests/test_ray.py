@@ -35,18 +35,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 EXAMPLES = toy_examples()
 DIED = "a worker of the cluster died, or its node; another goes on with its pack"
-NODE = Node(
-    "1",
-    "one",
-    2,
-    0,
-    8e9,
-    backend._versions(),
-    "a processor",
-    cpu_flags(),
-    "",
-    frozenset({"cpu"} if cpu_flags() else ()),
-)
+NODE = Node("1", "one", 2, 0, 8e9, 0.0, backend._versions(), "a processor", cpu_flags(), "", frozenset({"cpu"}))
 
 
 def long_pack(epochs: int = 600) -> tuple:
@@ -205,7 +194,7 @@ class TestWhatThereIs:
             site.resolve("auto", "bf16")
         assert not site.compiles()
         assert "2 kinds of processor (a processor, another)" in site.notices[1]
-        with_gpu = plain._replace(gpus=2.0, gpu="a GPU", memory=4e10, bf16=frozenset({"cuda"}), id="3")
+        with_gpu = plain._replace(gpus=2.0, gpu="a GPU", gpu_memory=4e10, bf16=frozenset({"cuda"}), id="3")
         monkeypatch.setattr(backend, "_probed", lambda: [NODE, with_gpu])
         way = Cluster().resolve("auto", "auto")
         assert (way.device, way.precision) == ("cuda", "bf16")

@@ -56,8 +56,8 @@ STOP_SECONDS = 8.0
 _REACH_SECONDS = 10.0
 _PROBE_SECONDS = 120.0
 _WAIT_SECONDS = 0.2
+_GPU_SHARE = 0.01  # of what asks a node what it has
 _LOOK_SECONDS = 5.0  # between two looks at what the cluster has
-_ALIKE = ("droplab", "torch")
 _asked: list[str | None] = []  # the address that this process connected to, as it was given
 
 
@@ -70,6 +70,7 @@ class Node(NamedTuple):
         cpus: that Ray may use; tasks take one each.
         gpus: likewise.
         memory: free, in bytes.
+        gpu_memory: likewise of its GPU; 0 without one.
         versions: of droplab and PyTorch.
         processor: its name.
         flags: what the processor can do.
@@ -82,6 +83,7 @@ class Node(NamedTuple):
     cpus: float
     gpus: float
     memory: float
+    gpu_memory: float
     versions: dict[str, str]
     processor: str
     flags: frozenset[str]
@@ -94,7 +96,6 @@ class Cluster(Site):
 
     Args:
         address: `auto` or `ray://host:port`; `None` for whichever there is.
-        notify: told what must be known of the cluster.
 
     Raises:
         ClusterError: if Ray is not installed, there is no cluster at the address, or its nodes cannot train alike.
@@ -171,7 +172,7 @@ class Cluster(Site):
         """The share of a core, or GPU, on the node that has least."""
         nodes = self._training(device)
         if device == "cuda":
-            return min(node.memory for node in nodes)  # of the GPU, see `_described`
+            return min(node.gpu_memory for node in nodes)
         return min(node.memory / max(node.cpus, 1) for node in nodes) - WORKER_MEMORY
 
     def compiles(self) -> bool:
@@ -620,7 +621,6 @@ def _connect(address: str | None) -> None:
         ClusterError: if that cannot be done.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # tasks without GPUs see those there are
     try:
         import ray
         from ray._private import worker
@@ -660,7 +660,7 @@ def _reach(address: str) -> None:
 
 
 def _probed() -> list[Node]:
-    """The nodes that can train, and what they say of themselves; those that do not answer in time are left out."""
+    """The nodes that can train, and what they say of themselves."""
     import ray
 
     there = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
@@ -673,13 +673,29 @@ def _probed() -> list[Node]:
 
 
 def _on_each_node(ask: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-    """What a function says on each node, by Ray's name of the node."""
+    """What a function says on each node, by Ray's name of the node.
+
+    Raises:
+        ClusterError: if one does not answer.
+    """
     import ray
 
-    names = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
-    asked = _remote(ask)
-    references = {asked.options(num_cpus=0, scheduling_strategy=_on(name)).remote(*arguments): name for name in names}
-    done, _ = ray.wait(list(references), num_returns=len(references), timeout=_PROBE_SECONDS)
+    # Without a share of a GPU a task sees none.
+    shares = {
+        node["NodeID"]: _GPU_SHARE if node["Resources"].get("GPU") else 0.0 for node in ray.nodes() if node["Alive"]
+    }
+    references = {
+        _remote(ask, share > 0)
+        .options(num_cpus=0, num_gpus=share, scheduling_strategy=_on(name))
+        .remote(*arguments): name
+        for name, share in shares.items()
+    }
+    done, silent = ray.wait(list(references), num_returns=len(references), timeout=_PROBE_SECONDS)
+    if silent:
+        raise ClusterError(
+            f"every node must answer; found {len(silent)} of {len(references)} that did not in {_PROBE_SECONDS:.0f} s. "
+            "See `ray status`: a GPU that other tasks have is waited for."
+        )
     answers = {}
     for reference in done:
         try:
@@ -696,12 +712,13 @@ def _on_each_node(ask: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
 
 
 def _described() -> dict[str, Any]:
-    """What this node has; its memory is that of the GPU where there is one."""
+    """What this node has."""
     on_gpu = torch.cuda.is_available()
     devices = ("cpu", "cuda") if on_gpu else ("cpu",)
     return {
         "host": socket.gethostname(),
-        "memory": float(torch.cuda.mem_get_info()[0]) if on_gpu else free_here(),
+        "memory": free_here(),
+        "gpu_memory": float(torch.cuda.mem_get_info()[0]) if on_gpu else 0.0,
         "versions": _versions(),
         "processor": device_name("cpu"),
         "flags": cpu_flags(),
