@@ -647,7 +647,8 @@ def _connect(address: str | None) -> None:
         if address is not None:
             raise ClusterError(
                 f"there must be a Ray cluster at {address}; found none: {' '.join(str(error).split())[:200]}. Start "
-                "one with `ray start --head`, or leave --address out to have one on this machine."
+                "one with `ray start --head`, or leave --address out to have one on this machine; where it asks for a "
+                "token, type: export RAY_AUTH_MODE=token"
             ) from None
         ray.init("local", include_dashboard=False, **quiet)
 
