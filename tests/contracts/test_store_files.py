@@ -84,7 +84,8 @@ def test_a_place_that_is_away_is_no_damage(tmp_path: Path, monkeypatch: pytest.M
         (run,) = save_many(store, range(1))
         record = store.load([run.key])[run.key]
         with monkeypatch.context() as patch:
-            patch.setattr(MemoryFileSystem, "cat_file", fail)
+            for method in ("cat_file", "info"):
+                patch.setattr(MemoryFileSystem, method, fail)
             for ask in (lambda: store.damaged([run.key]), lambda: store.read_model(record)):
                 with pytest.raises(StoreAwayError, match="cannot be read"):
                     ask()

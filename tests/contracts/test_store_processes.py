@@ -69,7 +69,7 @@ def die(*_: object, **__: object) -> None:
 
 STEPS = {
     "weights half-written": "INSERT INTO pieces",
-    "weights written": "SET LOCAL lock_timeout",
+    "weights written": "SELECT pg_advisory_xact_lock",
     "half the rows written": "INSERT INTO runs",
     "all written but not committed": "DELETE FROM plans",
     "about to commit": "DELETE FROM plans",
