@@ -27,6 +27,7 @@ class RayCluster:
             from ray.cluster_utils import Cluster
         except ImportError:
             raise NoRayError("needs Ray: pip install 'droplab[ray]'") from None
+        self._on_sigterm = signal.getsignal(signal.SIGTERM)  # which each node changes
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         self.nodes: list[Any] = []
         for _ in range(nodes):
@@ -40,6 +41,7 @@ class RayCluster:
     def add(self, **has: Any) -> Any:
         """Add a node."""
         self.nodes.append(self._cluster.add_node(num_cpus=1, **has))
+        signal.signal(signal.SIGTERM, self._on_sigterm)
         return self.nodes[-1]
 
     def kill_node(self, node: Any) -> None:

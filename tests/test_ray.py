@@ -1,6 +1,7 @@
 """A Ray cluster as the place of training: what is sent there, what dies there, and what is refused."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -236,3 +237,7 @@ def test_without_ray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ClusterError, match=r"pip install 'droplab\[ray\]'"):
         Lab(backend="ray").site  # noqa: B018
+
+
+def test_a_signal_means_what_it_did_before_there_was_a_cluster(cluster: RayCluster) -> None:
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -55,7 +55,8 @@ def clustered(
             process = study.start()
             if not process.wait_until(cluster.training):
                 found.append(f"it ended before it could be disturbed: {process.end().text[-300:]!r}")
-            _disturb(process, part, random)
+            if spared := _disturb(process, part, random):
+                found.append(f"it ended before it was disturbed {spared} times more")
             if number < drivers:
                 process.popen.kill()
                 process.popen.wait()
@@ -99,12 +100,14 @@ def _server(study: Study, restarts: int | None) -> Iterator[Postgres]:
         yield server
 
 
-def _disturb(process: Process, deeds: list[Callable[[], object]], random: Random) -> None:
-    """Do what is to be done, at random moments, as long as the study goes on."""
-    for deed in deeds:
+def _disturb(process: Process, deeds: list[Callable[[], object]], random: Random) -> int:
+    """Do what is to be done, at random moments, as long as the study goes on; how much was not done."""
+    for done, deed in enumerate(deeds):
         time.sleep(random.uniform(0.5, 4))
-        if process.popen.poll() is None:
-            deed()
+        if process.popen.poll() is not None:
+            return len(deeds) - done
+        deed()
+    return 0
 
 
 def _replace_node(cluster: RayCluster, random: Random) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import signal
 import socket
 import threading
 import time
@@ -641,7 +642,8 @@ def _connect(address: str | None) -> None:
     try:
         if address is not None:
             _reach(address)
-        ray.init(address or "auto", **quiet)
+        with _same_handlers():
+            ray.init(address or "auto", **quiet)
         _asked[:] = [address]
     except (OSError, ValueError, RuntimeError) as error:
         if address is not None:
@@ -650,7 +652,19 @@ def _connect(address: str | None) -> None:
                 "one with `ray start --head`, or leave --address out to have one on this machine; where it asks for a "
                 "token, type: export RAY_AUTH_MODE=token"
             ) from None
-        ray.init("local", include_dashboard=False, **quiet)
+        with _same_handlers():
+            ray.init("local", include_dashboard=False, **quiet)
+
+
+@contextmanager
+def _same_handlers() -> Iterator[None]:
+    """Have SIGTERM mean what it did before: Ray would end the process with its number as the exit code."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _reach(address: str) -> None:
