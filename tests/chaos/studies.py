@@ -38,7 +38,7 @@ KINDS: dict[str, str] = {
 
 KINDS_OF_CLUSTERS = {
     "clustered": "depths = [2, 3, 4]\nfirst_width = 256\ndropout = [0.5]\nmomentum = 0.9\nseeds = 10\nepochs = 300",
-    "briefly clustered": "widths = [256, 64]\ndropout = [0.5]\nmomentum = 0.9\nseeds = 4\nepochs = 200",
+    "briefly clustered": "widths = [256, 64]\ndropout = [0.5]\nmomentum = 0.9\nseeds = 4\nepochs = 1200",
     **{
         f"shared {number}": f"widths = [32]\ndropout = [0.5]\nepochs = 60\nsplit_seed = 0\n"
         f"seeds = [{', '.join(map(str, range(4 * number, 4 * number + 8)))}]"
